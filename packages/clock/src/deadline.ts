@@ -18,11 +18,7 @@ export interface Deadline {
  *
  * @throws {ClockError} `OPTIONS_INVALID` when `delayMs` is NaN.
  */
-export function deadline(
-  clock: Pick<Clock, "setTimer">,
-  delayMs: number,
-  parent?: AbortSignal,
-): Deadline {
+export function deadline(clock: Pick<Clock, "setTimer">, delayMs: number, parent?: AbortSignal): Deadline {
   const controller = new AbortController();
   if (parent?.aborted) {
     controller.abort(parent.reason);

@@ -29,7 +29,11 @@ export abstract class WordRng implements Rng {
 
   int(minInclusive: number, maxExclusive: number): number {
     const range = maxExclusive - minInclusive;
-    if (!Number.isSafeInteger(minInclusive) || !Number.isSafeInteger(maxExclusive) || !(range > 0 && range <= 2 ** 53)) {
+    if (
+      !Number.isSafeInteger(minInclusive) ||
+      !Number.isSafeInteger(maxExclusive) ||
+      !(range > 0 && range <= 2 ** 53)
+    ) {
       throw new ClockError(
         "OPTIONS_INVALID",
         `int needs safe integers minInclusive < maxExclusive at most 2^53 apart, got ${minInclusive} and ${maxExclusive}`,

@@ -15,11 +15,14 @@ export interface PendingTimer {
   readonly origin: string | undefined;
 }
 
-type Scheduled = SimulatedTimer;
+/** What `Error.captureStackTrace` fills; the text is only made when it is read. */
+interface Stack {
+  readonly stack?: string;
+}
 
 class SimulatedTimer implements Timer, Queued, PendingTimer {
   readonly #clock: SimulatedClock;
-  readonly #trace: Error | undefined;
+  readonly #stack: Stack | undefined;
   readonly kind: TimerKind;
   readonly dueMs: number;
   readonly rank: number;
@@ -29,9 +32,9 @@ class SimulatedTimer implements Timer, Queued, PendingTimer {
   isDone = false;
   isRef = true;
 
-  constructor(clock: SimulatedClock, id: number, kind: TimerKind, dueMs: number, callback: () => void, trace?: Error) {
+  constructor(clock: SimulatedClock, id: number, kind: TimerKind, dueMs: number, callback: () => void, stack?: Stack) {
     this.#clock = clock;
-    this.#trace = trace;
+    this.#stack = stack;
     this.id = id;
     this.kind = kind;
     this.dueMs = dueMs;
@@ -40,7 +43,7 @@ class SimulatedTimer implements Timer, Queued, PendingTimer {
   }
 
   get origin(): string | undefined {
-    return this.#trace?.stack?.split("\n").slice(1).join("\n");
+    return this.#stack?.stack?.split("\n").slice(1).join("\n");
   }
 
   cancel(): void {
@@ -60,7 +63,7 @@ class SimulatedTimer implements Timer, Queued, PendingTimer {
 
 /** Virtual time: it moves only when the simulation moves it. */
 export class SimulatedClock implements Clock {
-  readonly queue = new EventQueue<Scheduled>();
+  readonly queue = new EventQueue<SimulatedTimer>();
   /** Draws the order among events due together. */
   readonly order: Rng;
   readonly #keepOrigins: boolean;
@@ -83,15 +86,19 @@ export class SimulatedClock implements Clock {
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
-    return this.#schedule("timer", checkedDelay(delayMs), callback);
+    return this.#schedule("timer", checkedDelay(delayMs), callback, this.setTimer);
   }
 
   setImmediate(callback: () => void): Timer {
-    return this.#schedule("immediate", 0, callback);
+    return this.#schedule("immediate", 0, callback, this.setImmediate);
   }
 
   sleep(...[delayMs, options]: Parameters<Clock["sleep"]>): Promise<void> {
-    return sleepWith((ms, callback) => this.#schedule("sleep", checkedDelay(ms), callback), delayMs, options);
+    return sleepWith(
+      (ms, callback) => this.#schedule("sleep", checkedDelay(ms), callback, this.sleep),
+      delayMs,
+      options,
+    );
   }
 
   moveTo(elapsedMs: number): void {
@@ -102,10 +109,14 @@ export class SimulatedClock implements Clock {
     this.#wallOffsetMs += byMs;
   }
 
-  #schedule(kind: TimerKind, delayMs: number, callback: () => void): Timer {
-    const needsOrigin = this.#keepOrigins || delayMs === Number.POSITIVE_INFINITY;
-    const trace = needsOrigin ? new Error("set here") : undefined;
-    const timer = new SimulatedTimer(this, this.#nextId++, kind, this.#elapsedMs + delayMs, callback, trace);
+  /** `entry` is the method that was called: the origin begins above it. */
+  #schedule(kind: TimerKind, delayMs: number, callback: () => void, entry: (...args: never[]) => unknown): Timer {
+    let origin: Stack | undefined;
+    if (this.#keepOrigins || delayMs === Number.POSITIVE_INFINITY) {
+      origin = {};
+      Error.captureStackTrace(origin, entry);
+    }
+    const timer = new SimulatedTimer(this, this.#nextId++, kind, this.#elapsedMs + delayMs, callback, origin);
     this.queue.push(timer);
     return timer;
   }

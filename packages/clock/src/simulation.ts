@@ -235,7 +235,8 @@ function resolveSimulation(options: SimulationOptions): Required<SimulationOptio
     throw new ClockError("OPTIONS_INVALID", `startMs must be an integer, got ${resolved.startMs}`);
   }
   for (const name of ["limitMs", "maxEventsPerInstant", "keptTraceLines"] as const) {
-    if (!(resolved[name] > 0)) throw new ClockError("OPTIONS_INVALID", `${name} must be above 0, got ${resolved[name]}`);
+    if (!(resolved[name] > 0))
+      throw new ClockError("OPTIONS_INVALID", `${name} must be above 0, got ${resolved[name]}`);
   }
   return resolved;
 }
