@@ -14,7 +14,8 @@ const commands = {
   exec(args) {
     const toolchain = ensureToolchain();
     const [file, ...rest] = args;
-    if (file === undefined) throw new Failure("exec needs a command, for example: node scripts/run.mjs exec pnpm install");
+    if (file === undefined)
+      throw new Failure("exec needs a command, for example: node scripts/run.mjs exec pnpm install");
     return run(toolchain, file, rest);
   },
   install(args) {

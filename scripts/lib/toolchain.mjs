@@ -76,7 +76,16 @@ export function ensureToolchain() {
     process.stderr.write(`Setting up the toolchain: ${wanted.join(" ")}\n`);
     mkdirSync(home, { recursive: true });
     const npm = npmCommand();
-    const args = ["install", "--prefix", home, "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    const args = [
+      "install",
+      "--prefix",
+      home,
+      "--no-save",
+      "--ignore-scripts",
+      "--no-audit",
+      "--no-fund",
+      "--loglevel=error",
+    ];
     const done = spawnSync(npm.file, [...npm.args, ...args, ...wanted], {
       cwd: home,
       stdio: ["ignore", "ignore", "inherit"],

@@ -4,6 +4,14 @@ import { checkedDelay, sleepWith } from "./sleep.ts";
 /** Node's timers fire at once above this. */
 const maxChunkMs = 2 ** 31 - 1;
 
+/** A browser's timer is a number instead, which keeps nothing alive. */
+type Handle = Partial<Pick<NodeJS.Timeout, "ref" | "unref">>;
+
+function hold(handle: Handle | undefined, isRef: boolean): void {
+  if (isRef) handle?.ref?.();
+  else handle?.unref?.();
+}
+
 class SystemTimer implements Timer {
   readonly #callback: () => void;
   readonly #dueMs: number;
@@ -23,19 +31,19 @@ class SystemTimer implements Timer {
 
   ref(): this {
     this.#isRef = true;
-    this.#handle?.ref();
+    hold(this.#handle, true);
     return this;
   }
 
   unref(): this {
     this.#isRef = false;
-    this.#handle?.unref();
+    hold(this.#handle, false);
     return this;
   }
 
   #arm(delayMs: number): void {
     this.#handle = setTimeout(this.#fire, Math.min(Math.ceil(delayMs), maxChunkMs));
-    if (!this.#isRef) this.#handle.unref();
+    if (!this.#isRef) hold(this.#handle, false);
   }
 
   readonly #fire = (): void => {
