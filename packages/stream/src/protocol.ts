@@ -18,6 +18,12 @@ export interface StreamTransport<Out, In> {
    * any I/O). Whatever it throws is ignored (P11).
    */
   cancel(reason: unknown): void;
+  /**
+   * Asks the peer for a sign of life below the level of messages, for example with an HTTP/2 PING, and resolves when it
+   * came. Leave it out where the transport has none. Without it only `silenceTimeoutMs` finds a half-open connection
+   * (X11). A rejection ends the stream.
+   */
+  ping?(signal: AbortSignal): Promise<void>;
 }
 
 /** How an error is retried: soon, later, or not at all. */
