@@ -1,27 +1,66 @@
-// The one entry of every root script: `node scripts/run.mjs <command> [args]`. Runs on Node 20 and newer without any dependency.
+// The one entry of every root script: `node scripts/run.mjs <command> [args]`. Runs on Node 20 and newer without any
+// dependency, since it is what brings the dependencies.
 
-import { spawnSync } from "node:child_process";
-import { ensureToolchain, Failure, root } from "./lib/toolchain.mjs";
-
-function run(toolchain, file, args) {
-  const done = spawnSync(file, args, { cwd: process.cwd(), stdio: "inherit", env: toolchain.env });
-  if (done.error) throw new Failure(`${file} could not be started: ${done.error.message}`);
-  return done.status ?? 1;
-}
+import { runGates, updateApiReports } from "./lib/gates.mjs";
+import { findServices } from "./lib/services.mjs";
+import { clearReports, printReport, readReports } from "./lib/test-report.mjs";
+import { ensureToolchain, Failure } from "./lib/toolchain.mjs";
+import { ensureBuilt, ensureInstalled, foreground, run, turboRun } from "./lib/workspace.mjs";
 
 const commands = {
-  /** Any command with the toolchain first on PATH. */
-  exec(args) {
+  /** The daemon on its defaults; arguments are `tidemark up`'s. */
+  start(args) {
     const toolchain = ensureToolchain();
-    const [file, ...rest] = args;
-    if (file === undefined)
-      throw new Failure("exec needs a command, for example: node scripts/run.mjs exec pnpm install");
-    return run(toolchain, file, rest);
+    return foreground(toolchain, [ensureBuilt(toolchain, "daemon"), "up", ...args]);
   },
-  install(args) {
+
+  /** A benchmark of the harness by name. */
+  bench(args) {
     const toolchain = ensureToolchain();
-    process.chdir(root);
-    return run(toolchain, toolchain.pnpm, ["install", "--prefer-offline", ...args]);
+    return foreground(toolchain, [ensureBuilt(toolchain, "harness"), "bench", ...args]);
+  },
+
+  /** Every test; `--long` is the long mode, other arguments are turbo's, such as `--filter=@tidemark/clock`. */
+  test(args) {
+    const services = findServices();
+    const toolchain = ensureToolchain();
+    ensureInstalled(toolchain);
+    clearReports();
+    const isLong = args.includes("--long") || process.env.TIDEMARK_LONG === "1";
+    const status = turboRun(
+      toolchain,
+      ["test"],
+      ["--summarize", "--continue=dependencies-successful", ...args.filter((each) => each !== "--long")],
+      { TIDEMARK_SERVICES: services, ...(isLong ? { TIDEMARK_LONG: "1" } : {}) },
+    );
+    return printReport(readReports(status));
+  },
+
+  /** The gates; by name, or all of them. */
+  check(args) {
+    const toolchain = ensureToolchain();
+    ensureInstalled(toolchain);
+    return runGates(toolchain, args);
+  },
+
+  /** Rewrites the API reports in etc/, which `check` compares. */
+  api() {
+    const toolchain = ensureToolchain();
+    ensureInstalled(toolchain);
+    return updateApiReports(toolchain);
+  },
+
+  /** Any command with the toolchain first on PATH, in the current folder. */
+  exec(args) {
+    const [file, ...rest] = args;
+    if (file === undefined) throw new Failure("exec needs a command, such as: node scripts/run.mjs exec pnpm install");
+    return run(ensureToolchain(), file, rest, { cwd: process.cwd() });
+  },
+
+  /** Dependencies, when they changed. */
+  install() {
+    ensureInstalled(ensureToolchain());
+    return 0;
   },
 };
 

@@ -1,0 +1,46 @@
+// The real services some tests need, and whether this machine has them.
+
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { Failure } from "./toolchain.mjs";
+
+const services = {
+  etcd: { programs: ["etcd", "etcdctl"], install: "apt-get install etcd-server etcd-client" },
+  chromium: { programs: ["chromium"], install: "apt-get install chromium" },
+};
+
+function isOnPath(program) {
+  const names = process.platform === "win32" ? [`${program}.exe`, `${program}.cmd`] : [program];
+  return (process.env.PATH ?? "").split(delimiter).some((folder) =>
+    names.some((name) => {
+      try {
+        accessSync(join(folder, name), constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    }),
+  );
+}
+
+/** The services found, comma-separated, as the tests read them from TIDEMARK_SERVICES. */
+export function findServices() {
+  const required = (process.env.TIDEMARK_REQUIRE_SERVICES ?? "").split(",").filter((name) => name !== "");
+  const unknown = required.filter((name) => !(name in services));
+  if (unknown.length > 0) {
+    throw new Failure(
+      `TIDEMARK_REQUIRE_SERVICES must name ${Object.keys(services).join(" or ")}, got "${unknown.join(",")}".`,
+    );
+  }
+  const missing = (name) => services[name].programs.filter((program) => !isOnPath(program));
+  for (const name of required) {
+    const programs = missing(name);
+    if (programs.length === 0) continue;
+    throw new Failure(
+      `TIDEMARK_REQUIRE_SERVICES names ${name}, but ${programs.join(" and ")} is not on PATH. On Debian: ${services[name].install}`,
+    );
+  }
+  return Object.keys(services)
+    .filter((name) => missing(name).length === 0)
+    .join(",");
+}
