@@ -57,7 +57,6 @@ export class Metrics {
   readonly #up: Gauge<"source">;
   readonly #sources = new Map<string, () => Promise<() => void>>();
   readonly #process: ReturnType<typeof addProcessMetrics> | undefined;
-  #rendering: Promise<string> | undefined;
 
   constructor(options: MetricsOptions = {}) {
     this.#clock = options.clock ?? systemClock;
@@ -133,25 +132,18 @@ export class Metrics {
     });
   }
 
-  /** All metrics in Prometheus' text format. Calls that overlap share one rendering. */
-  render(): Promise<string> {
-    // Two renderings at once would see each other's half-written series.
-    this.#rendering ??= this.#render().finally(() => {
-      this.#rendering = undefined;
-    });
-    return this.#rendering;
+  /** All metrics in Prometheus' text format. */
+  async render(): Promise<string> {
+    const writes = await Promise.all([...this.#sources.values()].map((read) => read()));
+    // From here to the return nothing waits, so that renderings at the same time cannot see each other's writes.
+    for (const write of writes) write();
+    this.#process?.refresh();
+    return await this.registry.metrics();
   }
 
   /** Stops measuring the process. */
   close(): void {
     this.#process?.stop();
-  }
-
-  async #render(): Promise<string> {
-    const writes = await Promise.all([...this.#sources.values()].map((read) => read()));
-    for (const write of writes) write();
-    this.#process?.refresh();
-    return await this.registry.metrics();
   }
 
   #create<M>(create: () => M): M {
