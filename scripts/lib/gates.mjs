@@ -22,7 +22,8 @@ const gates = {
 export function runGates(toolchain, names) {
   const chosen = names.length > 0 ? names : Object.keys(gates);
   const unknown = chosen.filter((name) => !(name in gates));
-  if (unknown.length > 0) throw new Failure(`A gate is one of ${Object.keys(gates).join(", ")}; got "${unknown.join(", ")}".`);
+  if (unknown.length > 0)
+    throw new Failure(`A gate is one of ${Object.keys(gates).join(", ")}; got "${unknown.join(", ")}".`);
   const failed = chosen.filter((name) => {
     process.stdout.write(`--- ${name}\n`);
     return gates[name](toolchain) !== 0;
