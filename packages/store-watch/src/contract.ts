@@ -1,7 +1,9 @@
 /**
- * What every source promises and every watcher expects. This file imports nothing, so that a source depends on a
- * contract and not on a database: `@tidemark/store-watch/contract`.
+ * What every source promises and every watcher expects. This file imports nothing but `cursor.ts`, so that a source
+ * depends on a contract and not on a database: `@tidemark/store-watch/contract`.
  */
+
+export { parseSortableInteger, sortableInteger } from "./cursor.ts";
 
 /** A position in a source. Opaque to everybody but the source; compares correctly as text within one epoch. */
 export type Cursor = string;
