@@ -5,6 +5,7 @@ import { runGates, updateApiReports } from "./lib/gates.mjs";
 import { findServices } from "./lib/services.mjs";
 import { clearReports, printReport, readReports } from "./lib/test-report.mjs";
 import { ensureToolchain, Failure } from "./lib/toolchain.mjs";
+import { tryPackages } from "./lib/try-packages.mjs";
 import { ensureBuilt, ensureInstalled, foreground, run, turboRun } from "./lib/workspace.mjs";
 
 const commands = {
@@ -48,6 +49,13 @@ const commands = {
     const toolchain = ensureToolchain();
     ensureInstalled(toolchain);
     return updateApiReports(toolchain);
+  },
+
+  /** The packages as a user installs them, under the Node that runs this. */
+  "try-packages"() {
+    const toolchain = ensureToolchain();
+    ensureInstalled(toolchain);
+    return tryPackages(toolchain);
   },
 
   /** Any command with the toolchain first on PATH, in the current folder. */

@@ -13,7 +13,7 @@ const gates = {
   format: (toolchain) => tool(toolchain, "biome", ["format", "--log-level=warn", "."]),
   lint: (toolchain) => tool(toolchain, "oxlint", ["--type-aware", "--deny-warnings", "--quiet"]),
   boundaries: (toolchain) => tool(toolchain, "turbo", ["boundaries"]),
-  knip: (toolchain) => tool(toolchain, "knip", ["--no-progress"]),
+  knip: (toolchain) => tool(toolchain, "knip", ["--no-progress", "--no-config-hints"]),
   types: (toolchain) => turboRun(toolchain, ["check-types"], ["--continue=always"]),
   packages: (toolchain) => turboRun(toolchain, ["check-package"], ["--continue=dependencies-successful"]),
 };

@@ -2,16 +2,15 @@
 // Both are plain binary packages on npm: no install script runs, nothing outside the repository changes.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { delimiter, dirname, join } from "node:path";
+import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 const home = join(root, ".toolchain");
-const bin = join(home, "bin");
 const isWindows = process.platform === "win32";
-const exe = isWindows ? ".exe" : "";
+const suffix = isWindows ? ".exe" : "";
 
 const nodeVersion = "24.21.0";
 const pnpmVersion = "12.21.0";
@@ -45,78 +44,59 @@ export class Failure extends Error {
 
 const nameOf = (spec) => spec.slice(0, spec.lastIndexOf("@"));
 
-function npmCommand() {
+export function npmCommand() {
   // `npm start` tells where npm itself is; without it (`node scripts/run.mjs …`) npm must be on PATH.
   const cli = process.env.npm_execpath;
   if (cli && /npm-cli\.c?js$/.test(cli)) return { file: process.execPath, args: [cli], shell: false };
   return { file: "npm", args: [], shell: isWindows };
 }
 
-function link(target, name) {
-  rmSync(name, { force: true });
-  mkdirSync(dirname(name), { recursive: true });
-  symlinkSync(target, name);
+/** Puts one npm package under `.toolchain/<tool>/`, unless it is there, and returns its folder. */
+function install(tool, spec) {
+  const prefix = join(home, tool);
+  const folder = join(prefix, "node_modules", nameOf(spec));
+  const stamp = join(prefix, "installed");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === spec) return folder;
+  process.stderr.write(`Setting up ${spec}\n`);
+  mkdirSync(prefix, { recursive: true });
+  const npm = npmCommand();
+  const quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"];
+  const args = [...npm.args, "install", "--prefix", prefix, "--no-save", "--ignore-scripts", ...quiet, spec];
+  const done = spawnSync(npm.file, args, { cwd: prefix, stdio: ["ignore", "ignore", "inherit"], shell: npm.shell });
+  if (done.error || done.status !== 0) {
+    throw new Failure(`npm could not install ${spec}. Check that the npm registry can be reached, then try again.`);
+  }
+  writeFileSync(stamp, spec);
+  return folder;
 }
 
-/** Installs what is missing and returns the environment in which everything else runs. */
+/** This very Node, when it is the machine's own and new enough. */
+function ownNode() {
+  const isNewEnough = Number(process.versions.node.split(".")[0]) >= minNodeMajor;
+  const isOurs = realpathSync(process.execPath).startsWith(home + sep);
+  return isNewEnough && !isOurs ? process.execPath : undefined;
+}
+
+/** Installs what is missing and returns where it is, with the environment in which everything else runs. */
 export function ensureToolchain() {
   const platform = `${process.platform}-${process.arch}`;
-  const ownNode = Number(process.versions.node.split(".")[0]) >= minNodeMajor;
-  const wanted = ownNode ? [] : [nodePackages[platform]];
-  wanted.push(pnpmPackages[platform]);
-  if (wanted.includes(undefined)) {
-    throw new Failure(
-      `There is no prebuilt toolchain for ${platform}. Install Node ${minNodeMajor} or newer and pnpm ${pnpmVersion}, then run \`pnpm install\` and \`pnpm turbo run test\`.`,
-    );
+  if (!(platform in nodePackages)) {
+    const known = Object.keys(nodePackages).join(", ");
+    throw new Failure(`There is no prebuilt toolchain for ${platform}, only for ${known}.`);
   }
+  const own = ownNode();
+  const node = own ?? join(install("node", nodePackages[platform]), "bin", `node${suffix}`);
+  const pnpm = join(install("pnpm", pnpmPackages[platform]), `pnpm${suffix}`);
 
-  const stampFile = join(home, "installed");
-  const stamp = [...wanted, ownNode ? process.execPath : ""].join("\n");
-  if (!existsSync(stampFile) || readFileSync(stampFile, "utf8") !== stamp) {
-    process.stderr.write(`Setting up the toolchain: ${wanted.join(" ")}\n`);
-    mkdirSync(home, { recursive: true });
-    const npm = npmCommand();
-    const args = [
-      "install",
-      "--prefix",
-      home,
-      "--no-save",
-      "--ignore-scripts",
-      "--no-audit",
-      "--no-fund",
-      "--loglevel=error",
-    ];
-    const done = spawnSync(npm.file, [...npm.args, ...args, ...wanted], {
-      cwd: home,
-      stdio: ["ignore", "ignore", "inherit"],
-      shell: npm.shell,
-    });
-    if (done.error || done.status !== 0) {
-      throw new Failure(
-        `npm could not install the toolchain (${wanted.join(" ")}). Check that the npm registry is reachable, then try again.`,
-      );
-    }
-    const modules = join(home, "node_modules");
-    if (!isWindows) {
-      link(ownNode ? process.execPath : join(modules, nameOf(wanted[0]), "bin", "node"), join(bin, "node"));
-      link(join(modules, nameOf(wanted.at(-1)), "pnpm"), join(bin, "pnpm"));
-    }
-    writeFileSync(stampFile, stamp);
-  }
-
-  const directories = isWindows
-    ? wanted.map((spec) => join(home, "node_modules", nameOf(spec), spec.startsWith("node-") ? "bin" : ""))
-    : [bin];
-  const pathKey = Object.keys(process.env).find((key) => key.toUpperCase() === "PATH") ?? "PATH";
-  const node = ownNode ? process.execPath : join(home, "node_modules", nameOf(wanted[0]), "bin", `node${exe}`);
-  const env = {
-    ...process.env,
-    [pathKey]: [...directories, process.env[pathKey] ?? ""].join(delimiter),
-    TURBO_TELEMETRY_DISABLED: "1",
-    TURBO_NO_UPDATE_NOTIFIER: "1",
-    DO_NOT_TRACK: "1",
-  };
-  // npm's own settings do not mean the same to pnpm, which would warn about each of them.
-  for (const key of Object.keys(env)) if (/^npm_/i.test(key)) delete env[key];
-  return { node, pnpm: isWindows ? "pnpm.exe" : join(bin, "pnpm"), env };
+  // npm's settings arrive as npm_config_*; pnpm would warn about those it does not know.
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter(([key]) => !/^npm_(?!config_registry$)/i.test(key)),
+  );
+  const pathKey = Object.keys(env).find((key) => key.toUpperCase() === "PATH") ?? "PATH";
+  env[pathKey] = [dirname(pnpm), dirname(node), env[pathKey] ?? ""].join(delimiter);
+  env.TURBO_TELEMETRY_DISABLED = "1";
+  env.TURBO_NO_UPDATE_NOTIFIER = "1";
+  // Results depend on it, so it belongs into the hash of a test run.
+  env.TIDEMARK_NODE = own ? process.versions.node : nodeVersion;
+  return { node, pnpm, env };
 }
