@@ -1,1 +1,1 @@
-export {};
+export { EventHub, type SkippedEvent } from "./event-hub.ts";
