@@ -21,6 +21,12 @@ export type StoreWatchErrorCode =
   | "STREAM_BUSY"
   /** The frames break the contract: they come from a defective source. */
   | "PROTOCOL"
+  /** This source cannot name a position that covers what was written to it until now. */
+  | "NO_BARRIER"
+  /** The source was wiped, restored or replaced while somebody waited for a position of it. */
+  | "EPOCH_CHANGED"
+  /** A watcher stopped before everything it had accepted was committed; the rest comes again from the source. */
+  | "NOT_COMMITTED"
   /** A thread of the history ended by itself. */
   | "WORKER_DIED"
   /** A defect of this package. */

@@ -1,1 +1,18 @@
-export {};
+export {
+  createReferenceStore,
+  keyId,
+  ReferenceStore,
+  type ReferenceStoreOptions,
+  type StoreChange,
+  type StoreOperation,
+  type StoreTransaction,
+} from "./testing/reference-store.ts";
+export {
+  createSimulatedSource,
+  type SimulatedLoss,
+  SimulatedSource,
+  type SimulatedSourceOptions,
+  type SimulatedSourceStats,
+  type SourceFaults,
+  simulatedCursor,
+} from "./testing/simulated-source.ts";
