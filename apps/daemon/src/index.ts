@@ -1,1 +1,11 @@
-export {};
+export {
+  defineConfig,
+  type EtcdSourceConfig,
+  type HistoryConfig,
+  type LogLevel,
+  type SourceConfig,
+  type TidemarkConfig,
+  type TlsConfig,
+  type WatchSourceConfig,
+} from "./config/config.ts";
+export { DaemonError, type DaemonErrorCode, type DaemonErrorOptions, exitCodes } from "./daemon-error.ts";

@@ -1,2 +1,22 @@
 #!/usr/bin/env node
-export {};
+// Only syntax and imports that an old Node understands: it must get as far as the message below.
+import module from "node:module";
+
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+if (major < 22 || (major === 22 && minor < 18)) {
+  process.stderr.write(
+    `error: Tidemark needs Node 22.18 or newer, this is ${process.version} (${process.execPath}).\n`,
+  );
+  process.exit(4);
+}
+// Commands are short: most of their time would go into compiling.
+module.enableCompileCache();
+
+const args = process.argv.slice(2);
+if (args.length === 1 && (args[0] === "--version" || args[0] === "-V")) {
+  const { version } = await import("./version.ts");
+  process.stdout.write(`${version}\n`);
+} else {
+  const { runCli } = await import("./cli/run.ts");
+  process.exitCode = await runCli(args);
+}

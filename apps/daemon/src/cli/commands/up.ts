@@ -1,0 +1,82 @@
+import { once } from "node:events";
+import { relative } from "node:path";
+import { loadConfig } from "../../config/load-config.ts";
+import { resolveSettings, type Settings, type UpFlags } from "../../config/settings.ts";
+import type { Daemon } from "../../daemon/daemon.ts";
+import { redact } from "../../redact.ts";
+import { version } from "../../version.ts";
+import { createStyle, type Style } from "../format/style.ts";
+import { formatFields } from "../format/table.ts";
+
+interface Flags extends UpFlags {
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+export async function up(flags: Flags): Promise<number> {
+  const { config } = await loadConfig(flags.config);
+  // A person at a terminal wants to see trouble, not every step; a service manager wants to keep it all.
+  const logLevel = flags.logLevel ?? config.logLevel ?? (process.stderr.isTTY ? "warn" : "info");
+  const settings = resolveSettings(config, { ...flags, logLevel });
+  const stop = stopSignal();
+  // A wrong argument is told without loading all of this.
+  const [{ openDaemon }, { createLog }] = await Promise.all([
+    import("../../daemon/daemon.ts"),
+    import("../../daemon/log.ts"),
+  ]);
+  const daemon = await openDaemon(settings, { log: createLog(settings.logLevel), signal: stop.signal });
+  if (!stop.signal.aborted) {
+    announce(daemon, settings, flags.json === true);
+    await once(stop.signal, "abort");
+  }
+  await daemon.close();
+  return 0;
+}
+
+/** Aborts at the first SIGTERM, SIGINT or SIGHUP; the second one ends the process there and then. */
+function stopSignal(): AbortController {
+  const stop = new AbortController();
+  for (const [name, number] of [
+    ["SIGHUP", 1],
+    ["SIGINT", 2],
+    ["SIGTERM", 15],
+  ] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(128 + number);
+      stop.abort();
+    });
+  }
+  return stop;
+}
+
+function announce(daemon: Daemon, settings: Settings, isJson: boolean): void {
+  if (isJson) {
+    process.stdout.write(`${JSON.stringify({ ready: true, http: daemon.url, watch: daemon.watchUrl ?? null })}\n`);
+    return;
+  }
+  process.stdout.write(redact(describe(daemon, settings, createStyle(process.stdout))));
+}
+
+function describe(daemon: Daemon, settings: Settings, style: Style): string {
+  const dim = (text: string) => style("dim", text);
+  const fields: (readonly [string, string])[] = [["page", style("cyan", daemon.url)]];
+  if (daemon.watchUrl !== undefined)
+    fields.push(["store", `${daemon.watchUrl}  ${dim("Watch API: gRPC and Connect")}`]);
+  for (const { name, description, problem } of daemon.followed()) {
+    if (name === "store") continue;
+    fields.push([
+      "follows",
+      `${description}${problem === undefined ? "" : `  ${style("yellow", `not yet: ${problem}`)}`}`,
+    ]);
+  }
+  const folder = relative(process.cwd(), settings.dataDir);
+  fields.push(["data", folder.startsWith("..") ? settings.dataDir : `./${folder}`]);
+
+  const command = process.env["TIDEMARK_COMMAND"] ?? "tidemark";
+  const connect = daemon.url === "http://127.0.0.1:4650" ? "" : ` --connect ${daemon.url}`;
+  const examples =
+    daemon.watchUrl === undefined ? ["ls", "watch", "status"] : ["put greeting hello", "log greeting", "watch"];
+  const next = examples.map((example) => `  ${style("bold", `${command} ${example}${connect}`)}\n`).join("");
+  const head = `${style("bold", `Tidemark ${version}`)} is ready. ${dim("Ctrl-C stops it.")}\n\n`;
+  return `${head}${formatFields(fields, dim).replace(/^(?=.)/gm, "  ")}\nTry, in another terminal:\n${next}`;
+}

@@ -1,0 +1,173 @@
+import { Command, Option } from "commander";
+import { defaultUrl } from "./client.ts";
+import { version } from "../version.ts";
+
+/** What a command's module does: gets its arguments and flags, returns the exit code. */
+type Handler = (...args: never[]) => Promise<number>;
+
+// A module is loaded when its command runs: `tidemark get` must not pay for the daemon.
+const handlers = {
+  up: async () => (await import("./commands/up.ts")).up,
+  put: async () => (await import("./commands/put.ts")).put,
+  del: async () => (await import("./commands/put.ts")).del,
+  get: async () => (await import("./commands/get.ts")).get,
+  ls: async () => (await import("./commands/ls.ts")).ls,
+  log: async () => (await import("./commands/log.ts")).log,
+  diff: async () => (await import("./commands/diff.ts")).diff,
+  watch: async () => (await import("./commands/watch.ts")).watch,
+  status: async () => (await import("./commands/status.ts")).status,
+  fsck: async () => (await import("./commands/fsck.ts")).fsck,
+  gaps: async () => (await import("./commands/gaps.ts")).gaps,
+  quarantineList: async () => (await import("./commands/quarantine.ts")).list,
+  quarantineRetry: async () => (await import("./commands/quarantine.ts")).retry,
+  quarantineSkip: async () => (await import("./commands/quarantine.ts")).skip,
+} as const satisfies Record<string, () => Promise<Handler>>;
+
+const moment = 'a time (2026-11-22T09:30), a duration ("5m ago"), a position (1234) or a cursor (cursor:d1234)';
+
+const exitCodeHelp = `
+Exit codes: 0 done · 1 not found, or fsck found something · 2 wrong argument or configuration
+            3 no daemon there · 4 the daemon cannot start (address, data folder, database) · 5 anything else
+            130, 143 stopped by a signal`;
+
+/** The whole command line. `finish` gets the exit code of the command that ran. */
+export function createProgram(finish: (exitCode: number) => void): Command {
+  const run =
+    (name: keyof typeof handlers) =>
+    async (...args: unknown[]) => {
+      const handler = (await handlers[name]()) as (...args: unknown[]) => Promise<number>;
+      // The last argument is the command itself.
+      finish(await handler(...args.slice(0, -1)));
+    };
+
+  const program = new Command("tidemark")
+    .description("Follow anything that changes. Lose nothing. Never block a reader.")
+    .version(version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print help")
+    .helpCommand("help [command]", "print help for a command")
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
+    .showSuggestionAfterError(true)
+    .showHelpAfterError("Run `tidemark --help` to see what there is.")
+    .exitOverride();
+
+  const command = (usage: string, summary: string) =>
+    program
+      .command(usage)
+      .summary(summary)
+      .description(summary.charAt(0).toUpperCase() + summary.slice(1))
+      .exitOverride();
+  const json = new Option("--json", "print JSON: exact, bytes as base64, big integers as text");
+  const connect = new Option("--connect <url>", `where the daemon is (env TIDEMARK_URL, default ${defaultUrl})`);
+  const stream = new Option("--stream <name>", "which stream, where the daemon follows several");
+  const hex = new Option("--hex", "KEY or PREFIX is hex");
+  const base64 = new Option("--base64", "KEY or PREFIX is base64");
+  const at = new Option("--at <moment>", `as it was at ${moment}`);
+  const fresh = new Option("--fresh", "first wait until the replica has everything the source has");
+  const limit = (what: string) => new Option("-n, --limit <count>", `at most this many ${what}`);
+  const talks = (made: Command) => made.addOption(json).addOption(connect);
+  const keyed = (made: Command) => talks(made).addOption(hex).addOption(base64);
+
+  program.commandsGroup("Daemon");
+  command("up", "run the daemon: follow a source, keep its history, serve the page")
+    .option("--config <file>", "configuration (default: tidemark.config.{ts,mts,js,mjs,json} if there is one)")
+    .option("--data <dir>", "folder of everything the daemon keeps (default: ./tidemark-data)")
+    .option("--listen <host:port>", "page, health and metrics (default: 127.0.0.1:4650; port 0: a free one)")
+    .option("--watch-listen <host:port>", "Watch API of the embedded store (default: 127.0.0.1:4651)")
+    .option("--etcd <urls>", "follow etcd instead of the embedded store: URLs separated by commas")
+    .option("--prefix <prefix>", "with --etcd: only keys that begin with this")
+    .option("--insecure", "allow addresses that other machines can reach; nobody is asked for a password")
+    .addOption(
+      new Option("--log-level <level>", "structured logs on standard error").choices([
+        "trace",
+        "debug",
+        "info",
+        "warn",
+        "error",
+        "silent",
+      ]),
+    )
+    .option("--json", 'when ready print one line: {"ready":true,"http":"…","watch":"…"}')
+    .addHelpText(
+      "after",
+      `
+User and password of etcd belong in TIDEMARK_ETCD_USERNAME and TIDEMARK_ETCD_PASSWORD, or in the configuration;
+in a URL other users of this machine can read them.
+
+Examples:
+  tidemark up
+  tidemark up --data /var/lib/tidemark --listen 127.0.0.1:8080
+  tidemark up --etcd http://127.0.0.1:2379 --prefix /config/`,
+    )
+    .action(run("up"));
+  talks(command("status", "what is followed, how far it is and what is wrong")).action(run("status"));
+  talks(command("fsck", "check every invariant of the history"))
+    .option("--data <dir>", "check the folder of a daemon that is not running")
+    .action(run("fsck"));
+  talks(command("gaps", "where history was lost at the source")).addOption(stream).action(run("gaps"));
+  const quarantine = command("quarantine", "changes that could not be stored and were set aside");
+  const part = (usage: string, summary: string, isDefault = false) =>
+    talks(quarantine.command(usage, { isDefault }).summary(summary).description(summary).exitOverride());
+  part("list", "show them (what `tidemark quarantine` does)", true)
+    .addOption(stream)
+    .option("--all", "also those that are resolved")
+    .action(run("quarantineList"));
+  quarantine.commands[0]?.alias("ls");
+  part("retry <id>", "try to store one again").action(run("quarantineRetry"));
+  part("skip <id>", "leave one out for good")
+    .requiredOption("--reason <text>", "why, for whoever asks later")
+    .action(run("quarantineSkip"));
+
+  program.commandsGroup("Keys");
+  keyed(command("put <key> <value>", "set a key of the embedded store; VALUE - reads standard input"))
+    .option("--no-sync", "do not wait until the replica has it")
+    .addHelpText("after", "\nExamples:\n  tidemark put config/colour blue\n  tidemark put logo - < logo.png")
+    .action(run("put"));
+  keyed(command("del <key>", "delete a key of the embedded store"))
+    .option("--no-sync", "do not wait until the replica has it")
+    .action(run("del"));
+  keyed(command("get <key>", "print a key's value, now or then"))
+    .addOption(stream)
+    .addOption(at)
+    .addOption(fresh)
+    .option("--raw", "print exactly the value's bytes, also to a terminal")
+    .addHelpText("after", '\nExamples:\n  tidemark get config/colour\n  tidemark get config/colour --at "5m ago"')
+    .action(run("get"));
+  keyed(command("ls [prefix]", "list keys, now or then"))
+    .addOption(stream)
+    .addOption(at)
+    .addOption(fresh)
+    .option("--deleted", "also keys that are deleted")
+    .addOption(limit("keys (default: all)"))
+    .action(run("ls"));
+
+  program.commandsGroup("History");
+  keyed(command("log <key>", "a key's versions, newest first"))
+    .addOption(stream)
+    .addOption(fresh)
+    .addOption(limit("versions (default: all)"))
+    .option("--diff", "show how each version differs from the one before")
+    .action(run("log"));
+  keyed(command("diff [key]", "what differs between two moments"))
+    .addOption(stream)
+    .option("--from <moment>", `from ${moment}; default for one key: before its last change`)
+    .option("--to <moment>", "to this moment (default: now)")
+    .option("--prefix", "KEY is a prefix, as it is when it ends in /")
+    .addHelpText(
+      "after",
+      '\nExamples:\n  tidemark diff config/colour\n  tidemark diff config/ --from "1h ago"\n  tidemark diff --from 100 --to 200',
+    )
+    .action(run("diff"));
+  keyed(command("watch [prefix]", "print changes as they are committed, without losing one"))
+    .addOption(stream)
+    .option("--after <position>", "begin after this position of the history (default: now)")
+    .addOption(limit("changes, then end"))
+    .action(run("watch"));
+
+  program.addHelpText(
+    "after",
+    `
+Begin with \`tidemark up\`, then \`tidemark put greeting hello\` and \`tidemark log greeting\`.
+${exitCodeHelp}`,
+  );
+  return program;
+}

@@ -1,0 +1,69 @@
+import { DaemonError } from "../daemon-error.ts";
+import { redact } from "../redact.ts";
+import { createStyle, type Style } from "./format/style.ts";
+
+/** Where a command writes and what it knows of its surroundings. */
+export interface Terminal {
+  readonly style: Style;
+  readonly errorStyle: Style;
+  /** Whether a person looks at standard output. */
+  readonly isInteractive: boolean;
+  /** Characters in a line; a wide screen's worth where nobody looks. */
+  readonly columns: number;
+  readonly nowMs: () => number;
+  /** Writes to standard output; settles when there is room for more. */
+  write(text: string | Uint8Array): Promise<void>;
+  /** A remark for the person, on standard error, so that it never mixes with the data. */
+  note(text: string): void;
+  /** Aborts at Ctrl-C and when the reader of standard output has gone. */
+  readonly signal: AbortSignal;
+}
+
+export function createTerminal(): Terminal {
+  const stop = new AbortController();
+  process.once("SIGINT", () => stop.abort(new Interrupted("SIGINT")));
+  process.once("SIGTERM", () => stop.abort(new Interrupted("SIGTERM")));
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // `tidemark log key | head` is not an error.
+    stop.abort(error.code === "EPIPE" ? new Interrupted("EPIPE") : error);
+  });
+  return {
+    style: createStyle(process.stdout),
+    errorStyle: createStyle(process.stderr),
+    isInteractive: process.stdout.isTTY,
+    columns: process.stdout.columns ?? 160,
+    nowMs: Date.now,
+    signal: stop.signal,
+    write: (text) =>
+      new Promise((resolve, reject) => {
+        process.stdout.write(text, (error) => (error == null ? resolve() : reject(stop.signal.reason ?? error)));
+      }),
+    note: (text) => void process.stderr.write(`${redact(text)}\n`),
+  };
+}
+
+/** Ends a command quietly, with the exit code that shells expect. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+  readonly exitCode: number;
+
+  constructor(by: "SIGINT" | "SIGTERM" | "EPIPE") {
+    super(`stopped by ${by}`);
+    this.exitCode = by === "SIGINT" ? 130 : by === "SIGTERM" ? 143 : 0;
+  }
+}
+
+/** Prints what went wrong and what to do; returns the exit code. */
+export function reportFailure(error: unknown, style: Style): number {
+  if (error instanceof Interrupted) return error.exitCode;
+  if (DaemonError.is(error)) {
+    process.stderr.write(redact(`${style("red", "error:")} ${error.problem}\n`));
+    if (error.fix !== undefined) process.stderr.write(redact(`${error.fix.replace(/^/gm, "  ")}\n`));
+    return error.exitCode;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(
+    redact(`${style("red", "error:")} Tidemark failed unexpectedly. Please report this.\n${text}\n`),
+  );
+  return 5;
+}

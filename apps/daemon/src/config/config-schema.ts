@@ -1,0 +1,149 @@
+import * as v from "valibot";
+import type { TidemarkConfig } from "./config.ts";
+import { closest } from "../closest.ts";
+
+// The message of each piece is what it expects, as it ends the sentence "… must be …".
+const text = (expected: string) => v.pipe(v.string(expected), v.nonEmpty(expected));
+const flag = v.boolean("true or false");
+const streamName = v.pipe(
+  v.string('a name such as "etcd"'),
+  v.regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, "a name of at most 63 small letters, digits, dots, dashes and underscores"),
+);
+
+const tls = v.strictObject(
+  {
+    caFile: v.optional(text("the path of a PEM file")),
+    certFile: v.optional(text("the path of a PEM file")),
+    keyFile: v.optional(text("the path of a PEM file")),
+  },
+  'an object such as { caFile: "ca.pem" }',
+);
+
+const etcd = v.strictObject({
+  kind: v.literal("etcd"),
+  name: v.optional(streamName),
+  endpoints: v.pipe(
+    v.array(text('a URL such as "http://127.0.0.1:2379"'), 'a list of URLs such as ["http://127.0.0.1:2379"]'),
+    v.minLength(1, 'a list of URLs such as ["http://127.0.0.1:2379"]'),
+  ),
+  prefix: v.optional(v.string("text")),
+  username: v.optional(text("text")),
+  password: v.optional(text("text")),
+  tls: v.optional(tls),
+});
+
+const watch = v.strictObject({
+  kind: v.literal("watch"),
+  name: v.optional(streamName),
+  url: text('a URL such as "http://127.0.0.1:4651"'),
+  prefix: v.optional(v.string("text")),
+});
+
+const schema = v.strictObject(
+  {
+    dataDir: v.optional(text('a path such as "./tidemark-data"')),
+    listen: v.optional(text('an address such as "127.0.0.1:4650"')),
+    watchListen: v.optional(text('an address such as "127.0.0.1:4651"')),
+    insecure: v.optional(flag),
+    hosts: v.optional(
+      v.array(text('a name such as "tidemark.example.org"'), 'a list such as ["tidemark.example.org"]'),
+    ),
+    logLevel: v.optional(
+      v.picklist(
+        ["trace", "debug", "info", "warn", "error", "silent"],
+        '"trace", "debug", "info", "warn", "error" or "silent"',
+      ),
+    ),
+    store: v.optional(flag),
+    sources: v.optional(
+      v.array(
+        v.variant("kind", [etcd, watch], 'an object with kind: "etcd" or "watch"'),
+        'a list such as [{ kind: "etcd", endpoints: ["http://127.0.0.1:2379"] }]',
+      ),
+    ),
+    history: v.optional(
+      v.strictObject(
+        { synchronous: v.optional(v.picklist(["normal", "full"], '"normal" or "full"')) },
+        'an object such as { synchronous: "full" }',
+      ),
+    ),
+    stopTimeoutMs: v.optional(
+      v.pipe(
+        v.number("a number of milliseconds"),
+        v.minValue(100, "at least 100 milliseconds"),
+        v.maxValue(600_000, "at most 600000 milliseconds"),
+      ),
+    ),
+  },
+  'an object such as { listen: "127.0.0.1:4650" }',
+);
+
+/** One thing that is wrong with a configuration, in a sentence, and what would be right. */
+export interface ConfigProblem {
+  readonly problem: string;
+  readonly fix: string | undefined;
+}
+
+const isSecret = (path: string) => /password|endpoints|url/i.test(path);
+
+function shown(path: string, value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "a list";
+  const type = typeof value === "object" ? "an object" : typeof value;
+  if (isSecret(path)) return type;
+  if (typeof value === "string") return JSON.stringify(value);
+  return typeof value === "number" || typeof value === "boolean" ? `${type} ${value}` : type;
+}
+
+type Issue = v.BaseIssue<unknown>;
+
+function pathOf(issue: Issue): string {
+  let path = "";
+  for (const { key } of issue.path ?? []) {
+    path += typeof key === "number" ? `[${key}]` : `${path === "" ? "" : "."}${String(key)}`;
+  }
+  return path;
+}
+
+/** The settings that exist where an unknown one was found. */
+function siblings(issue: Issue): string[] {
+  const parents = (issue.path ?? []).slice(0, -1).map(({ key }) => key);
+  const input = issue.path?.at(-1)?.input as { readonly kind?: unknown } | undefined;
+  if (parents[0] === "sources" && parents.at(-1) === "tls") return Object.keys(tls.entries);
+  if (parents[0] === "sources") return Object.keys(input?.kind === "watch" ? watch.entries : etcd.entries);
+  if (parents[0] === "history") return ["synchronous"];
+  return Object.keys(schema.entries);
+}
+
+function describe(issue: Issue): ConfigProblem {
+  const path = pathOf(issue);
+  const isObjectIssue = issue.type === "strict_object";
+  if (isObjectIssue && issue.expected === "never") {
+    const known = siblings(issue);
+    const key = String(issue.path?.at(-1)?.key);
+    const guess = closest(key, known);
+    return {
+      problem: `\`${path}\` is not a setting.`,
+      fix: `${guess === undefined ? "" : `Did you mean \`${guess}\`? `}Known here: ${known.join(", ")}.`,
+    };
+  }
+  if (isObjectIssue && issue.input === undefined) {
+    return { problem: `\`${path}\` is missing.`, fix: `Known here: ${siblings(issue).join(", ")}.` };
+  }
+  const expected = issue.message;
+  return {
+    problem: `${path === "" ? "The configuration" : `\`${path}\``} must be ${expected}, got ${shown(path, issue.input)}.`,
+    fix: undefined,
+  };
+}
+
+/** Checks what a file exported. Returns the configuration, or everything that is wrong with it. */
+export function checkConfig(
+  value: unknown,
+): { readonly config: TidemarkConfig } | { readonly problems: readonly ConfigProblem[] } {
+  const result = v.safeParse(schema, value);
+  // Optional keys of the schema may hold undefined, which means the same as leaving them out.
+  if (result.success) return { config: result.output as TidemarkConfig };
+  return { problems: result.issues.map(describe) };
+}

@@ -1,0 +1,95 @@
+import { existsSync, readFileSync } from "node:fs";
+import { registerHooks } from "node:module";
+import { dirname, extname, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { DaemonError } from "../daemon-error.ts";
+import type { TidemarkConfig } from "./config.ts";
+import { checkConfig } from "./config-schema.ts";
+
+const names = ["ts", "mts", "js", "mjs", "json"].map((extension) => `tidemark.config.${extension}`);
+
+/** A checked configuration; its paths are absolute. */
+export interface LoadedConfig {
+  readonly config: TidemarkConfig;
+  /** Undefined: there is none, every default holds. */
+  readonly file: string | undefined;
+}
+
+/**
+ * Reads the configuration: `file`, or `tidemark.config.{ts,mts,js,mjs,json}` in the working directory, or none.
+ *
+ * @throws {DaemonError} `CONFIG_INVALID`, with every setting that is wrong.
+ */
+export async function loadConfig(file: string | undefined, workingDirectory = process.cwd()): Promise<LoadedConfig> {
+  const path =
+    file === undefined
+      ? names.map((name) => resolve(workingDirectory, name)).find((name) => existsSync(name))
+      : resolve(workingDirectory, file);
+  if (path === undefined) return { config: {}, file: undefined };
+  const fromHere = relative(workingDirectory, path);
+  const shownPath = fromHere.startsWith("..") ? path : fromHere;
+  if (!existsSync(path)) {
+    throw new DaemonError("CONFIG_INVALID", `There is no configuration file ${shownPath}.`, {
+      fix: "Check the path after --config, or leave it out to use the defaults.",
+    });
+  }
+  const checked = checkConfig(await readValue(path, shownPath));
+  if ("problems" in checked) {
+    const [first, ...more] = checked.problems;
+    const lines = [first?.fix, ...more.map(({ problem, fix }) => (fix === undefined ? problem : `${problem} ${fix}`))];
+    throw new DaemonError("CONFIG_INVALID", `${shownPath}: ${first?.problem ?? "invalid."}`, {
+      fix: lines.filter((line) => line !== undefined).join("\n") || undefined,
+    });
+  }
+  return { config: absolute(checked.config, dirname(path)), file: path };
+}
+
+async function readValue(path: string, shownPath: string): Promise<unknown> {
+  try {
+    if (extname(path) === ".json") return JSON.parse(readFileSync(path, "utf8"));
+    using _ = resolveOwnPackage();
+    const module = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
+    if (module.default === undefined) {
+      throw new DaemonError("CONFIG_INVALID", `${shownPath} exports nothing.`, {
+        fix: 'Write `export default defineConfig({ … })` with `import { defineConfig } from "@tidemark/daemon"`.',
+      });
+    }
+    return module.default;
+  } catch (error) {
+    if (DaemonError.is(error)) throw error;
+    const problem = error instanceof Error ? error.message : String(error);
+    const isSyntax = (error as { readonly code?: unknown }).code === "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX";
+    throw new DaemonError("CONFIG_INVALID", `${shownPath} could not be read: ${problem}`, {
+      cause: error,
+      fix: isSyntax ? "Node only strips types: leave out enums, namespaces and parameter properties." : undefined,
+    });
+  }
+}
+
+/** Lets a configuration import this package where it is not installed, for example with `npx` or from a checkout. */
+function resolveOwnPackage(): Disposable {
+  const own = new URL(import.meta.url.endsWith(".ts") ? "../index.ts" : "./index.js", import.meta.url).href;
+  const hooks = registerHooks({
+    resolve: (specifier, context, next) =>
+      specifier === "@tidemark/daemon" ? { url: own, shortCircuit: true } : next(specifier, context),
+  });
+  return { [Symbol.dispose]: () => hooks.deregister() };
+}
+
+function absolute(config: TidemarkConfig, folder: string): TidemarkConfig {
+  const at = (path: string) => resolve(folder, path);
+  return {
+    ...config,
+    ...(config.dataDir !== undefined && { dataDir: at(config.dataDir) }),
+    ...(config.sources !== undefined && {
+      sources: config.sources.map((source) =>
+        source.kind !== "etcd" || source.tls === undefined
+          ? source
+          : {
+              ...source,
+              tls: Object.fromEntries(Object.entries(source.tls).map(([key, path]) => [key, at(path as string)])),
+            },
+      ),
+    }),
+  };
+}

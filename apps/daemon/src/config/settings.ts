@@ -1,0 +1,180 @@
+import { resolve } from "node:path";
+import { DaemonError } from "../daemon-error.ts";
+import { rememberSecret } from "../redact.ts";
+import { type Address, parseAddress, requireLoopback } from "./address.ts";
+import type { LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
+import { parseEtcdEndpoints } from "./etcd-endpoints.ts";
+
+export const configDefaults = {
+  dataDir: "tidemark-data",
+  listen: "127.0.0.1:4650",
+  watchListen: "127.0.0.1:4651",
+  logLevel: "info",
+  synchronous: "normal",
+  stopTimeoutMs: 10_000,
+} as const;
+
+/** What `tidemark up` was given on the command line. */
+export interface UpFlags {
+  readonly data?: string;
+  readonly listen?: string;
+  readonly watchListen?: string;
+  readonly etcd?: string;
+  readonly prefix?: string;
+  readonly insecure?: boolean;
+  readonly logLevel?: LogLevel;
+}
+
+export interface EtcdSettings {
+  readonly kind: "etcd";
+  readonly name: string;
+  readonly endpoints: readonly string[];
+  readonly prefix: string;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  readonly tls: TlsConfig | undefined;
+}
+
+export interface WatchSettings {
+  readonly kind: "watch";
+  readonly name: string;
+  readonly url: string;
+  readonly prefix: string;
+}
+
+/** Everything the daemon needs to know, checked, without defaults left to apply. */
+export interface Settings {
+  readonly dataDir: string;
+  readonly listen: Address;
+  readonly watchListen: Address;
+  readonly hosts: readonly string[];
+  readonly logLevel: LogLevel;
+  readonly hasStore: boolean;
+  readonly sources: readonly (EtcdSettings | WatchSettings)[];
+  readonly synchronous: "normal" | "full";
+  readonly stopTimeoutMs: number;
+}
+
+/** The name of the embedded store's stream in the history. */
+export const storeStreamName = "store";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** @throws {DaemonError} `USAGE` or `CONFIG_INVALID`, naming the flag or setting. */
+export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env: Environment = process.env): Settings {
+  if (flags.prefix !== undefined && flags.etcd === undefined) {
+    throw new DaemonError("USAGE", "--prefix says which keys of etcd are followed, but there is no --etcd.", {
+      fix: "Add --etcd http://127.0.0.1:2379, or set `prefix` of a source in tidemark.config.ts.",
+    });
+  }
+  const sources =
+    flags.etcd === undefined ? configuredSources(config, env) : [etcdFromFlags(flags.etcd, flags.prefix, env)];
+  const hasStore = config.store ?? sources.length === 0;
+  if (!hasStore && sources.length === 0) {
+    throw new DaemonError("CONFIG_INVALID", "There is nothing to follow: `store` is false and there are no sources.", {
+      fix: "Leave `store` out to follow the embedded store, or add a source: --etcd http://127.0.0.1:2379.",
+    });
+  }
+  const names = [...(hasStore ? [storeStreamName] : []), ...sources.map(({ name }) => name)];
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) {
+    throw new DaemonError("CONFIG_INVALID", `Two streams are called ${JSON.stringify(twice)}.`, {
+      fix: 'Give each source a `name` of its own; the embedded store\'s is "store".',
+    });
+  }
+  const isInsecureAllowed = flags.insecure ?? config.insecure ?? false;
+  const listen = address("--listen", "listen", flags.listen, config.listen ?? configDefaults.listen, isInsecureAllowed);
+  const watchListen = address(
+    "--watch-listen",
+    "watchListen",
+    flags.watchListen,
+    config.watchListen ?? configDefaults.watchListen,
+    isInsecureAllowed,
+  );
+  if (hasStore && listen.port !== 0 && listen.port === watchListen.port && listen.host === watchListen.host) {
+    throw new DaemonError("USAGE", `--listen and --watch-listen are both ${listen.host}:${listen.port}.`, {
+      fix: "The page and the Watch API speak different protocols: give them different ports.",
+    });
+  }
+  return {
+    dataDir: resolve(flags.data ?? config.dataDir ?? configDefaults.dataDir),
+    listen,
+    watchListen,
+    hosts: config.hosts ?? [],
+    logLevel: flags.logLevel ?? config.logLevel ?? configDefaults.logLevel,
+    hasStore,
+    sources,
+    synchronous: config.history?.synchronous ?? configDefaults.synchronous,
+    stopTimeoutMs: config.stopTimeoutMs ?? configDefaults.stopTimeoutMs,
+  };
+}
+
+function address(flag: string, key: string, given: string | undefined, otherwise: string, isInsecureAllowed: boolean) {
+  const setting = given === undefined ? `\`${key}\`` : flag;
+  const parsed = parseAddress(given ?? otherwise, setting);
+  requireLoopback(parsed, setting, isInsecureAllowed);
+  return parsed;
+}
+
+function etcdFromFlags(urls: string, prefix: string | undefined, env: Environment): EtcdSettings {
+  const parsed = parseEtcdEndpoints(urls.split(","), "--etcd");
+  return {
+    kind: "etcd",
+    name: "etcd",
+    prefix: prefix ?? "",
+    tls: undefined,
+    ...withCredentials(parsed, {}, "--etcd", env),
+  };
+}
+
+function configuredSources(config: TidemarkConfig, env: Environment): (EtcdSettings | WatchSettings)[] {
+  return (config.sources ?? []).map((source, index) => {
+    const setting = `\`sources[${index}]`;
+    if (source.kind === "watch") {
+      const url = URL.parse(source.url);
+      if (
+        url === null ||
+        (url.protocol !== "http:" && url.protocol !== "https:") ||
+        url.username !== "" ||
+        url.password !== ""
+      ) {
+        throw new DaemonError(
+          "CONFIG_INVALID",
+          `${setting}.url\` must be a URL such as http://127.0.0.1:4651, without a user.`,
+        );
+      }
+      return { kind: "watch", name: source.name ?? "watch", url: source.url, prefix: source.prefix ?? "" };
+    }
+    rememberSecret(source.password);
+    const parsed = parseEtcdEndpoints(source.endpoints, `${setting}.endpoints\``);
+    return {
+      kind: "etcd",
+      name: source.name ?? "etcd",
+      prefix: source.prefix ?? "",
+      tls: source.tls,
+      ...withCredentials(parsed, source, setting, env),
+    };
+  });
+}
+
+interface Credentials {
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+}
+
+function withCredentials<T extends Credentials>(
+  parsed: T,
+  own: Credentials,
+  setting: string,
+  env: Environment,
+): T & Required<Credentials> {
+  const username = own.username ?? parsed.username ?? env["TIDEMARK_ETCD_USERNAME"];
+  const password = own.password ?? parsed.password ?? env["TIDEMARK_ETCD_PASSWORD"];
+  rememberSecret(password);
+  if (username === undefined && password !== undefined) {
+    throw new DaemonError("CONFIG_INVALID", `${setting} has a password but no user.`, {
+      fix: "Set TIDEMARK_ETCD_USERNAME, `username`, or write http://user:password@host:2379.",
+    });
+  }
+  return { ...parsed, username, password };
+}

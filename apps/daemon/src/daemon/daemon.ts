@@ -1,0 +1,152 @@
+import { type Clock, systemClock } from "@tidemark/clock";
+import { createStatus, Metrics } from "@tidemark/status";
+import { urlOf } from "../config/address.ts";
+import { type Settings, storeStreamName } from "../config/settings.ts";
+import { version } from "../version.ts";
+import { createAdminService } from "./admin-service.ts";
+import { openDataDir } from "./data-dir.ts";
+import { Followers } from "./followers.ts";
+import { openHttpServer } from "./http-server.ts";
+import type { Logger } from "./log.ts";
+import { openReplica } from "./replica.ts";
+import { createRequestListener } from "./routes.ts";
+import { readSamples, readStatus } from "./status-report.ts";
+import { createSource, storeSource } from "./sources.ts";
+import { openEmbeddedStore } from "./embedded-store.ts";
+
+export interface DaemonOptions {
+  readonly log: Logger;
+  /** Ends a start that is under way. */
+  readonly signal: AbortSignal;
+  /** @default systemClock */
+  readonly clock?: Clock;
+}
+
+/** Everything that `tidemark up` runs. */
+export interface Daemon {
+  /** Where the page and the AdminService are. */
+  readonly url: string;
+  /** Where the embedded store serves the Watch API; undefined: there is none. */
+  readonly watchUrl: string | undefined;
+  /** What is followed, and what is wrong with it. */
+  followed(): readonly { readonly name: string; readonly description: string; readonly problem: string | undefined }[];
+  /**
+   * Commits what was received and stops, within `stopTimeoutMs`. Idempotent.
+   *
+   * @throws {DaemonError} `STOPPED_LATE` when time ran out; nothing is lost, it is read again at the next start.
+   */
+  close(): Promise<void>;
+}
+
+/** How long the first connection of a source is waited for, so that the greeting can tell how it went. */
+const firstContactMs = 2000;
+const storeLiveMs = 30_000;
+
+/**
+ * Starts everything and waits until it follows; an external source only has to have begun.
+ *
+ * @throws {DaemonError} when the folder, an address or a database cannot be used; what was started is stopped again.
+ */
+export async function openDaemon(settings: Settings, options: DaemonOptions): Promise<Daemon> {
+  const { log, clock = systemClock } = options;
+  const startedAtMs = clock.now();
+  const stopping = new AbortController();
+  // Last opened, first closed.
+  const closers: (() => unknown)[] = [];
+  const closeAll = async () => {
+    let failure: unknown;
+    for (const close of closers.splice(0).toReversed()) {
+      try {
+        await close();
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (failure !== undefined) throw failure;
+  };
+
+  try {
+    const folder = openDataDir(settings.dataDir);
+    closers.push(() => folder.release());
+    const http = await openHttpServer({ address: settings.listen, flag: "--listen", hosts: settings.hosts });
+    closers.push(() => http.close(0));
+    const history = await openReplica(folder.path, { synchronous: settings.synchronous });
+    closers.push(() => history.close());
+    const metrics = new Metrics({ version });
+    closers.push(() => metrics.close());
+
+    const store = settings.hasStore ? await openEmbeddedStore(folder.storeFile, settings.watchListen) : undefined;
+    if (store !== undefined) closers.push(() => store.close());
+    const followers = new Followers({
+      history,
+      metrics,
+      log,
+      clock,
+      read: () => readSamples({ history, watchers: followers.watchers }),
+    });
+    closers.push(() => followers.close(settings.stopTimeoutMs));
+
+    const report = () =>
+      readStatus({
+        history,
+        watchers: followers.watchers,
+        version,
+        startedAtMs,
+        dataDir: settings.dataDir,
+        watchUrl: store?.url ?? "",
+        nowMs: () => clock.now(),
+      });
+    const status = createStatus({
+      version,
+      metrics,
+      liveness: { history: async () => void (await history.position()) },
+      readiness: { streams: () => followers.readiness() },
+      // A check is only a look at memory; remembering it would show a reconnected stream as broken.
+      checkTtlMs: 0,
+      clock,
+    });
+    const admin = createAdminService({
+      history,
+      followed: () => followers.watchers.map(({ name }) => name),
+      status: report,
+      sync: (names, signal) => followers.sync(names, signal),
+      signal: stopping.signal,
+      clock,
+    });
+    http.serve(await createRequestListener({ status, admin, store: store?.routes }));
+    closers.push(() => stopping.abort(new Error("The daemon is stopping.")));
+
+    if (store !== undefined) {
+      await followers.add(storeStreamName, await storeSource(store.url));
+      await followers.untilLive(storeStreamName, storeLiveMs, options.signal);
+    }
+    for (const source of settings.sources) await followers.add(source.name, await createSource(source));
+    await followers.untilContact(firstContactMs, options.signal);
+
+    const url = urlOf(http.address);
+    folder.announce(url);
+    log.info({ http: url, watch: store?.url, dataDir: settings.dataDir }, "ready");
+    let closing: Promise<void> | undefined;
+    return {
+      url,
+      watchUrl: store?.url,
+      followed: () => followers.describe(),
+      close: () => {
+        closing ??= stop();
+        return closing;
+      },
+    };
+
+    async function stop(): Promise<void> {
+      log.info("stopping");
+      // What the embedded store has acknowledged is shown by the replica, too, when we are gone.
+      if (store !== undefined) await followers.settle(storeStreamName, settings.stopTimeoutMs / 2);
+      await closeAll();
+      log.info("stopped");
+    }
+  } catch (error) {
+    stopping.abort(error);
+    await closeAll().catch((failure: unknown) => log.debug({ err: failure }, "could not clean up"));
+    throw error;
+  }
+}

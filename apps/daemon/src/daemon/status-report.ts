@@ -1,0 +1,111 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { History, StreamRecord, Watcher, WatcherStatus } from "@tidemark/store-watch";
+import type { StreamSample } from "@tidemark/status";
+import type { StatusResponseSchema, StreamStatusSchema } from "../gen/tidemark/admin/v1/admin_pb.ts";
+import { redact } from "../redact.ts";
+
+export interface StatusReportOptions {
+  readonly history: History;
+  readonly watchers: readonly Watcher[];
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly dataDir: string;
+  readonly watchUrl: string;
+  readonly nowMs: () => number;
+}
+
+/** One stream: what the history holds of it, and how its watcher does if it is followed. */
+interface Stream {
+  readonly record: StreamRecord | undefined;
+  readonly watcher: WatcherStatus | undefined;
+}
+
+async function readStreams({
+  history,
+  watchers,
+}: Pick<StatusReportOptions, "history" | "watchers">): Promise<readonly Stream[]> {
+  const records = new Map((await history.streams()).map((record) => [record.name, record]));
+  const followed = watchers.map((watcher) => watcher.status());
+  const names = new Set(followed.map(({ name }) => name));
+  return [
+    ...followed.map((watcher) => ({ watcher, record: records.get(watcher.name) })),
+    // Followed once, for example before --etcd was given: still in the replica.
+    ...[...records.values()].filter(({ name }) => !names.has(name)).map((record) => ({ record, watcher: undefined })),
+  ];
+}
+
+/** Everything the AdminService tells about the daemon. */
+export async function readStatus(options: StatusReportOptions): Promise<MessageInitShape<typeof StatusResponseSchema>> {
+  const streams = await readStreams(options);
+  return {
+    version: options.version,
+    startedAtMs: BigInt(options.startedAtMs),
+    position: await options.history.position(),
+    streams: streams.map(toStreamStatus),
+    dataDir: options.dataDir,
+    origin: options.history.origin,
+    watchUrl: options.watchUrl,
+    nowMs: BigInt(options.nowMs()),
+  };
+}
+
+function toStreamStatus({ record, watcher }: Stream): MessageInitShape<typeof StreamStatusSchema> {
+  const lastCommitAtMs = watcher?.lastCommitAtMs ?? record?.lastCommitAtMs;
+  const resume = watcher?.resume ?? record;
+  return {
+    name: watcher?.name ?? record?.name ?? "",
+    kind: watcher?.kind ?? record?.kind ?? "",
+    description: redact(watcher?.description ?? record?.description ?? ""),
+    state: stateOf(watcher),
+    problem: redact(problemOf(watcher) ?? ""),
+    epoch: resume?.epoch ?? "",
+    cursor: resume?.cursor ?? "",
+    keys: BigInt(record?.keys ?? 0),
+    versions: BigInt(record?.versions ?? 0),
+    gaps: BigInt(record?.gaps ?? 0),
+    quarantined: BigInt(record?.quarantined ?? 0),
+    reconnects: BigInt(watcher?.reconnects ?? 0),
+    drops: BigInt(watcher?.drops ?? 0),
+    inflightBytes: BigInt((watcher?.inflightBytes ?? 0) + (watcher?.bufferedBytes ?? 0)),
+    duplicates: BigInt(watcher?.duplicates ?? 0),
+    changesPerSecond: watcher?.changesPerSecond ?? 0,
+    ...(watcher?.lastFrameAtMs !== undefined && { lastFrameAtMs: BigInt(Math.trunc(watcher.lastFrameAtMs)) }),
+    ...(lastCommitAtMs !== undefined && { lastCommitAtMs: BigInt(Math.trunc(lastCommitAtMs)) }),
+    ...(watcher?.lag.p50Ms !== undefined && { lagP50Ms: watcher.lag.p50Ms }),
+    ...(watcher?.lag.p99Ms !== undefined && { lagP99Ms: watcher.lag.p99Ms }),
+  };
+}
+
+/** The states of the contract; a watcher that is over for good has stopped, with its problem beside it. */
+function stateOf(watcher: WatcherStatus | undefined): string {
+  return watcher === undefined || watcher.state === "failed" ? "stopped" : watcher.state;
+}
+
+/** What a person should know. Reconnecting is one: the reason says what fails and that it goes on trying. */
+export function problemOf(watcher: WatcherStatus | undefined): string | undefined {
+  if (watcher === undefined) return undefined;
+  if (watcher.problem !== undefined) return watcher.problem;
+  return watcher.state === "reconnecting" || watcher.state === "failed" ? watcher.reason : undefined;
+}
+
+/** The same for the metrics. */
+export async function readSamples(
+  options: Pick<StatusReportOptions, "history" | "watchers">,
+): Promise<readonly StreamSample[]> {
+  return (await readStreams(options)).map(({ record, watcher }) => ({
+    name: watcher?.name ?? record?.name ?? "",
+    kind: watcher?.kind ?? record?.kind ?? "",
+    state: stateOf(watcher),
+    hasProblem: problemOf(watcher) !== undefined,
+    keys: record?.keys ?? 0,
+    versions: record?.versions ?? 0,
+    gaps: record?.gaps ?? 0,
+    quarantined: record?.quarantined ?? 0,
+    reconnects: watcher?.reconnects ?? 0,
+    drops: watcher?.drops ?? 0,
+    duplicates: watcher?.duplicates ?? 0,
+    inflightBytes: (watcher?.inflightBytes ?? 0) + (watcher?.bufferedBytes ?? 0),
+    lastFrameAtMs: watcher?.lastFrameAtMs,
+    lastCommitAtMs: watcher?.lastCommitAtMs ?? record?.lastCommitAtMs,
+  }));
+}
