@@ -7,14 +7,28 @@ export interface HandoffBuffer {
 }
 
 /** The everyday buffer: items in an array. */
-export declare class ListBuffer<T> implements HandoffBuffer {
-  constructor(sizeOf?: (item: T) => number);
-  /** In order of `push`. The committer may do with it what it likes. */
-  readonly items: T[];
-  get bytes(): number;
-  push(item: T): void;
-  clear(): void;
+export class ListBuffer<T> implements HandoffBuffer {
+  readonly #sizeOf: ((item: T) => number) | undefined;
+  /** In order of `push`. */
+  readonly items: T[] = [];
+  bytes = 0;
+
+  constructor(sizeOf?: (item: T) => number) {
+    this.#sizeOf = sizeOf;
+  }
+
+  push(item: T): void {
+    this.items.push(item);
+    this.bytes += this.#sizeOf === undefined ? 1 : this.#sizeOf(item);
+  }
+
+  clear(): void {
+    this.items.length = 0;
+    this.bytes = 0;
+  }
 }
 
 /** Creates a buffer of items; without `sizeOf` each counts as one byte, so that `maxBytes` means items. */
-export declare function createListBuffer<T>(sizeOf?: (item: T) => number): ListBuffer<T>;
+export function createListBuffer<T>(sizeOf?: (item: T) => number): ListBuffer<T> {
+  return new ListBuffer(sizeOf);
+}

@@ -3,10 +3,12 @@ export {
   type StreamCloseInfo,
   StreamConnection,
   type StreamConnectionObserver,
-  type StreamConnectionOptions,
+  type StreamConnectionOwner,
 } from "./connection.ts";
+export { connectionDefaults, type StreamConnectionOptions } from "./connection-options.ts";
+export { Handoff } from "./handoff.ts";
+export { createListBuffer, type HandoffBuffer, ListBuffer } from "./handoff-buffer.ts";
 export {
-  Handoff,
   type HandoffBatch,
   type HandoffCloseOptions,
   type HandoffEvent,
@@ -14,19 +16,20 @@ export {
   type HandoffRetryOptions,
   type HandoffState,
   type HandoffStats,
-} from "./handoff.ts";
-export { createListBuffer, type HandoffBuffer, ListBuffer } from "./handoff-buffer.ts";
+  handoffDefaults,
+} from "./handoff-options.ts";
 export { createKeyedBuffer, KeyedBuffer } from "./keyed-buffer.ts";
-export { ReconnectLimiter, type ReconnectLimiterOptions } from "./limiter.ts";
+export { limiterDefaults, ReconnectLimiter, type ReconnectLimiterOptions } from "./limiter.ts";
 export type { Handshake, RetryClass, StreamProtocol, StreamTransport, TokenRefresh } from "./protocol.ts";
 export { AsyncQueue, type AsyncQueueOptions } from "./queue.ts";
+export { StreamReconnector } from "./reconnector.ts";
 export {
+  reconnectorDefaults,
   type StreamCloseOptions,
   type StreamDisconnect,
   type StreamDone,
   type StreamEvent,
-  StreamReconnector,
   type StreamReconnectorOptions,
   type StreamReconnectorState,
-} from "./reconnector.ts";
+} from "./reconnector-options.ts";
 export { StreamError, type StreamErrorCode } from "./stream-error.ts";

@@ -1,1 +1,2 @@
 export { EventHub, type SkippedEvent } from "./event-hub.ts";
+export { Waiters } from "./waiters.ts";

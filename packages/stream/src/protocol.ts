@@ -34,6 +34,8 @@ export interface Handshake<Out, In> {
   send(message: Out): void;
   /** The next message of the peer. Rejects with a retryable `PROTOCOL` error when the peer ended the stream. */
   receive(): Promise<In>;
+  /** Tells the token refresh which token this handshake used: it is not sent again until it changes. */
+  usedToken(token: string): void;
   /** Aborts when the connection is closed or the handshake's time is up. */
   readonly signal: AbortSignal;
 }
