@@ -1,0 +1,381 @@
+import { type ErrorRecord, fromErrorRecord, WorkerClient, workerFile } from "@tidemark/store-watch/internal";
+import { type Bytes, compareBytes, successor, toBytes } from "./bytes.ts";
+import { checkedKey, toCommand, toRevision } from "./commands-from.ts";
+import { Compactor } from "./compactor.ts";
+import { unpackKeyValues, type WriteCommand, type WriteOutcome } from "./database/commands.ts";
+import type { BelowFloor, ListAnswer, ListQuery } from "./database/store-reader.ts";
+import type { ReaderMethods, StoreWorkerData, WriterMethods } from "./database/store-worker.ts";
+import type { StoreFacts } from "./database/store-writer.ts";
+import { transferablesOf } from "./database/packed-rows.ts";
+import { GroupCommit } from "./group-commit.ts";
+import { type Span, toSpan } from "./key-range.ts";
+import { toKeyValue } from "./key-value.ts";
+import { StoreError, type StoreErrorCode } from "./store-error.ts";
+import { resolveStore, type StoreOptions } from "./store-options.ts";
+import type {
+  CallOptions,
+  CompareAndPutResult,
+  DeleteResult,
+  GetResult,
+  KeyValue,
+  KeyValueStore,
+  ListOptions,
+  ListResult,
+  PutResult,
+  StoreStatus,
+  TxnRequest,
+  TxnResult,
+  WatchEvent,
+  WatchOptions,
+} from "./store-types.ts";
+import { Tail } from "./tail.ts";
+import { Timeline } from "./timeline.ts";
+import { Watcher, type WatcherHost } from "./watcher.ts";
+
+const defaultListLimit = 1000;
+const maxListLimit = 10_000;
+const maxListBytes = 4 * 1024 * 1024;
+
+/**
+ * A key-value store in one SQLite file that can be watched. What a write acknowledged is on disk. Every transaction has
+ * one revision; revisions are dense, start at 1, and are the order in which every watcher sees them.
+ */
+export interface Store extends KeyValueStore, AsyncDisposable {
+  /** Names the data: new when the file was deleted. */
+  readonly storeId: string;
+  /** Names this run of the store: new whenever it is opened. */
+  readonly incarnation: string;
+  /** Of the newest transaction; 0n for an empty store. */
+  revision(): bigint;
+  /**
+   * Follows a range from a marker on, in commit order, without loss, at the pace of whoever iterates. Breaking out of the
+   * loop ends it.
+   *
+   * @throws StoreError `ARGUMENT_INVALID` here; from the iteration `TOO_OLD`, `STORE_REPLACED`, `CLOSED`, `STORE_FAILED`.
+   */
+  watch(options?: WatchOptions): AsyncIterableIterator<WatchEvent>;
+  /** Watches that are going on. */
+  readonly watchers: number;
+  /** Finishes the writes that were accepted, ends every watch with `CLOSED`, closes the file. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a store, and creates the file if it is missing. SQL runs in two threads, one that writes and one that reads.
+ *
+ * @throws StoreError `OPTIONS_INVALID`, `FILE_UNUSABLE`, `SCHEMA_NEWER`, `STORE_LOCKED` (another process has it).
+ */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const resolved = resolveStore(options);
+  const { file, rng } = resolved;
+  const incarnation = Buffer.from(rng.bytes(8)).toString("hex");
+  let store: EmbeddedStore | undefined;
+  const onDied = (error: StoreError) => store?.fail(error);
+  const writer = startThread<WriterMethods>({ role: "writer", file, storeId: rng.uuid(), incarnation }, onDied);
+  let reader: WorkerClient<ReaderMethods> | undefined;
+  try {
+    const facts = await writer.call("open", undefined);
+    reader = startThread<ReaderMethods>({ role: "reader", file }, onDied);
+    await reader.call("open", undefined);
+    store = new EmbeddedStore(resolved, incarnation, facts, writer, reader);
+    return store;
+  } catch (error) {
+    await Promise.all([writer.close(), reader?.close()]);
+    throw error;
+  }
+}
+
+class EmbeddedStore implements Store, WatcherHost {
+  readonly storeId: string;
+  readonly incarnation: string;
+  readonly timeline: Timeline;
+  readonly tail: Tail;
+  readonly active = new Set<Watcher>();
+  readonly #options: Required<StoreOptions>;
+  readonly #writer: WorkerClient<WriterMethods>;
+  readonly #reader: WorkerClient<ReaderMethods>;
+  readonly #commits: GroupCommit;
+  readonly #compactor: Compactor;
+  #head: number;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    options: Required<StoreOptions>,
+    incarnation: string,
+    facts: StoreFacts,
+    writer: WorkerClient<WriterMethods>,
+    reader: WorkerClient<ReaderMethods>,
+  ) {
+    this.#options = options;
+    this.#writer = writer;
+    this.#reader = reader;
+    this.#head = facts.revision;
+    this.storeId = facts.storeId;
+    this.incarnation = incarnation;
+    this.timeline = new Timeline([...facts.timeline, { firstRevision: facts.revision + 1, incarnation }]);
+    this.tail = new Tail(options.tailBytes);
+    this.#commits = new GroupCommit({
+      clock: options.clock,
+      maxPendingBytes: options.maxPendingBytes,
+      write: (group) =>
+        writer.call("write", { group, nowMs: options.clock.now() }, { transfer: transferablesOf(group) }),
+      onCommitted: (...committed) => this.#publish(...committed),
+      onGroup: () => {
+        for (const watcher of this.active) watcher.wake();
+      },
+    });
+    this.#compactor = new Compactor(facts.floor, facts.hasLeftovers, {
+      removeStep: (target, maxChanges) => writer.call("removeStep", { target, maxChanges }),
+    });
+    this.#compactor.kick();
+  }
+
+  get clock() {
+    return this.#options.clock;
+  }
+
+  get head(): number {
+    return this.#head;
+  }
+
+  get floor(): number {
+    return this.#compactor.floor;
+  }
+
+  get watchers(): number {
+    return this.active.size;
+  }
+
+  revision(): bigint {
+    return BigInt(this.#head);
+  }
+
+  async put(key: Bytes, value: Bytes, options?: CallOptions): Promise<PutResult> {
+    const outcome = await this.#write({ ops: [{ type: "put", key, value }] }, options);
+    return { revision: BigInt(outcome.revision) };
+  }
+
+  async delete(key: Bytes, options?: CallOptions): Promise<DeleteResult> {
+    const outcome = await this.#write({ ops: [{ type: "delete", key }] }, options);
+    return { revision: BigInt(outcome.revision), existed: outcome.effective[0] === true };
+  }
+
+  async compareAndPut(
+    key: Bytes,
+    value: Bytes,
+    expectedModRevision: bigint,
+    options?: CallOptions,
+  ): Promise<CompareAndPutResult> {
+    const request: TxnRequest = { compares: [{ key, expectedModRevision }], ops: [{ type: "put", key, value }] };
+    const { succeeded, revision, actual } = await this.#write(request, options);
+    return { succeeded, revision: BigInt(revision), actual: actual && toKeyValue(actual) };
+  }
+
+  async txn(request: TxnRequest, options?: CallOptions): Promise<TxnResult> {
+    const { succeeded, revision } = await this.#write(request, options);
+    return { succeeded, revision: BigInt(revision) };
+  }
+
+  async get(key: Bytes, options?: CallOptions): Promise<GetResult> {
+    this.#checkOpen();
+    const answer = await this.#reader.call("get", checkedKey(key, this.#options).slice(), { signal: options?.signal });
+    const [kv] = unpackKeyValues(answer.rows);
+    return { kv: kv && toKeyValue(kv), revision: BigInt(answer.revision) };
+  }
+
+  async list(options: ListOptions = {}): Promise<ListResult> {
+    this.#checkOpen();
+    const { limit = defaultListLimit, signal } = options;
+    if (!Number.isInteger(limit) || limit < 1 || limit > maxListLimit) {
+      throw new StoreError("ARGUMENT_INVALID", `limit must be a whole number in [1, ${maxListLimit}], got ${limit}`);
+    }
+    const bounds = toSpan(options.range);
+    let revision = options.revision === undefined ? undefined : this.#reachedRevision(options.revision);
+    let span: Span | undefined = pageSpan(bounds, options.after);
+    const kvs: KeyValue[] = [];
+    let bytes = 0;
+    // A call looks at a bounded number of keys, many of which may be deleted.
+    do {
+      const query: ListQuery = {
+        span,
+        revision,
+        maxKeys: limit - kvs.length,
+        maxBytes: maxListBytes - bytes,
+        isPinned: false,
+      };
+      const answer: ListAnswer | BelowFloor = await this.#reader.call("list", query, { signal });
+      if ("floor" in answer) throw this.#belowFloor(answer.floor, revision);
+      revision = answer.revision;
+      bytes += answer.rows.bytes.length;
+      for (const stored of unpackKeyValues(answer.rows)) kvs.push(toKeyValue(stored));
+      span = answer.scannedTo && { start: successor(answer.scannedTo), end: bounds.end };
+    } while (span !== undefined && kvs.length < limit && bytes < maxListBytes);
+    return { kvs, hasMore: span !== undefined, revision: BigInt(revision ?? this.#head) };
+  }
+
+  watch(options: WatchOptions = {}): AsyncIterableIterator<WatchEvent> {
+    this.#checkOpen();
+    return new Watcher(this, options);
+  }
+
+  async compact(revision: bigint, options?: CallOptions): Promise<{ readonly floor: bigint }> {
+    this.#checkOpen();
+    const wanted = this.#reachedRevision(revision);
+    const floor = await this.#writer.call("raiseFloor", wanted, { signal: options?.signal });
+    this.#compactor.raise(floor);
+    return { floor: BigInt(floor) };
+  }
+
+  async status(): Promise<StoreStatus> {
+    this.#checkOpen();
+    return {
+      storeId: this.storeId,
+      incarnation: this.incarnation,
+      revision: BigInt(this.#head),
+      marker: this.timeline.marker(this.#head),
+      floor: BigInt(this.floor),
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  attach(watcher: Watcher): void {
+    this.#checkOpen();
+    this.active.add(watcher);
+  }
+
+  detach(watcher: Watcher): void {
+    this.active.delete(watcher);
+  }
+
+  pin(revision: number) {
+    const pin = { revision };
+    this.#compactor.pins.add(pin);
+    return pin;
+  }
+
+  unpin(pin: { revision: number }): void {
+    this.#compactor.release(pin);
+  }
+
+  readList: WatcherHost["readList"] = (query) => this.#reader.call("list", query);
+
+  readLog: WatcherHost["readLog"] = (query) => this.#reader.call("log", query);
+
+  async #write(request: TxnRequest, options: CallOptions | undefined): Promise<WriteOutcome> {
+    this.#checkOpen();
+    const signal = options?.signal;
+    if (signal === undefined) return this.#commits.submit(toCommand(request, this.#options));
+    signal.throwIfAborted();
+    return abortable(this.#commits.submit(toCommand(request, this.#options)), signal);
+  }
+
+  #publish(revision: number, command: WriteCommand, outcome: WriteOutcome, committedAtMs: number): void {
+    this.#head = revision;
+    this.tail.push(revision, {
+      revision: BigInt(revision),
+      marker: this.timeline.marker(revision),
+      committedAtMs,
+      changes: command.ops.filter((_, index) => outcome.effective[index]),
+    });
+  }
+
+  /** @throws StoreError `ARGUMENT_INVALID` for a revision that does not exist yet. */
+  #reachedRevision(revision: bigint): number {
+    const wanted = toRevision("revision", revision);
+    if (wanted > this.#head) {
+      const expected = `revision must be one that exists, at most ${this.#head}`;
+      throw new StoreError("ARGUMENT_INVALID", `${expected}, got ${revision}`);
+    }
+    return wanted;
+  }
+
+  #belowFloor(floor: number, revision: number | undefined): StoreError {
+    return new StoreError(
+      "TOO_OLD",
+      `the state at revision ${revision} was compacted away, the oldest is ${floor}. List without a revision first`,
+      { oldestMarker: this.timeline.marker(floor) },
+    );
+  }
+
+  #checkOpen(): void {
+    if (this.#closing !== undefined) throw closedError();
+  }
+
+  /** A thread died: whoever waits hears of it, as every call from now on does. */
+  fail(error: StoreError): void {
+    for (const watcher of this.active) watcher.stop(error);
+  }
+
+  async #close(): Promise<void> {
+    for (const watcher of this.active) watcher.stop(closedError());
+    // A disk that hangs must not hang us: what it has not acknowledged by then is refused.
+    const { clock, closeTimeoutMs } = this.#options;
+    const limit = clock.setTimer(
+      closeTimeoutMs,
+      () => void Promise.all([this.#writer.destroy(), this.#reader.destroy()]),
+    );
+    try {
+      await this.#compactor.stop();
+      await this.#commits.idle();
+      await Promise.all([this.#writer.close(), this.#reader.close()]);
+    } finally {
+      limit.cancel();
+    }
+  }
+}
+
+function startThread<M extends WriterMethods | ReaderMethods>(
+  data: StoreWorkerData,
+  onDied: (error: StoreError) => void,
+): WorkerClient<M> {
+  return new WorkerClient<M>(workerFile(import.meta.url, "./database/store-worker"), {
+    name: `tidemark-store-${data.role}`,
+    data,
+    reviveError,
+    diedError(message, cause) {
+      const error = new StoreError("STORE_FAILED", `${message}. Open the store again`, { cause });
+      onDied(error);
+      return error;
+    },
+    closedError,
+  });
+}
+
+function closedError(): StoreError {
+  return new StoreError("CLOSED", "the store is closed");
+}
+
+/** Errors of SQLite that come and go with the disk. */
+const passing = /^SQLITE_(BUSY|FULL|IOERR)/;
+
+function reviveError(record: ErrorRecord): StoreError {
+  const cause = fromErrorRecord(record);
+  const { code = "", message, retryable } = record;
+  if (record.name === "StoreError") {
+    return new StoreError(code as StoreErrorCode, message.replace(`[${code}] `, ""), { cause: cause.cause, retryable });
+  }
+  return new StoreError("STORE_FAILED", `the database refused: ${message}`, { cause, retryable: passing.test(code) });
+}
+
+function pageSpan(bounds: Span, after: Bytes | undefined): Span {
+  const key = toBytes(after ?? "");
+  if (key.length === 0) return bounds;
+  const start = successor(key);
+  return { start: compareBytes(start, bounds.start) > 0 ? start : bounds.start, end: bounds.end };
+}
+
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}
