@@ -16,3 +16,10 @@ export {
   type SourceFaults,
   simulatedCursor,
 } from "./testing/simulated-source.ts";
+export {
+  type ConformanceCheck,
+  type ConformanceDriver,
+  type ConformanceOptions,
+  sourceConformance,
+} from "./testing/source-conformance.ts";
+export { ConformanceError, type ProbedGroup, SourceProbe } from "./testing/source-probe.ts";
