@@ -15,6 +15,12 @@ const commands = {
     return foreground(toolchain, [ensureBuilt(toolchain, "daemon"), "up", ...args]);
   },
 
+  /** Any command of `tidemark`, in the current folder: `alias tidemark="node $PWD/scripts/run.mjs tidemark"`. */
+  tidemark(args) {
+    const toolchain = ensureToolchain();
+    return foreground(toolchain, [ensureBuilt(toolchain, "daemon"), ...args]);
+  },
+
   /** A benchmark of the harness by name. */
   bench(args) {
     const toolchain = ensureToolchain();
