@@ -88,10 +88,16 @@ function checkApi(scratch) {
       },
     });
     if (isUpdate) continue;
-    if (result.apiReportChanged || !existsSync(join(folder, "etc", `${report}.api.md`))) {
+    const reviewed = join(folder, "etc", `${report}.api.md`);
+    if (result.apiReportChanged || !existsSync(reviewed)) {
+      const file = `etc/${report}.api.md`;
       process.stdout.write(
-        `The public API of ${manifest.name} (${name}) differs from etc/${report}.api.md. If that is meant: npm run api\n`,
+        `The public API of ${manifest.name} (${name}) differs from ${file}. If that is meant: npm run api\n`,
       );
+      if (existsSync(reviewed)) {
+        const change = ["diff", "--no-index", "--no-color", reviewed, join(scratch, `${report}.api.md`)];
+        process.stdout.write(spawnSync("git", change, { encoding: "utf8" }).stdout);
+      }
       isUnchanged = false;
     } else if (!result.succeeded) isUnchanged = false;
   }

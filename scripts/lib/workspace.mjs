@@ -100,6 +100,14 @@ export function foreground(toolchain, args) {
       if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
     });
   }
+  // npm passes a SIGTERM on to the shell in between, which dies of it and tells nobody.
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.env.npm_lifecycle_event === undefined || process.ppid === parent) return;
+    clearInterval(watch);
+    child.kill("SIGTERM");
+  }, 250);
+  watch.unref();
   return new Promise((resolve, reject) => {
     child.on("error", (error) => reject(new Failure(`The program could not be started: ${error.message}`)));
     child.on("exit", (code, signal) => resolve(code ?? 128 + constants.signals[signal]));
