@@ -32,10 +32,15 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
   return undefined;
 }
 
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
 /** A key as a person reads it in a message: as text where it is text, else in hex; shortened. */
 export function describeKey(key: Uint8Array): string {
-  const text = Buffer.from(key).toString("utf8");
-  const isText = !/[\u0000-\u001f\ufffd]/.test(text);
-  const shown = isText ? JSON.stringify(text) : `0x${Buffer.from(key).toString("hex")}`;
+  let shown: string;
+  try {
+    shown = JSON.stringify(decoder.decode(key));
+  } catch {
+    shown = `0x${Buffer.from(key).toString("hex")}`;
+  }
   return shown.length > 80 ? `${shown.slice(0, 77)}...` : shown;
 }

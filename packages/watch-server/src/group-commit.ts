@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "@tidemark/clock";
+import type { Clock } from "@tidemark/clock";
 import {
   packCommand,
   unpackCommand,
@@ -42,7 +42,7 @@ export class GroupCommit {
   readonly #options: GroupCommitOptions;
   readonly #groups: Group[] = [];
   #pendingBytes = 0;
-  #start: Timer | undefined;
+  #isScheduled = false;
   #isWriting = false;
   #idle: PromiseWithResolvers<void> | undefined;
 
@@ -69,7 +69,10 @@ export class GroupCommit {
     this.#pendingBytes += group.rows.byteLength - before;
     const { promise, resolve, reject } = Promise.withResolvers<WriteOutcome>();
     group.waiters.push({ resolve, reject });
-    if (!this.#isWriting) this.#start ??= this.#options.clock.setImmediate(() => void this.#run());
+    if (!this.#isScheduled && !this.#isWriting) {
+      this.#isScheduled = true;
+      this.#options.clock.setImmediate(() => void this.#run());
+    }
     return promise;
   }
 
@@ -82,7 +85,7 @@ export class GroupCommit {
   }
 
   async #run(): Promise<void> {
-    this.#start = undefined;
+    this.#isScheduled = false;
     this.#isWriting = true;
     for (let group = this.#groups.shift(); group !== undefined; group = this.#groups.shift()) await this.#commit(group);
     this.#isWriting = false;

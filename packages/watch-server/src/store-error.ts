@@ -18,6 +18,7 @@ export interface StoreErrorOptions extends ErrorOptions {
   readonly retryable?: boolean;
   readonly oldestMarker?: string | undefined;
   readonly storeId?: string | undefined;
+  readonly incarnation?: string | undefined;
 }
 
 const brand = Symbol.for("@tidemark/watch-server/StoreError");
@@ -32,6 +33,8 @@ export class StoreError extends Error {
   readonly oldestMarker: string | undefined;
   /** With `STORE_REPLACED`: the store that is there now. Equal to the one before when that was restored from a backup. */
   readonly storeId: string | undefined;
+  /** With `TOO_OLD`: the run of the store that said so. */
+  readonly incarnation: string | undefined;
   readonly [brand] = true;
 
   constructor(code: StoreErrorCode, message: string, options?: StoreErrorOptions) {
@@ -40,6 +43,7 @@ export class StoreError extends Error {
     this.retryable = options?.retryable ?? false;
     this.oldestMarker = options?.oldestMarker;
     this.storeId = options?.storeId;
+    this.incarnation = options?.incarnation;
   }
 
   /** Like `instanceof`, but also true for another installed copy of this package. */

@@ -301,7 +301,7 @@ class EmbeddedStore implements Store, WatcherHost {
     return new StoreError(
       "TOO_OLD",
       `the state at revision ${revision} was compacted away, the oldest is ${floor}. List without a revision first`,
-      { oldestMarker: this.timeline.marker(floor) },
+      { oldestMarker: this.timeline.marker(floor), incarnation: this.incarnation },
     );
   }
 

@@ -19,6 +19,7 @@ export interface Pin {
 export interface WatcherHost {
   readonly clock: Clock;
   readonly storeId: string;
+  readonly incarnation: string;
   readonly timeline: Timeline;
   readonly tail: Tail;
   readonly head: number;
@@ -159,7 +160,8 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
       });
       if ("floor" in page) throw this.#tooOld(page.floor);
       if (this.#isDone) return;
-      if (page.count > 0) yield { type: "snapshot-page", kvs: unpackKeyValues(page.rows).map(toKeyValue) };
+      // An empty page too: a long stretch of deleted keys must not look like silence.
+      yield { type: "snapshot-page", kvs: unpackKeyValues(page.rows).map(toKeyValue) };
       span = page.scannedTo && { start: successor(page.scannedTo), end: span.end };
     }
     if (this.#isDone) return;
@@ -226,11 +228,11 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
   }
 
   #tooOld(floor: number): StoreError {
-    const { timeline } = this.#host;
+    const { timeline, incarnation } = this.#host;
     return new StoreError(
       "TOO_OLD",
       `the watch is at revision ${this.#position} but the store was compacted up to ${floor}. Take a new snapshot`,
-      { oldestMarker: timeline.marker(floor) },
+      { oldestMarker: timeline.marker(floor), incarnation },
     );
   }
 }

@@ -22,9 +22,9 @@ const codes: Record<StoreErrorCode, Code> = {
 /** A store's error as the wire has it, with the detail that its code promises. Anything else goes through unchanged. */
 export function toConnectError(error: unknown): unknown {
   if (!StoreError.is(error)) return error;
-  const { code, message, oldestMarker = "", storeId = "" } = error;
+  const { code, message, oldestMarker = "", storeId = "", incarnation = "" } = error;
   const details = {
-    TOO_OLD: [{ desc: MarkerTooOldSchema, value: { oldestMarker } }],
+    TOO_OLD: [{ desc: MarkerTooOldSchema, value: { oldestMarker, incarnation } }],
     STORE_REPLACED: [{ desc: StoreReplacedSchema, value: { storeId } }],
   };
   return new ConnectError(
@@ -70,5 +70,6 @@ export function fromConnectError(thrown: unknown, address: string): StoreError {
     cause: error,
     oldestMarker: tooOld?.oldestMarker,
     storeId: replaced?.storeId,
+    incarnation: tooOld?.incarnation,
   });
 }
