@@ -12,6 +12,8 @@ const commands = {
   /** The daemon on its defaults; arguments are `tidemark up`'s. */
   start(args) {
     const toolchain = ensureToolchain();
+    // What the daemon suggests to run next works here, too.
+    toolchain.env.TIDEMARK_COMMAND ??= "node scripts/run.mjs tidemark";
     return foreground(toolchain, [ensureBuilt(toolchain, "daemon"), "up", ...args]);
   },
 
