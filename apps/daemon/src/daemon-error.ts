@@ -3,7 +3,6 @@ export type DaemonErrorCode =
   | "USAGE"
   | "CONFIG_INVALID"
   | "NOT_FOUND"
-  | "NOT_CLEAN"
   | "UNREACHABLE"
   | "ADDRESS_IN_USE"
   | "ADDRESS_INVALID"
@@ -16,7 +15,6 @@ export type DaemonErrorCode =
 /** Exit codes of `tidemark`; part of the API. Everything that is not listed is 5, a failure nobody foresaw. */
 export const exitCodes = {
   NOT_FOUND: 1,
-  NOT_CLEAN: 1,
   USAGE: 2,
   CONFIG_INVALID: 2,
   UNREACHABLE: 3,

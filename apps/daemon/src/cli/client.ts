@@ -1,5 +1,6 @@
 import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
+import { configDefaults } from "../config/defaults.ts";
 import { DaemonError } from "../daemon-error.ts";
 import { AdminService } from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { WatchService } from "../gen/tidemark/watch/v1/watch_pb.ts";
@@ -14,7 +15,7 @@ export interface DaemonClient {
   readonly store: Client<typeof WatchService>;
 }
 
-export const defaultUrl = "http://127.0.0.1:4650";
+const defaultUrl = `http://${configDefaults.listen}`;
 
 /** Where the daemon is: `--connect`, TIDEMARK_URL or the default. @throws {DaemonError} `USAGE` */
 export function daemonUrl(flags: ClientFlags, env: Readonly<Record<string, string | undefined>> = process.env): string {

@@ -1,5 +1,5 @@
 import { Command, Option } from "commander";
-import { defaultUrl } from "./client.ts";
+import { configDefaults } from "../config/defaults.ts";
 import { version } from "../version.ts";
 
 /** What a command's module does: gets its arguments and flags, returns the exit code. */
@@ -57,7 +57,10 @@ export function createProgram(finish: (exitCode: number) => void): Command {
       .description(summary.charAt(0).toUpperCase() + summary.slice(1))
       .exitOverride();
   const json = new Option("--json", "print JSON: exact, bytes as base64, big integers as text");
-  const connect = new Option("--connect <url>", `where the daemon is (env TIDEMARK_URL, default ${defaultUrl})`);
+  const connect = new Option(
+    "--connect <url>",
+    `where the daemon is (env TIDEMARK_URL, default http://${configDefaults.listen})`,
+  );
   const stream = new Option("--stream <name>", "which stream, where the daemon follows several");
   const hex = new Option("--hex", "KEY or PREFIX is hex");
   const base64 = new Option("--base64", "KEY or PREFIX is base64");

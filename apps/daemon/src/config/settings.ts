@@ -3,16 +3,8 @@ import { DaemonError } from "../daemon-error.ts";
 import { rememberSecret } from "../redact.ts";
 import { type Address, parseAddress, requireLoopback } from "./address.ts";
 import type { LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
+import { configDefaults, storeStreamName } from "./defaults.ts";
 import { parseEtcdEndpoints } from "./etcd-endpoints.ts";
-
-export const configDefaults = {
-  dataDir: "tidemark-data",
-  listen: "127.0.0.1:4650",
-  watchListen: "127.0.0.1:4651",
-  logLevel: "info",
-  synchronous: "normal",
-  stopTimeoutMs: 10_000,
-} as const;
 
 /** What `tidemark up` was given on the command line. */
 export interface UpFlags {
@@ -54,9 +46,6 @@ export interface Settings {
   readonly synchronous: "normal" | "full";
   readonly stopTimeoutMs: number;
 }
-
-/** The name of the embedded store's stream in the history. */
-export const storeStreamName = "store";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,7 +1,8 @@
 import { type Clock, systemClock } from "@tidemark/clock";
 import { createStatus, Metrics } from "@tidemark/status";
 import { urlOf } from "../config/address.ts";
-import { type Settings, storeStreamName } from "../config/settings.ts";
+import { storeStreamName } from "../config/defaults.ts";
+import type { Settings } from "../config/settings.ts";
 import { version } from "../version.ts";
 import { createAdminService } from "./admin-service.ts";
 import { openDataDir } from "./data-dir.ts";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { DaemonError } from "../../daemon-error.ts";
-import { storeStreamName } from "../../config/settings.ts";
+import { storeStreamName } from "../../config/defaults.ts";
 import type { DaemonClient } from "../client.ts";
 import { type CommandFlags, withDaemon } from "../command.ts";
 import { showBytes } from "../format/bytes.ts";

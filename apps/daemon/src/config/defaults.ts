@@ -1,0 +1,12 @@
+/** What holds where neither a flag nor the configuration says otherwise. */
+export const configDefaults = {
+  dataDir: "tidemark-data",
+  listen: "127.0.0.1:4650",
+  watchListen: "127.0.0.1:4651",
+  logLevel: "info",
+  synchronous: "normal",
+  stopTimeoutMs: 10_000,
+} as const;
+
+/** The name of the embedded store's stream in the history. */
+export const storeStreamName = "store";

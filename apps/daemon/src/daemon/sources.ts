@@ -1,0 +1,64 @@
+import { readFileSync } from "node:fs";
+import type { Source } from "@tidemark/store-watch";
+import { DaemonError } from "../daemon-error.ts";
+import type { EtcdSettings, WatchSettings } from "../config/settings.ts";
+
+/** The embedded store, followed like any other: over its Watch API. */
+export async function storeSource(url: string): Promise<Source> {
+  const { watchSource } = await import("@tidemark/source-watch");
+  return watchSource({ address: url });
+}
+
+/** What a configured source is, each loaded when it is used. @throws {DaemonError} `CONFIG_INVALID` */
+export async function createSource(settings: EtcdSettings | WatchSettings): Promise<Source> {
+  switch (settings.kind) {
+    case "watch": {
+      const { watchSource } = await import("@tidemark/source-watch");
+      return watchSource({ address: settings.url, prefix: settings.prefix });
+    }
+    case "etcd": {
+      const { etcdSource } = await import("@tidemark/source-etcd");
+      const { endpoints, prefix, username, password, tls } = settings;
+      return etcdSource({
+        endpoints,
+        prefix,
+        ...(username !== undefined && { credentials: { user: username, password: password ?? "" } }),
+        ...(tls !== undefined && { tls: readTls(tls, settings.name) }),
+      });
+    }
+    default:
+      return settings satisfies never;
+  }
+}
+
+function readTls({ caFile, certFile, keyFile }: NonNullable<EtcdSettings["tls"]>, name: string) {
+  if ((certFile === undefined) !== (keyFile === undefined)) {
+    throw new DaemonError(
+      "CONFIG_INVALID",
+      `The source ${JSON.stringify(name)} has only one of \`tls.certFile\` and \`tls.keyFile\`.`,
+      {
+        fix: "Give both, or neither.",
+      },
+    );
+  }
+  return {
+    ...(caFile !== undefined && { ca: readPem(caFile, name) }),
+    ...(certFile !== undefined && { cert: readPem(certFile, name) }),
+    ...(keyFile !== undefined && { key: readPem(keyFile, name) }),
+  };
+}
+
+function readPem(file: string, name: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new DaemonError(
+      "CONFIG_INVALID",
+      `A file of the source ${JSON.stringify(name)} cannot be read: ${(error as Error).message}`,
+      {
+        cause: error,
+        fix: "Paths in `tls` are relative to the configuration file.",
+      },
+    );
+  }
+}

@@ -1,0 +1,209 @@
+import { join } from "node:path";
+import { seededRng } from "@tidemark/clock";
+import { type EtcdClient, startEtcd } from "@tidemark/source-etcd/testing";
+import { openHistory, parseSortableInteger } from "@tidemark/store-watch";
+import { createStoreClient, openStore } from "@tidemark/watch-server";
+import { serviceTest } from "@tidemark/tooling/services";
+import { expect, test } from "vitest";
+import { startDaemon, testFolder, tidemark, until } from "./support.ts";
+
+const isLong = process.env["TIDEMARK_LONG"] === "1";
+const rounds = isLong ? 200 : 10;
+const timeoutMs = isLong ? 1_200_000 : 120_000;
+const seed = Number(process.env["TIDEMARK_SEED"] ?? Date.now() % 1_000_000);
+
+/** One write as its client saw it. */
+interface Write {
+  readonly key: string;
+  /** Undefined: deleted. */
+  readonly value: string | undefined;
+  /** Undefined: the answer never came, so it may have happened or not. */
+  revision: bigint | undefined;
+}
+
+/** One version as the history has it. */
+interface Known {
+  readonly revision: bigint;
+  readonly key: string;
+  readonly value: string | undefined;
+}
+
+const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
+
+/** Everything in a replica: the log in its order, and what is live. */
+async function readReplica(
+  folder: string,
+): Promise<{ readonly log: readonly Known[]; readonly live: ReadonlyMap<string, string>; readonly gaps: number }> {
+  await using history = await openHistory({ file: join(folder, "replica.db") });
+  const log: Known[] = [];
+  for (let after = 0n; ; ) {
+    const { items } = await history.changes(after, { limit: 1000 });
+    if (items.length === 0) break;
+    for (const { key, value, version } of items) {
+      log.push({ revision: parseSortableInteger(version), key: text(key), value: value && text(value) });
+    }
+    after = items.at(-1)?.position ?? after;
+  }
+  const live = new Map<string, string>();
+  for (let after: string | undefined; ; ) {
+    const { items, next } = await history.list({}, after === undefined ? {} : { after });
+    for (const { key, value } of items) live.set(text(key), text(value ?? new Uint8Array()));
+    if (next === undefined) break;
+    after = next;
+  }
+  return { log, live, gaps: (await history.gaps()).length };
+}
+
+/** Each key's versions are exactly its writes, in order; a write without an answer may be missing. */
+function expectListOfWhatWasDone(log: readonly Known[], writes: readonly Write[]): void {
+  const answered = new Map(
+    writes.filter(({ revision }) => revision !== undefined).map((write) => [`${write.revision} ${write.key}`, write]),
+  );
+  const unanswered = writes.filter(({ revision }) => revision === undefined);
+  let last = 0n;
+  for (const { revision, key, value } of log) {
+    expect(revision, "the log is in the order of revisions").toBeGreaterThanOrEqual(last);
+    last = revision;
+    const name = `${revision} ${key}`;
+    const write =
+      answered.get(name) ??
+      unanswered.find((each) => each.key === key && each.value === value && each.revision === undefined);
+    expect(write, `revision ${revision} of ${key} was written by nobody`).toBeDefined();
+    expect(value, `revision ${revision} of ${key}`).toBe(write?.value);
+    // Each may be found once.
+    if (!answered.delete(name) && write !== undefined) write.revision = revision;
+  }
+  expect([...answered.keys()], "acknowledged writes that the history does not have").toEqual([]);
+}
+
+test(`SIGKILL at ${rounds} random moments loses nothing of the embedded store`, { timeout: timeoutMs }, async () => {
+  console.info(`seed ${seed}`);
+  const rng = seededRng(seed);
+  const folder = testFolder();
+  const writes: Write[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const daemon = await startDaemon(["--data", folder, "--log-level", "error"]);
+    const client = createStoreClient({ address: daemon.watch ?? "" });
+    let isUp = true;
+    const writers = Array.from({ length: 3 }, async (_, writer) => {
+      for (let n = 0; isUp; n++) {
+        const key = `key/${Math.floor(rng.float() * 20)}`;
+        const isDelete = rng.float() < 0.2;
+        const write: Write = { key, value: isDelete ? undefined : `${round}.${writer}.${n}`, revision: undefined };
+        try {
+          if (isDelete) {
+            // Deleting what is not there changes nothing; if the answer is lost, nobody knows which it was.
+            writes.push(write);
+            const { revision, existed } = await client.delete(key);
+            if (existed) write.revision = revision;
+            else writes.splice(writes.indexOf(write), 1);
+          } else {
+            writes.push(write);
+            write.revision = (await client.put(key, write.value ?? "")).revision;
+          }
+        } catch {
+          return;
+        }
+      }
+    });
+    await new Promise((resolve) => setTimeout(resolve, 20 + rng.float() * 300));
+    await daemon.stop("SIGKILL");
+    isUp = false;
+    await Promise.all(writers);
+    await client.close();
+    expect(daemon.output().stderr).toBe("");
+  }
+  expect(writes.length).toBeGreaterThan(rounds);
+
+  // Up once more, so that it can catch up; going down it settles what it has.
+  const daemon = await startDaemon(["--data", folder]);
+  expect((await daemon.json(["fsck"]))[0]).toMatchObject({ clean: true, findings: [] });
+  await daemon.cli(["put", "last", "one"]);
+  writes.push({ key: "last", value: "one", revision: undefined });
+  expect(await daemon.stop("SIGTERM")).toBe(0);
+
+  const { log, live, gaps } = await readReplica(folder);
+  expectListOfWhatWasDone(log, writes);
+  expect(gaps).toBe(0);
+  expect(log.map(({ revision }) => revision)).toEqual(log.map((_, index) => BigInt(index + 1)));
+  await using store = await openStore({ file: join(folder, "store.db") });
+  const { kvs, revision } = await store.list({ limit: 1000 });
+  expect(new Map(kvs.map(({ key, value }) => [text(key), text(value)]))).toEqual(live);
+  expect(revision).toBe(BigInt(log.length));
+  expect(await tidemark(["fsck", "--data", folder])).toMatchObject({ exitCode: 0 });
+});
+
+serviceTest("etcd")(
+  `SIGKILL at ${rounds} random moments loses nothing of a real etcd`,
+  async () => {
+    console.info(`seed ${seed}`);
+    const rng = seededRng(seed);
+    const folder = testFolder();
+    await using etcd = await startEtcd();
+    const client: EtcdClient = etcd.client;
+    const writes: Write[] = [];
+    const args = ["--data", folder, "--etcd", etcd.endpoint, "--prefix", "/"];
+    // The snapshot it begins with is empty, so the history has to be all of what follows.
+    const first = await startDaemon(args);
+    await until(async () => (await fetch(`${first.http}/readyz`)).status === 200);
+    await first.stop("SIGKILL");
+    let isWriting = true;
+    // etcd goes on all the time, whether the daemon is up or not.
+    const writers = Array.from({ length: 3 }, async (_, writer) => {
+      const keys = new Set<string>();
+      for (let n = 0; isWriting; n++) {
+        const key = `/w${writer}/${Math.floor(rng.float() * 10)}`;
+        if (rng.float() < 0.2 && keys.delete(key))
+          writes.push({ key, value: undefined, revision: await client.delete(key) });
+        else {
+          keys.add(key);
+          const value = `${writer}.${n}`;
+          writes.push({ key, value, revision: await client.put(key, value) });
+        }
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    });
+    for (let round = 0; round < rounds; round++) {
+      const daemon = await startDaemon([...args, "--log-level", "error"]);
+      await new Promise((resolve) => setTimeout(resolve, 20 + rng.float() * 300));
+      await daemon.stop("SIGKILL");
+      expect(daemon.output().stderr).toBe("");
+    }
+    isWriting = false;
+    await Promise.all(writers);
+
+    const daemon = await startDaemon(args);
+    // Waits until the replica has all that etcd has.
+    const listed = await daemon.json(["ls", "--fresh"]);
+    expect(listed.length).toBeGreaterThan(0);
+    expect(await daemon.stop("SIGTERM")).toBe(0);
+
+    const { log, live, gaps } = await readReplica(folder);
+    expectListOfWhatWasDone(log, writes);
+    expect(gaps).toBe(0);
+    const { kvs } = await client.list("/");
+    expect(new Map(kvs.map(({ key, value }) => [text(key), text(value)]))).toEqual(live);
+    expect(await tidemark(["fsck", "--data", folder])).toMatchObject({ exitCode: 0 });
+  },
+  timeoutMs,
+);
+
+test("SIGTERM commits everything that was acknowledged", async () => {
+  const folder = testFolder();
+  const daemon = await startDaemon(["--data", folder]);
+  await using client = createStoreClient({ address: daemon.watch ?? "" });
+  const acknowledged = await Promise.all(Array.from({ length: 500 }, (_, n) => client.put(`key/${n}`, `${n}`)));
+  expect(await daemon.stop("SIGTERM")).toBe(0);
+  const { log } = await readReplica(folder);
+  expect(log.map(({ revision }) => revision)).toEqual(
+    acknowledged.map(({ revision }) => revision).toSorted((a, b) => (a < b ? -1 : 1)),
+  );
+});
+
+test("a second signal ends a stop that takes too long", async () => {
+  const daemon = await startDaemon(["--data", testFolder()]);
+  const stopped = daemon.stop("SIGINT");
+  daemon.child.kill("SIGINT");
+  // Either the first was done already, or the second cut it.
+  expect([0, 130]).toContain(await stopped);
+});
