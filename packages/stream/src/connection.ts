@@ -164,8 +164,7 @@ export class StreamConnection<Out, In, Session> {
   /** Ends the stream at once with an error of our own. The first error wins (P10). */
   fail(error: unknown): void {
     // Something may throw undefined; it is an error all the same.
-    const lost = error ?? new StreamError("CONNECTION_LOST", `${this.#protocol.name}: it failed without an error`);
-    this.#dispatch({ type: "failed", error: lost });
+    this.#dispatch({ type: "failed", error: error ?? lostError(this.#protocol.name, undefined) });
   }
 
   /**
@@ -349,7 +348,7 @@ export class StreamConnection<Out, In, Session> {
     this.#pinger?.stop();
     this.#refresher?.stop();
     this.#cancelTransport(endError);
-    this.#outgoing.cancel(lostError(this.#protocol.name, error, endError));
+    this.#outgoing.cancel(error === undefined ? endError : lostError(this.#protocol.name, error));
     this.#handshake?.end(endError);
     this.#opening?.reject(endError);
     this.#controller.abort(endError);
@@ -403,7 +402,7 @@ export class StreamConnection<Out, In, Session> {
   /** An abort that nobody here asked for is a lost connection and nothing else (P12). */
   #failTransport(error: unknown): void {
     const isAbort = error instanceof Error && error.name === "AbortError";
-    this.fail(isAbort ? judged(lostError(this.#protocol.name, error, error), "fast") : error);
+    this.fail(isAbort ? lostError(this.#protocol.name, error) : error);
   }
 
   /** An observer that throws must not break what is under way; the stream ends visibly instead (X22). */
@@ -416,7 +415,7 @@ export class StreamConnection<Out, In, Session> {
   }
 }
 
-function lostError(name: string, error: unknown, endError: unknown): StreamError {
-  if (error === undefined && endError instanceof StreamError) return endError;
-  return new StreamError("CONNECTION_LOST", `${name}: the stream was lost`, { cause: error, retryable: true });
+function lostError(name: string, cause: unknown): StreamError {
+  const lost = new StreamError("CONNECTION_LOST", `${name}: the stream was lost`, { cause, retryable: true });
+  return judged(lost, "fast");
 }
