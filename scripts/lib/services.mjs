@@ -37,7 +37,7 @@ export function findServices() {
     const programs = missing(name);
     if (programs.length === 0) continue;
     throw new Failure(
-      `TIDEMARK_REQUIRE_SERVICES names ${name}, but ${programs.join(" and ")} is not on PATH. On Debian: ${services[name].install}`,
+      `TIDEMARK_REQUIRE_SERVICES names ${name}, but PATH has no ${programs.join(" and no ")}. On Debian: ${services[name].install}`,
     );
   }
   return Object.keys(services)
