@@ -1,5 +1,3 @@
-/* oxlint-disable typescript/unbound-method -- methods mark where a captured stack begins; they are not called */
-
 import type { Clock, Timer } from "./clock.ts";
 import { EventQueue, type Queued } from "./event-queue.ts";
 import type { Rng } from "./rng.ts";
