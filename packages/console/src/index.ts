@@ -1,1 +1,2 @@
-export {};
+export { type ConsoleAsset, consoleAssets } from "./assets.ts";
+export { contentSecurityPolicy, createConsoleHandler } from "./handler.ts";

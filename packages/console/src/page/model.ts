@@ -1,0 +1,325 @@
+import type { Clock } from "@tidemark/clock";
+import type { Gap, Quarantined, StatusResponse, StreamStatus, Version } from "../gen/tidemark/admin/v1/admin_pb.ts";
+import { KeyReader, type KeyView } from "./key-reader.ts";
+import { messageOf } from "./latest.ts";
+import { Link, type LinkState } from "./link.ts";
+import type { AdminClient, LinkMessage } from "./link-protocol.ts";
+import { type Activity, addActivity, noActivity } from "./state/activity.ts";
+import { addSample, type Sample } from "./state/samples.ts";
+import { firstView, isSameMoment, type Moment, type View } from "./state/view.ts";
+import { asOf, TableReader, type TableView } from "./table-reader.ts";
+
+/** What is plotted of one stream. */
+export interface StreamSamples {
+  readonly lagMs: readonly Sample[];
+  readonly perSecond: readonly Sample[];
+}
+
+/** Everything the page shows. */
+export interface PageState {
+  readonly view: View;
+  readonly link: LinkState;
+  readonly status: StatusResponse | undefined;
+  /** The stream of the table. */
+  readonly stream: StreamStatus | undefined;
+  readonly table: TableView;
+  readonly key: KeyView | undefined;
+  readonly activity: Activity;
+  readonly samples: ReadonlyMap<string, StreamSamples>;
+  /** Now, by the daemon's clock, in milliseconds since the Unix epoch. */
+  readonly nowMs: number;
+  /** Now, by the clock of this machine, which `link` counts in. */
+  readonly pageNowMs: number;
+  /** The first change there is, by the daemon's clock. */
+  readonly firstAtMs: number | undefined;
+  /** The time of a moment that is given as a position. */
+  readonly momentMs: number | undefined;
+  /** Read aloud by screen readers. */
+  readonly announcement: string;
+}
+
+export interface ModelOptions {
+  readonly client: AdminClient;
+  readonly clock: Clock;
+  /** Calls back before the browser paints next. */
+  readonly onFrame: (callback: () => void) => void;
+  readonly render: (state: PageState) => void;
+  /** Puts the view into the address; `isNew`: as a step of its own for the back button. */
+  readonly writeAddress: (view: View, isNew: boolean) => void;
+}
+
+/** How long changes may be taken in without a picture in between, in milliseconds. */
+const frameBudgetMs = 12;
+
+/** What the page knows and does. Pushed changes are taken in at once and shown once per frame. */
+export class Model {
+  readonly client: AdminClient;
+  readonly #options: ModelOptions;
+  readonly #clock: Clock;
+  readonly #table: TableReader;
+  readonly #key: KeyReader;
+  readonly #link: Link;
+  #view: View = firstView;
+  #linkState: LinkState = { type: "connecting" };
+  #status: StatusResponse | undefined;
+  #skewMs = 0;
+  #activity: Activity = noActivity;
+  #samples: ReadonlyMap<string, StreamSamples> = new Map();
+  #firstAtMs: number | undefined;
+  #momentMs: number | undefined;
+  #announcement = "";
+  /** Where the pages before this one began. */
+  #starts: (Uint8Array | undefined)[] = [];
+  #frame: PromiseWithResolvers<void> | undefined;
+  #frameSinceMs = 0;
+  #origin: string | undefined;
+
+  constructor(options: ModelOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.client = options.client;
+    const onChange = () => this.#changed();
+    this.#table = new TableReader(options.client, onChange);
+    this.#key = new KeyReader(options.client, onChange);
+    this.#link = new Link({
+      client: options.client,
+      clock: options.clock,
+      onState: (state) => this.#onLinkState(state),
+      onConnected: (status, missed) => this.#onConnected(status, missed),
+      onMessage: (message) => this.#onMessage(message),
+    });
+  }
+
+  start(view: View): void {
+    this.#view = view;
+    this.#link.connect();
+    this.#tick();
+  }
+
+  /** Tries to connect now instead of later. */
+  reconnect(): void {
+    this.#link.connect();
+  }
+
+  /** Stops and starts pushing as the page goes out of sight and comes back. */
+  setVisible(isVisible: boolean): void {
+    if (!isVisible) this.#link.pause();
+    else if (this.#linkState.type === "paused") this.#link.connect();
+  }
+
+  /** Shows something else. `isNew`: the back button returns from it. */
+  show(change: Partial<View>, { isNew = true }: { readonly isNew?: boolean } = {}): void {
+    const isPaging = "start" in change;
+    const isOtherTable = "prefix" in change || "stream" in change;
+    if (isOtherTable && !isPaging) {
+      this.#starts = [];
+      change = { ...change, start: undefined };
+    }
+    this.#view = { ...this.#view, ...change };
+    this.#options.writeAddress(this.#view, isNew);
+    this.#apply();
+  }
+
+  /** The address changed by the back button or by hand. */
+  visit(view: View): void {
+    this.#starts = [];
+    this.#view = view;
+    this.#apply();
+  }
+
+  nextPage(): void {
+    const next = this.#table.state.page?.nextStart;
+    if (next === undefined) return;
+    this.#starts.push(this.#view.start);
+    this.show({ start: next });
+  }
+
+  previousPage(): void {
+    this.show({ start: this.#starts.pop() });
+  }
+
+  reloadTable(): void {
+    this.#table.reload();
+  }
+
+  select(shown: bigint | undefined, base: bigint | undefined): void {
+    this.#key.select(shown, base);
+  }
+
+  older(): void {
+    this.#key.older();
+  }
+
+  announce(text: string): void {
+    this.#announcement = text;
+    this.#changed();
+  }
+
+  async gaps(stream: string): Promise<readonly Gap[]> {
+    return (await this.client.gaps({ stream })).gaps;
+  }
+
+  async quarantined(stream: string): Promise<readonly Quarantined[]> {
+    return (await this.client.quarantine({ stream })).items;
+  }
+
+  /** Takes a change out of quarantine: tries it again, or skips it for a reason. Returns what went wrong, if anything. */
+  async resolve(id: number, skipReason?: string): Promise<string | undefined> {
+    try {
+      const action =
+        skipReason === undefined
+          ? ({ case: "retry", value: true } as const)
+          : ({ case: "skipReason", value: skipReason } as const);
+      const { item } = await this.client.resolveQuarantined({ id, action });
+      this.announce(item?.state === "open" ? "Still in quarantine." : "Taken out of quarantine.");
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  get #streamStatus(): StreamStatus | undefined {
+    const streams = this.#status?.streams ?? [];
+    return (
+      streams.find(({ name }) => name === this.#view.stream) ??
+      (this.#view.stream === undefined ? streams[0] : undefined)
+    );
+  }
+
+  #state(): PageState {
+    const pageNowMs = this.#clock.now();
+    return {
+      view: this.#view,
+      link: this.#linkState,
+      status: this.#status,
+      stream: this.#streamStatus,
+      table: this.#table.state,
+      key: this.#key.state,
+      activity: this.#activity,
+      samples: this.#samples,
+      nowMs: pageNowMs + this.#skewMs,
+      pageNowMs,
+      firstAtMs: this.#firstAtMs,
+      momentMs: this.#view.at?.type === "time" ? this.#view.at.ms : this.#momentMs,
+      announcement: this.#announcement,
+    };
+  }
+
+  /** Asks for one picture before the next frame, however much happens until then. */
+  #changed(): void {
+    if (this.#frame !== undefined) return;
+    const frame = Promise.withResolvers<void>();
+    this.#frame = frame;
+    this.#frameSinceMs = this.#clock.monotonic();
+    this.#options.onFrame(() => {
+      this.#frame = undefined;
+      this.#options.render(this.#state());
+      frame.resolve();
+    });
+  }
+
+  #apply(): void {
+    const stream = this.#view.stream ?? this.#streamStatus?.name;
+    this.#table.show(this.#view, stream);
+    this.#key.open(this.#view.key, this.#view.at);
+    void this.#findMomentTime(this.#view.at);
+    this.#changed();
+  }
+
+  #onLinkState(state: LinkState): void {
+    const before = this.#linkState.type;
+    this.#linkState = state;
+    if (state.type !== before) {
+      if (state.type === "lost") this.announce("Connection to the daemon lost. What is shown is old.");
+      if (state.type === "live" && before !== "connecting") this.announce("Connected again.");
+    }
+    this.#changed();
+  }
+
+  #onConnected(status: StatusResponse, missed: "nothing" | "told" | "too much"): void {
+    const isOther = this.#origin !== undefined && this.#origin !== status.origin;
+    if (isOther) {
+      // Another database behind the same address: nothing of what was shown is true of it.
+      this.#activity = noActivity;
+      this.#firstAtMs = undefined;
+    }
+    this.#origin = status.origin;
+    this.#takeStatus(status);
+    this.#apply();
+    // Also when nothing was missed: a read may have failed while the daemon was away.
+    if (missed === "too much" || isOther || this.#table.state.error !== undefined) this.#table.reload();
+    if (missed === "too much" || isOther || this.#key.state?.error !== undefined) this.#key.reload(this.#view.at);
+    void this.#findFirst();
+  }
+
+  #onMessage(message: LinkMessage): void | Promise<void> {
+    if (message.type === "status") {
+      this.#takeStatus(message.status);
+      return;
+    }
+    if (message.changes.length === 0) return;
+    this.#activity = addActivity(this.#activity, message.changes);
+    this.#table.apply(message.changes);
+    this.#key.apply(message.changes);
+    if (this.#firstAtMs === undefined) void this.#findFirst();
+    this.#changed();
+    // More than a frame's worth: let the browser paint before reading on.
+    if (this.#clock.monotonic() - this.#frameSinceMs > frameBudgetMs) return this.#frame?.promise;
+  }
+
+  #takeStatus(status: StatusResponse): void {
+    const hadStream = this.#streamStatus !== undefined;
+    this.#status = status;
+    if (status.nowMs > 0n) this.#skewMs = Number(status.nowMs) - this.#clock.now();
+    if (!hadStream && this.#streamStatus !== undefined) this.#apply();
+    this.#changed();
+  }
+
+  /** Once a second: ages grow and plots move on although nothing happens. */
+  #tick(): void {
+    const isLive = this.#linkState.type === "live";
+    const atMs = this.#clock.now();
+    const samples = new Map<string, StreamSamples>();
+    for (const { name, lagP99Ms, changesPerSecond } of this.#status?.streams ?? []) {
+      const { lagMs = [], perSecond = [] } = this.#samples.get(name) ?? {};
+      samples.set(name, {
+        lagMs: addSample(lagMs, { atMs, value: isLive ? lagP99Ms : undefined }),
+        perSecond: addSample(perSecond, { atMs, value: isLive ? changesPerSecond : undefined }),
+      });
+    }
+    this.#samples = samples;
+    this.#changed();
+    this.#clock.setTimer(1_000, () => this.#tick());
+  }
+
+  /** When history begins, for the time slider. */
+  async #findFirst(): Promise<void> {
+    if (this.#firstAtMs !== undefined || this.#status === undefined || this.#status.position === 0n) return;
+    this.#firstAtMs = (await this.#timeOf(1n)) ?? Number(this.#status.startedAtMs);
+    this.#changed();
+  }
+
+  async #findMomentTime(at: Moment | undefined): Promise<void> {
+    this.#momentMs = undefined;
+    if (at?.type !== "position") return;
+    const ms = this.#activity.changes.find(({ position }) => position === at.position)?.committedAtMs;
+    const found = ms === undefined ? await this.#timeOf(at.position) : Number(ms);
+    if (!isSameMoment(at, this.#view.at)) return;
+    this.#momentMs = found;
+    this.#changed();
+  }
+
+  /** When the change at a position was committed: what differs between it and the position before. */
+  async #timeOf(position: bigint): Promise<number | undefined> {
+    try {
+      const from = asOf({ type: "position", position: position - 1n });
+      const { differences } = await this.client.diff({ from, to: asOf({ type: "position", position }), limit: 1 });
+      const [first] = differences;
+      const version: Version | undefined = first?.after ?? first?.before;
+      return version === undefined ? undefined : Number(version.committedAtMs);
+    } catch {
+      // It was pruned: then there is no time to show.
+      return undefined;
+    }
+  }
+}

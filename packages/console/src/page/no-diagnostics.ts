@@ -1,0 +1,2 @@
+/** What stands for `node:diagnostics_channel` in the browser: nobody subscribes here. */
+export const channel = () => ({ hasSubscribers: false, publish() {} });

@@ -1,0 +1,62 @@
+import type { Model, PageState } from "../model.ts";
+import type { LinkState } from "../link.ts";
+import { agoText, countText, durationText } from "../text/time.ts";
+import { Logo } from "./icons.tsx";
+import { SafeText } from "./text.tsx";
+
+const linkTexts: Readonly<Record<LinkState["type"], string>> = {
+  connecting: "Connecting",
+  live: "Live",
+  lost: "Disconnected",
+  paused: "Paused",
+};
+
+export function Header({ state }: { readonly state: PageState }) {
+  const { status, link } = state;
+  return (
+    <header class="top">
+      <h1>
+        <Logo />
+        Tidemark
+      </h1>
+      {status !== undefined && (
+        <p class="about">
+          <span>{countText(status.position)} changes</span>
+          <span class="path">
+            <SafeText text={status.dataDir} />
+          </span>
+        </p>
+      )}
+      <span
+        class="state link-state"
+        data-mood={link.type === "live" ? "good" : link.type === "lost" ? "trouble" : "busy"}
+      >
+        {linkTexts[link.type]}
+      </span>
+    </header>
+  );
+}
+
+/** Says that what is shown is old, since when and why, for as long as it is. */
+export function LinkBanner({ model, state }: { readonly model: Model; readonly state: PageState }) {
+  const { link, pageNowMs } = state;
+  if (link.type === "paused") {
+    return <div class="banner">Paused while this tab was in the background. Catching up…</div>;
+  }
+  if (link.type !== "lost") return null;
+  const waitMs = link.nextTryMs - pageNowMs;
+  return (
+    <div class="banner" data-mood="trouble">
+      <p>
+        <strong>No connection to the daemon:</strong> <SafeText text={link.error} />.{" "}
+        {state.status === undefined
+          ? "Nothing was read yet."
+          : `What you see is as of ${agoText(link.sinceMs, pageNowMs)}.`}{" "}
+        {waitMs < 500 ? "Trying now…" : `Trying again in ${durationText(Math.ceil(waitMs / 1_000) * 1_000)}.`}
+      </p>
+      <button type="button" onClick={() => model.reconnect()}>
+        Try now
+      </button>
+    </div>
+  );
+}
