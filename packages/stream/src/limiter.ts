@@ -56,7 +56,15 @@ export class ReconnectLimiter {
   acquire(signal?: AbortSignal): Promise<void> {
     const turn = this.#queue.wait(signal, undefined);
     this.#serve();
+    // The last to leave puts out the light: the timer would keep the process alive.
+    if (signal !== undefined) turn.catch(() => this.#rest());
     return turn;
+  }
+
+  #rest(): void {
+    if (this.#queue.size > 0) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
   }
 
   #serve(): void {

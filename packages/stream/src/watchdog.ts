@@ -42,7 +42,8 @@ export class Watchdog {
       this.#timer = undefined;
       if (this.#sinceMs === undefined) return;
       const elapsedMs = this.#clock.monotonic() - this.#sinceMs;
-      if (elapsedMs < this.#delayMs) {
+      // Less than that may be nothing but rounding, and waiting for it would move no clock.
+      if (this.#delayMs - elapsedMs > 1e-3) {
         this.#arm(this.#delayMs - elapsedMs);
         return;
       }

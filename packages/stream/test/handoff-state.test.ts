@@ -1,5 +1,10 @@
 import { expect, test } from "vitest";
-import { type HandoffEffect, type HandoffPhase, type HandoffPhaseEvent, nextHandoffPhase } from "../src/handoff-state.ts";
+import {
+  type HandoffEffect,
+  type HandoffPhase,
+  type HandoffPhaseEvent,
+  nextHandoffPhase,
+} from "../src/handoff-state.ts";
 
 const failure = new Error("failed");
 const older = new Error("older");

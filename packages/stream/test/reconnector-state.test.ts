@@ -30,8 +30,11 @@ const states = {
 
 // Every type of state has a row.
 type Named = (typeof states)[keyof typeof states]["type"];
-const _covered: Named extends ReconnectorState["type"] ? (ReconnectorState["type"] extends Named ? true : never) : never =
-  true;
+const _covered: Named extends ReconnectorState["type"]
+  ? ReconnectorState["type"] extends Named
+    ? true
+    : never
+  : never = true;
 void _covered;
 
 const events = {

@@ -12,7 +12,7 @@ export type LineServer = MemoryServer<Line, Line>;
 export class LineError extends Error {
   readonly retryClass: "fast" | "slow" | "fatal";
 
-  constructor(retryClass: "fast" | "slow" | "fatal", message = retryClass) {
+  constructor(retryClass: "fast" | "slow" | "fatal", message: string = retryClass) {
     super(message);
     this.retryClass = retryClass;
   }
