@@ -1,0 +1,88 @@
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
+import type { GrpcTransportOptions } from "@connectrpc/connect-node";
+import { type Endpoint, type EtcdTls, tlsSessionOptions } from "./endpoint.ts";
+
+type SessionManager = NonNullable<GrpcTransportOptions["sessionManager"]>;
+
+/**
+ * What may be on its way to us on one stream, and on the whole connection. HTTP/2's own 64 KiB would allow one window a
+ * round trip, which is 4 MB/s at 10 ms; these allow hundreds. They also bound what waits in memory while we do not read.
+ */
+const streamWindowBytes = 4 << 20;
+const connectionWindowBytes = 8 << 20;
+/** In MiB. Node's own limit of 10 could be reached with windows of this size, and breaks the session. */
+const maxSessionMemory = 64;
+
+/**
+ * One HTTP/2 connection to one endpoint, for its whole life: it is never opened again, so that everything said on it was
+ * said to the same member. Connect's own session manager has no way to raise the connection's window.
+ */
+export class Http2Session implements SessionManager {
+  readonly authority: string;
+  readonly #tls: EtcdTls | undefined;
+  #session: ClientHttp2Session | undefined;
+  #opened: Promise<ClientHttp2Session> | undefined;
+  #end: { readonly reason: unknown } | undefined;
+
+  /** Does no I/O. */
+  constructor(endpoint: Endpoint, tls: EtcdTls | undefined) {
+    this.authority = endpoint.origin;
+    this.#tls = endpoint.isTls ? (tls ?? {}) : undefined;
+  }
+
+  async request(method: string, path: string, headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
+    const session = await (this.#opened ??= this.#open());
+    if (this.#end !== undefined) throw this.#end.reason;
+    return session.request({ ...headers, ":method": method, ":path": path });
+  }
+
+  notifyResponseByteRead(): void {}
+
+  /** Resolves when the peer answered an HTTP/2 PING. */
+  ping(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const session = this.#session;
+      const onAbort = () => reject(signal.reason);
+      if (signal.aborted) return onAbort();
+      if (session === undefined || session.destroyed) return reject(new Error("the HTTP/2 connection is closed"));
+      signal.addEventListener("abort", onAbort, { once: true });
+      session.ping((error) => {
+        signal.removeEventListener("abort", onAbort);
+        if (error === null) resolve();
+        else reject(error);
+      });
+      return undefined;
+    });
+  }
+
+  /** Cuts the connection and everything on it. Idempotent. */
+  destroy(reason: unknown): void {
+    this.#end ??= { reason };
+    this.#session?.destroy();
+  }
+
+  #open(): Promise<ClientHttp2Session> {
+    return new Promise((resolve, reject) => {
+      if (this.#end !== undefined) throw this.#end.reason;
+      const session = connect(this.authority, {
+        settings: { initialWindowSize: streamWindowBytes, enablePush: false },
+        maxSessionMemory,
+        ...(this.#tls === undefined ? {} : tlsSessionOptions(this.#tls)),
+      });
+      this.#session = session;
+      session.once("connect", () => {
+        session.setLocalWindowSize(connectionWindowBytes);
+        resolve(session);
+      });
+      // Stays: what happens after the connection was made reaches the callers through their streams.
+      session.on("error", (error) => {
+        this.#end ??= { reason: error };
+        reject(error);
+      });
+      session.once("close", () => {
+        this.#end ??= { reason: new Error("the HTTP/2 connection was closed") };
+        reject(this.#end.reason);
+      });
+    });
+  }
+}

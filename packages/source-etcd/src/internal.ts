@@ -1,0 +1,1 @@
+export { EtcdClient, type EtcdClientOptions, type EtcdWrite } from "./etcd-client.ts";
