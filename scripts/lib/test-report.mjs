@@ -20,51 +20,52 @@ function ranTasks() {
   return name === undefined ? undefined : JSON.parse(readFileSync(join(runs, name), "utf8")).tasks;
 }
 
-/** `{ passed, failed, skipped }`: the count of passes, and the names of the others. */
-export function readReports(turboStatus) {
+/**
+ * `{ passed, failed, skipped }`: the count of passes, and the names of the others. Whatever went wrong outside of a test
+ * counts as one failure, so that the sum is never better than the run.
+ */
+export function sumReports(tasks, readReport, turboStatus) {
   const result = { passed: 0, failed: [], skipped: [] };
-  const tasks = ranTasks();
-  if (tasks === undefined) {
-    result.failed.push("turbo: ended before it ran anything");
-    return result;
-  }
-  for (const { task, package: name, directory, execution, command } of tasks) {
+  for (const { task, package: name, directory, execution, command } of tasks ?? []) {
     if (command === "<NONEXISTENT>") continue;
-    const exitCode = execution?.exitCode;
-    const report = task === "test" ? readOne(name, directory, result) : undefined;
-    if (task !== "test") {
-      if (exitCode !== undefined && exitCode !== 0) result.failed.push(`${name}: ${task} failed`);
-    } else if (report === undefined) {
-      result.failed.push(`${name}: the test runner ended without a report`);
-    } else if (exitCode !== undefined && exitCode !== 0 && report.failed === 0) {
-      result.failed.push(`${name}: the test runner failed outside of any test (exit code ${exitCode})`);
+    const isBroken = (execution?.exitCode ?? 0) !== 0;
+    const before = result.failed.length;
+    if (task === "test") {
+      const report = readReport(directory);
+      if (report === undefined) result.failed.push(`${name}: the test runner ended without a report`);
+      else addReport(name, report, result);
+    }
+    if (isBroken && result.failed.length === before) {
+      result.failed.push(`${name}: ${task} failed outside of any test (exit code ${execution.exitCode})`);
     }
   }
-  if (turboStatus !== 0 && result.failed.length === 0) result.failed.push(`turbo: ended with exit code ${turboStatus}`);
+  if (turboStatus !== 0 && result.failed.length === 0) result.failed.push(`turbo ended with exit code ${turboStatus}`);
   return result;
 }
 
-function readOne(name, directory, result) {
-  const file = reportOf(directory);
-  if (!existsSync(file)) return undefined;
-  let failed = 0;
-  for (const suite of JSON.parse(readFileSync(file, "utf8")).testResults) {
+function addReport(name, report, result) {
+  for (const suite of report.testResults) {
     const where = `${name} ${suite.name.slice(suite.name.lastIndexOf("/") + 1)}`;
-    const before = failed;
+    const before = result.failed.length;
     for (const test of suite.assertionResults) {
       if (test.status === "passed") result.passed++;
-      else if (test.status === "failed") {
-        failed++;
-        result.failed.push(`${where}: ${test.fullName}`);
-      } else result.skipped.push(`${where}: ${test.fullName}`);
+      else if (test.status === "failed") result.failed.push(`${where}: ${test.fullName}`);
+      else result.skipped.push(`${where}: ${test.fullName}`);
     }
     // A file that does not even load has no test to fail.
-    if (suite.status === "failed" && failed === before) {
-      failed++;
+    if (suite.status === "failed" && result.failed.length === before) {
       result.failed.push(`${where}: the file failed outside of any test`);
     }
   }
-  return { failed };
+}
+
+/** The sum of the run that just ended. */
+export function readReports(turboStatus) {
+  const read = (folder) => {
+    const file = reportOf(folder);
+    return existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : undefined;
+  };
+  return sumReports(ranTasks(), read, turboStatus);
 }
 
 /** Prints the names that need attention and, as the very last line, the sum. Returns the exit code. */
