@@ -26,6 +26,7 @@ function ranTasks() {
  */
 export function sumReports(tasks, readReport, turboStatus) {
   const result = { passed: 0, failed: [], skipped: [] };
+  if (tasks === undefined) result.failed.push("turbo ended without a summary");
   for (const { task, package: name, directory, execution, command } of tasks ?? []) {
     if (command === "<NONEXISTENT>") continue;
     const isBroken = (execution?.exitCode ?? 0) !== 0;
