@@ -55,7 +55,8 @@ export interface ChangeFrame {
 export interface PoisonFrame {
   readonly type: "poison";
   readonly key: Uint8Array;
-  readonly raw: Uint8Array;
+  /** The value as it came; undefined: it is a deletion that was refused. */
+  readonly raw: Uint8Array | undefined;
   readonly error: string;
   readonly version?: string | undefined;
 }

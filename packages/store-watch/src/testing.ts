@@ -23,3 +23,10 @@ export {
   sourceConformance,
 } from "./testing/source-conformance.ts";
 export { ConformanceError, type ProbedGroup, SourceProbe } from "./testing/source-probe.ts";
+export {
+  FaultyHistory,
+  type FaultyHistoryOptions,
+  faultyHistory,
+  type HistoryFaultCounts,
+  type HistoryFaults,
+} from "./testing/faulty-history.ts";

@@ -116,6 +116,8 @@ export class Commits {
   /** Resolves when the first `upTo` groups are committed, or when this is over and they never will be. */
   committed(upTo: number): Promise<void> {
     if (this.#committed >= upTo || this.#isOver) return Promise.resolve();
+    // Without waiting for the flush interval; whatever comes of it is reported elsewhere.
+    this.#handoff.flush().catch(() => {});
     return new Promise((resolve) => this.#waiting.push({ upTo, resolve }));
   }
 

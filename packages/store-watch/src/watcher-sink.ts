@@ -46,8 +46,6 @@ export interface SinkOptions {
   readonly signal: AbortSignal;
 }
 
-const noBytes = new Uint8Array(0);
-
 /**
  * Takes the frames of one run. It never waits (H1), keeps the grammar of the contract, and sees to it that what was lost
  * is on record: a snapshot that follows on something known without a `gap` before it gets one.
@@ -213,7 +211,7 @@ export class RunSink implements FrameSink {
 
   #refused({ key, value, version }: ChangeFrame, error: unknown): boolean {
     const text = error instanceof Error ? error.message : String(error);
-    return this.#poison({ type: "poison", key, raw: value ?? noBytes, error: text, version });
+    return this.#poison({ type: "poison", key, raw: value, error: text, version });
   }
 
   #poison(frame: PoisonFrame): boolean {

@@ -2,22 +2,22 @@ import type { WatcherMachine } from "./watcher-state.ts";
 import type { WatcherState } from "./watcher-types.ts";
 
 /** What people see of the machine. */
-export function stateOf({ phase, health }: WatcherMachine): WatcherState {
+export function stateOf({ phase, health, attempt }: WatcherMachine): WatcherState {
+  if (phase === "failed" || phase === "stopped") return phase;
+  if (phase === "closing") return "stopped";
+  if (health === "quarantined") return "quarantined";
   switch (phase) {
-    case "failed":
-    case "stopped":
-      return phase;
-    case "closing":
-      return "stopped";
-    case "starting":
     case "snapshotting":
     case "live":
-      return health === "quarantined" ? "quarantined" : phase;
+      return phase;
+    case "starting":
+      // Started again is not connected again.
+      return attempt === 0 ? phase : "reconnecting";
     case "waiting":
     case "draining":
     case "backing-off":
     case "resyncing":
-      return health === "quarantined" ? "quarantined" : "reconnecting";
+      return "reconnecting";
     default:
       return phase satisfies never;
   }

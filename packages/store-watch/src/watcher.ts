@@ -417,6 +417,8 @@ function notCommitted(groups: number, problem: string): StoreWatchError {
   );
 }
 
+/** As a sentence: it stands among others in reasons and problems. */
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const text = error instanceof Error ? error.message : String(error);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }

@@ -130,7 +130,10 @@ class World {
 
   async apply(writes: readonly (readonly [name: string | Uint8Array, value: string | Uint8Array | undefined])[]) {
     await this.driver.apply(
-      writes.map(([name, value]) => ({ key: this.key(name), value: typeof value === "string" ? bytesOf(value) : value })),
+      writes.map(([name, value]) => ({
+        key: this.key(name),
+        value: typeof value === "string" ? bytesOf(value) : value,
+      })),
     );
   }
 
@@ -151,9 +154,8 @@ class World {
   /** Waits until a key has this value; undefined: until it is gone. */
   async sees(probe: SourceProbe, name: string | Uint8Array, value: string | Uint8Array | undefined): Promise<void> {
     const wanted = typeof value === "string" ? bytesOf(value) : value;
-    await probe.until(
-      `${textOf(name)} to be ${wanted === undefined ? "gone" : `${wanted.length} bytes`}`,
-      () => this.has(probe, name, wanted),
+    await probe.until(`${textOf(name)} to be ${wanted === undefined ? "gone" : `${wanted.length} bytes`}`, () =>
+      this.has(probe, name, wanted),
     );
   }
 
@@ -277,7 +279,10 @@ const entries: readonly Entry[] = [
     name: "keeps keys and values byte for byte",
     async body(world) {
       const every = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-      const names: (string | Uint8Array)[] = ["text", ...(world.binaryKeys ? [every, Uint8Array.from([0, 255, 0])] : [])];
+      const names: (string | Uint8Array)[] = [
+        "text",
+        ...(world.binaryKeys ? [every, Uint8Array.from([0, 255, 0])] : []),
+      ];
       const probe = await world.start();
       await probe.until("the first snapshot", () => probe.snapshots === 1);
       for (const name of names) await world.put(name, every);
@@ -314,7 +319,10 @@ const entries: readonly Entry[] = [
       await world.sees(probe, "z", "9");
       for (const group of probe.groups) {
         const [x, y, z] = ["x", "y", "z"].map((name) => world.changesOf([group], name));
-        mustBe(show(x ?? []) === show(y ?? []) && show(y ?? []) === show(z ?? []), "a transaction was torn into groups");
+        mustBe(
+          show(x ?? []) === show(y ?? []) && show(y ?? []) === show(z ?? []),
+          "a transaction was torn into groups",
+        );
       }
     },
   },
@@ -459,7 +467,10 @@ const entries: readonly Entry[] = [
       const next = await world.start(resume);
       await next.until("a snapshot", () => next.snapshots === 1);
       const [gap] = next.gaps;
-      mustBe(gap?.reason === "compacted", `expected a gap "compacted" before the snapshot, got ${gap?.reason ?? "none"}`);
+      mustBe(
+        gap?.reason === "compacted",
+        `expected a gap "compacted" before the snapshot, got ${gap?.reason ?? "none"}`,
+      );
       mustBe(gap?.from === resume.cursor, `the gap begins at ${resume.cursor}, but it says ${gap?.from}`);
       mustBe(world.has(next, "stays", bytesOf("5")), "the snapshot after the gap lacks the last value");
       mustBe(world.has(next, "goes", undefined), "the snapshot after the gap has a key that was deleted");
