@@ -165,6 +165,11 @@ class World {
     return Buffer.compare(value, wanted) === 0;
   }
 
+  /** A source that looks now and then has snapshots with gaps between them and nothing else, and says so. */
+  onlySnapshots(probe: SourceProbe): boolean {
+    return !this.capabilities.resumable && probe.groups.length === 0;
+  }
+
   /** A key's changes in the groups that came, as text; `undefined` for deletions. */
   changesOf(groups: readonly ProbedGroup[], name: string): (string | undefined)[] {
     const id = keyId(this.key(name));
@@ -220,6 +225,7 @@ const entries: readonly Entry[] = [
       const total = 100;
       for (let number = 1; number <= total; number++) await world.put("n", String(number));
       await world.sees(probe, "n", String(total));
+      if (world.onlySnapshots(probe)) return;
       mustBe(probe.gaps.length === 0, `nothing was lost, but there is a gap: ${probe.gaps[0]?.detail}`);
       const numbers = world.changesOf(probe.groups, "n").map(Number);
       const first = numbers[0] ?? total + 1;
@@ -236,6 +242,7 @@ const entries: readonly Entry[] = [
       const wanted = Array.from({ length: 50 }, (_, index) => `${index}`);
       for (const value of wanted) await world.apply([["k", value]]);
       await world.sees(probe, "k", "49");
+      if (world.onlySnapshots(probe)) return;
       mustEndWith(world.changesOf(probe.groups, "k"), wanted, "in order");
     },
   },
