@@ -9,8 +9,12 @@ export interface MemoryPeer<Out, In> {
   readonly received: AsyncIterable<Out>;
   /** The next message of the client; undefined at the end. */
   receive(): Promise<Out | undefined>;
-  /** False: the client has plenty to read already. */
+  /** False: `maxUnread` or more messages are unread, so wait for `drained()`; or the stream is over. */
   send(message: In): boolean;
+  /** Resolves when fewer than `maxUnread` messages are unread. Rejects when the stream is over. */
+  drained(): Promise<void>;
+  /** Messages that were sent and that the client has not taken. */
+  readonly unread: number;
   /** Ends the stream normally. */
   end(): void;
   /** Ends the stream with an error, which the client meets behind what was sent before. */
@@ -29,6 +33,11 @@ export interface MemoryServerOptions<Out, In> {
    * @default no pings
    */
   onPing?(signal: AbortSignal): Promise<void>;
+  /**
+   * From how many unread messages on a stream pushes back, at least 1.
+   * @default 1_024
+   */
+  readonly maxUnread?: number;
 }
 
 /** A server in the same process, for tests of a protocol without a network. */
@@ -49,15 +58,16 @@ export interface MemoryServer<Out, In> {
 
 class Peer<Out, In> implements MemoryPeer<Out, In>, AsyncIterable<In> {
   readonly id: number;
-  readonly #outgoing = new AsyncQueue<In>();
+  readonly #outgoing: AsyncQueue<In>;
   #failure: { readonly error: unknown } | undefined;
   readonly #incoming: AsyncIterator<Out>;
   readonly #controller = new AbortController();
   readonly #onOver: (peer: Peer<Out, In>) => void;
   isCancelled = false;
 
-  constructor(id: number, received: AsyncIterable<Out>, onOver: (peer: Peer<Out, In>) => void) {
+  constructor(id: number, received: AsyncIterable<Out>, maxUnread: number, onOver: (peer: Peer<Out, In>) => void) {
     this.id = id;
+    this.#outgoing = new AsyncQueue<In>({ highWaterMark: maxUnread });
     this.#incoming = received[Symbol.asyncIterator]();
     this.#onOver = onOver;
   }
@@ -77,6 +87,14 @@ class Peer<Out, In> implements MemoryPeer<Out, In>, AsyncIterable<In> {
 
   send(message: In): boolean {
     return this.#outgoing.push(message);
+  }
+
+  drained(): Promise<void> {
+    return this.#outgoing.ready();
+  }
+
+  get unread(): number {
+    return this.#outgoing.length;
   }
 
   end(): void {
@@ -121,7 +139,8 @@ export function createMemoryServer<Out, In>(options: MemoryServerOptions<Out, In
   const counts = { transports: 0, started: 0, maxOpen: 0 };
 
   function start(received: AsyncIterable<Out>): Peer<Out, In> {
-    const peer = new Peer<Out, In>(++counts.started, received, (over) => peers.splice(peers.indexOf(over), 1));
+    const onOver = (over: Peer<Out, In>) => void peers.splice(peers.indexOf(over), 1);
+    const peer = new Peer<Out, In>(++counts.started, received, options.maxUnread ?? 1_024, onOver);
     peers.push(peer);
     counts.maxOpen = Math.max(counts.maxOpen, peers.length);
     // A turn later, as from a network: the client has its iterator by then.
