@@ -80,9 +80,9 @@ function toOrigin(address: string): string {
   return url.origin;
 }
 
-/** A copy: the caller keeps its bytes. */
+/** A copy (which `slice` of a Buffer is not): the caller keeps its bytes. */
 function toBytes(bytes: Uint8Array | string = ""): Uint8Array {
-  return typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes.slice();
+  return typeof bytes === "string" ? new TextEncoder().encode(bytes) : new Uint8Array(bytes);
 }
 
 function scopeOf(range: ResolvedWatchSource["range"]): string {

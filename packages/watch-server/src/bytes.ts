@@ -7,6 +7,11 @@ export function toBytes(bytes: Bytes): Uint8Array {
   return typeof bytes === "string" ? encoder.encode(bytes) : bytes;
 }
 
+/** For what is kept, changed or sent to another thread. `slice()` will not do: that of a Buffer is a view. */
+export function copyBytes(bytes: Bytes): Uint8Array {
+  return typeof bytes === "string" ? encoder.encode(bytes) : new Uint8Array(bytes);
+}
+
 /** Unsigned, byte by byte, the shorter first: the order of keys everywhere in the store. */
 export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return Buffer.compare(a, b);
@@ -24,7 +29,7 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
   for (let at = prefix.length - 1; at >= 0; at--) {
     const byte = prefix[at] as number;
     if (byte < 0xff) {
-      const end = prefix.slice(0, at + 1);
+      const end = copyBytes(prefix.subarray(0, at + 1));
       end[at] = byte + 1;
       return end;
     }

@@ -1,4 +1,4 @@
-import { type Bytes, compareBytes, prefixEnd, toBytes } from "./bytes.ts";
+import { type Bytes, compareBytes, copyBytes, prefixEnd } from "./bytes.ts";
 import { StoreError } from "./store-error.ts";
 
 /** Which keys: all in [start, end), or all that begin with `prefix`, or all there are. */
@@ -20,9 +20,9 @@ export interface Span {
 /** @throws StoreError `ARGUMENT_INVALID` for a prefix together with a start or an end. */
 export function toSpan(range: KeyRange = {}): Span {
   // Copies: a span outlives the call, and a view would keep, and send to other threads, all that it is a view of.
-  const start = toBytes(range.start ?? "").slice();
-  const end = toBytes(range.end ?? "").slice();
-  const prefix = toBytes(range.prefix ?? "").slice();
+  const start = copyBytes(range.start ?? "");
+  const end = copyBytes(range.end ?? "");
+  const prefix = copyBytes(range.prefix ?? "");
   if (prefix.length > 0) {
     if (start.length > 0 || end.length > 0) {
       throw new StoreError("ARGUMENT_INVALID", "a range is either a prefix or start and end, got both");

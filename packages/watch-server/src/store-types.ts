@@ -110,6 +110,8 @@ export interface StoreStatus {
   readonly marker: string;
   /** The oldest revision whose state can be read. */
   readonly floor: bigint;
+  /** A watch from here sees everything that the store still has. */
+  readonly oldestMarker: string;
 }
 
 /**

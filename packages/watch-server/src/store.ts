@@ -1,5 +1,5 @@
 import { type ErrorRecord, fromErrorRecord, WorkerClient, workerFile } from "@tidemark/store-watch/internal";
-import { type Bytes, compareBytes, successor, toBytes } from "./bytes.ts";
+import { type Bytes, compareBytes, copyBytes, successor, toBytes } from "./bytes.ts";
 import { checkedKey, toCommand, toRevision } from "./commands-from.ts";
 import { Compactor } from "./compactor.ts";
 import { unpackKeyValues, type WriteCommand, type WriteOutcome } from "./database/commands.ts";
@@ -72,15 +72,15 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   let store: EmbeddedStore | undefined;
   const onDied = (error: StoreError) => store?.fail(error);
   const writer = startThread<WriterMethods>({ role: "writer", file, storeId: rng.uuid(), incarnation }, onDied);
-  let reader: WorkerClient<ReaderMethods> | undefined;
+  const reader = startThread<ReaderMethods>({ role: "reader", file }, onDied);
   try {
+    // The writer first: it creates what is missing.
     const facts = await writer.call("open", undefined);
-    reader = startThread<ReaderMethods>({ role: "reader", file }, onDied);
     await reader.call("open", undefined);
     store = new EmbeddedStore(resolved, incarnation, facts, writer, reader);
     return store;
   } catch (error) {
-    await Promise.all([writer.close(), reader?.close()]);
+    await Promise.all([writer.close(), reader.close()]);
     throw error;
   }
 }
@@ -178,7 +178,9 @@ class EmbeddedStore implements Store, WatcherHost {
 
   async get(key: Bytes, options?: CallOptions): Promise<GetResult> {
     this.#checkOpen();
-    const answer = await this.#reader.call("get", checkedKey(key, this.#options).slice(), { signal: options?.signal });
+    const answer = await this.#reader.call("get", copyBytes(checkedKey(key, this.#options)), {
+      signal: options?.signal,
+    });
     const [kv] = unpackKeyValues(answer.rows);
     return { kv: kv && toKeyValue(kv), revision: BigInt(answer.revision) };
   }
@@ -234,6 +236,7 @@ class EmbeddedStore implements Store, WatcherHost {
       revision: BigInt(this.#head),
       marker: this.timeline.marker(this.#head),
       floor: BigInt(this.floor),
+      oldestMarker: this.timeline.marker(this.floor),
     };
   }
 

@@ -128,8 +128,8 @@ class RemoteStore implements StoreClient {
 
   async status(options?: CallOptions): Promise<StoreStatus> {
     const response = await this.#call(options, (call) => this.#client.status({}, call));
-    const { storeId, incarnation, revision, marker, floor } = response;
-    return { storeId, incarnation, revision, marker, floor };
+    const { storeId, incarnation, revision, marker, floor, oldestMarker } = response;
+    return { storeId, incarnation, revision, marker, floor, oldestMarker };
   }
 
   async *watch(options: WatchOptions = {}): AsyncGenerator<WatchEvent, void> {
