@@ -88,8 +88,13 @@ export class Handoff<B extends HandoffBuffer> {
     this.#spare = options.createBuffer();
   }
 
-  /** The accumulator. Write into it, then call `wrote()` or `sealed()`, and ask for it again: it is exchanged (H3). */
+  /**
+   * The accumulator. Write into it, then call `wrote()` or `sealed()`, and ask for it again: it is exchanged (H3).
+   *
+   * @throws {StreamError} `CLOSED`: what is written now would not be taken.
+   */
   get buffer(): B {
+    if (this.#isOver) throw this.#closedError();
     return this.#buffer;
   }
 
