@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { prefixEnd } from "../src/bytes.ts";
 import { RowReader, RowWriter } from "../src/database/packed-rows.ts";
 import { contains, toSpan } from "../src/key-range.ts";
-import { dropAbsurdTimeouts } from "../src/rpc/absurd-timeouts.ts";
+import { dropAbsurdTimeouts, repairAuthority } from "../src/rpc/request-repairs.ts";
 import type { Transaction } from "../src/store-types.ts";
 import { Tail } from "../src/tail.ts";
 
@@ -93,4 +93,15 @@ test("deadlines that no timer can hold are dropped, others are kept", () => {
   expect(left({ "grpc-timeout": "nonsense" })).toEqual(["grpc-timeout"]);
   expect(left({ "connect-timeout-ms": "9999999999" })).toEqual([]);
   expect(left({ "connect-timeout-ms": "1000" })).toEqual(["connect-timeout-ms"]);
+});
+
+test("a host that is none becomes one, and others stay", () => {
+  const repaired = (headers: Record<string, string>) => {
+    repairAuthority(headers);
+    return headers;
+  };
+  expect(repaired({ ":authority": "::1:7400" })).toEqual({ ":authority": "localhost" });
+  expect(repaired({ ":authority": "[::1]:7400" })).toEqual({ ":authority": "[::1]:7400" });
+  expect(repaired({ host: "a b" })).toEqual({ host: "localhost" });
+  expect(repaired({})).toEqual({ host: "localhost" });
 });

@@ -3,8 +3,8 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { type Clock, systemClock } from "@tidemark/clock";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store-error.ts";
-import { dropAbsurdTimeouts } from "./absurd-timeouts.ts";
 import { Listener } from "./listener.ts";
+import { dropAbsurdTimeouts, repairAuthority } from "./request-repairs.ts";
 import { watchRoutes } from "./watch-routes.ts";
 
 export interface ServeWatchOptions {
@@ -79,6 +79,7 @@ export async function serveWatch(options: ServeWatchOptions): Promise<WatchServe
     maxConnections,
     pingIntervalMs,
     handler(request, response) {
+      repairAuthority(request.headers);
       dropAbsurdTimeouts(request.headers);
       adapter(request, response);
     },

@@ -29,12 +29,23 @@ export interface StoreClientOptions {
   readonly address: string;
   /** How long a call may take, in milliseconds, in [1, 2^31). Watches have no limit. @default 30_000 */
   readonly callTimeoutMs?: number;
+  /** Largest request, in bytes, in [1, 2^31). Larger ones fail without being sent. @default 16_777_216, as that of the server */
+  readonly maxRequestBytes?: number;
 }
 
-export const storeClientDefaults = { callTimeoutMs: 30_000 } as const satisfies Partial<StoreClientOptions>;
+export const storeClientDefaults = {
+  callTimeoutMs: 30_000,
+  maxRequestBytes: 16 * 1024 * 1024,
+} as const satisfies Partial<StoreClientOptions>;
 
 // What may be under way to us unread; with the 64 KiB of the protocol's default a distant store is slow.
 const windowBytes = 16 * 1024 * 1024;
+
+/**
+ * In MiB. Node counts what is still to be sent, never forgets what was cut off, and refuses every answer above the limit,
+ * which is 10 by default.
+ */
+const maxSessionMemory = 1024;
 
 /** A store behind an address. It connects with the first call and again whenever the connection is gone. */
 export interface StoreClient extends KeyValueStore, AsyncDisposable {
@@ -51,10 +62,12 @@ export interface StoreClient extends KeyValueStore, AsyncDisposable {
 /** @throws StoreError `OPTIONS_INVALID` for what is no `http:` address. */
 export function createStoreClient(options: StoreClientOptions): StoreClient {
   const callTimeoutMs = options.callTimeoutMs ?? storeClientDefaults.callTimeoutMs;
-  if (!Number.isInteger(callTimeoutMs) || callTimeoutMs < 1 || callTimeoutMs > 2 ** 31 - 1) {
-    throw new StoreError("OPTIONS_INVALID", `callTimeoutMs must be a whole number in [1, 2^31), got ${callTimeoutMs}`);
+  const maxRequestBytes = options.maxRequestBytes ?? storeClientDefaults.maxRequestBytes;
+  for (const [name, value] of Object.entries({ callTimeoutMs, maxRequestBytes })) {
+    if (Number.isInteger(value) && value >= 1 && value < 2 ** 31) continue;
+    throw new StoreError("OPTIONS_INVALID", `${name} must be a whole number in [1, 2^31), got ${value}`);
   }
-  return new RemoteStore(toOrigin(options.address), callTimeoutMs);
+  return new RemoteStore(toOrigin(options.address), callTimeoutMs, maxRequestBytes);
 }
 
 class RemoteStore implements StoreClient {
@@ -64,15 +77,20 @@ class RemoteStore implements StoreClient {
   readonly #client: Client<typeof WatchService>;
   #isClosed = false;
 
-  constructor(address: string, timeoutMs: number) {
+  constructor(address: string, timeoutMs: number, writeMaxBytes: number) {
     this.address = address;
     this.#timeoutMs = timeoutMs;
     this.#session = new Http2SessionManager(
       address,
       { pingIntervalMs: 30_000 },
-      { settings: { initialWindowSize: windowBytes } },
+      { settings: { initialWindowSize: windowBytes }, maxSessionMemory },
     );
-    const transport = createGrpcTransport({ baseUrl: address, sessionManager: this.#session, acceptCompression: [] });
+    const transport = createGrpcTransport({
+      baseUrl: address,
+      sessionManager: this.#session,
+      acceptCompression: [],
+      writeMaxBytes,
+    });
     this.#client = createClient(WatchService, transport);
   }
 

@@ -6,6 +6,15 @@ const maxTimeoutMs = 2 ** 31 - 1;
 const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
 /**
+ * Gives a request a host that is one. Ours does not depend on it, but the adapter does, and Node's own client sends the
+ * loopback address of IPv6 without its brackets.
+ */
+export function repairAuthority(headers: IncomingHttpHeaders): void {
+  const name = ":authority" in headers ? ":authority" : "host";
+  if (headers[name] === undefined || !URL.canParse(`http://${headers[name]}/`)) headers[name] = "localhost";
+}
+
+/**
  * Takes away deadlines that are longer than a timer can hold. Clients in some languages send 99999999H for "none".
  *
  * gRPC over HTTP/2, Timeout: at most 8 digits and a unit. Connect: `connect-timeout-ms`, at most 10 digits.
