@@ -45,6 +45,8 @@ export class Handoff<B extends HandoffBuffer> {
   #buffer: B;
   /** What it will write into after the next exchange; undefined while that one is at the head. */
   #spare: B | undefined;
+  /** What a producer that does not know of the end writes into. */
+  #void: B | undefined;
   /** What the committer has, or will have again. */
   #head: B | undefined;
   #headBytes = 0;
@@ -89,12 +91,11 @@ export class Handoff<B extends HandoffBuffer> {
   }
 
   /**
-   * The accumulator. Write into it, then call `wrote()` or `sealed()`, and ask for it again: it is exchanged (H3).
-   *
-   * @throws {StreamError} `CLOSED`: what is written now would not be taken.
+   * The accumulator. Write into it, then call `wrote()` or `sealed()`, and ask for it again: it is exchanged (H3). After
+   * `close()` and `destroy()` it is an empty buffer that goes nowhere.
    */
   get buffer(): B {
-    if (this.#isOver) throw this.#closedError();
+    if (this.#isOver) return (this.#void ??= this.#hooks.createBuffer());
     return this.#buffer;
   }
 

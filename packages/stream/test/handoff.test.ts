@@ -430,6 +430,7 @@ test("H13: close commits what is sealed and takes nothing more", async () => {
   await simulation.settle();
   push("b", "c");
   const closing = handoff.close();
+  // It is not in the batch that is closed, and the producer hears of that.
   expect(() => push("d")).toThrow(StreamError);
   await expect(handoff.ready()).rejects.toMatchObject({ code: "CLOSED" });
   const again = handoff.close({ flush: false });
