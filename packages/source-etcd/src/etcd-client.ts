@@ -40,6 +40,7 @@ export class EtcdClient {
       clock: options.clock ?? systemClock,
       requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
       maxMessageBytes: 512 << 20,
+      windowBytes: 4 << 20,
     });
   }
 

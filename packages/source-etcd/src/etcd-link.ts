@@ -4,7 +4,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { type Clock, deadline } from "@tidemark/clock";
 import type { Endpoint, EtcdTls } from "./endpoint.ts";
 import { EtcdError } from "./etcd-error.ts";
-import { toEtcdError } from "./failure.ts";
+import { type Peer, toEtcdError } from "./failure.ts";
 import {
   Auth,
   KV,
@@ -28,10 +28,11 @@ export interface EtcdLinkOptions {
   readonly clock: Clock;
   readonly requestTimeoutMs: number;
   readonly maxMessageBytes: number;
+  readonly windowBytes: number;
 }
 
 /** Everything that goes over one connection to one endpoint, and nothing else. Every error it throws is ours. */
-export class EtcdLink {
+export class EtcdLink implements Peer {
   readonly endpoint: Endpoint;
   readonly kv: Client<typeof KV>;
   readonly lease: Client<typeof Lease>;
@@ -40,12 +41,13 @@ export class EtcdLink {
   readonly #maintenance: Client<typeof Maintenance>;
   readonly #session: Http2Session;
   readonly #options: EtcdLinkOptions;
+  #hasAnswered = false;
 
   /** Does no I/O: the first call opens the connection. */
   constructor(options: EtcdLinkOptions) {
     this.endpoint = options.endpoint;
     this.#options = options;
-    this.#session = new Http2Session(options.endpoint, options.tls);
+    this.#session = new Http2Session(options.endpoint, options.tls, options.windowBytes);
     const transport = createGrpcTransport({
       baseUrl: options.endpoint.origin,
       sessionManager: this.#session,
@@ -58,6 +60,11 @@ export class EtcdLink {
     this.auth = createClient(Auth, transport);
     this.#watch = createClient(Watch, transport);
     this.#maintenance = createClient(Maintenance, transport);
+  }
+
+  /** Whether anything came back ever. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   range(request: MessageInitShape<typeof RangeRequestSchema>, signal?: AbortSignal): Promise<RangeResponse> {
@@ -99,11 +106,14 @@ export class EtcdLink {
     try {
       const token = await this.#token(limit.signal);
       try {
-        return await send(callOptions(limit.signal, token));
+        const answer = await send({ signal: limit.signal, headers: tokenHeader(token) });
+        this.#hasAnswered = true;
+        return answer;
       } catch (error) {
         if (token === undefined || tokens === undefined || !isStaleToken(error)) throw error;
         tokens.invalidate(token);
-        return await send(callOptions(limit.signal, await this.#token(limit.signal)));
+        const fresh = await this.#token(limit.signal);
+        return await send({ signal: limit.signal, headers: tokenHeader(fresh) });
       }
     } catch (error) {
       signal?.throwIfAborted();
@@ -111,7 +121,7 @@ export class EtcdLink {
         const detail = `${endpoint.name} did not answer within ${requestTimeoutMs / 1000} s: is etcd frozen or overloaded?`;
         throw new EtcdError("SILENT", detail, { cause: error });
       }
-      throw toEtcdError(error, endpoint);
+      throw toEtcdError(error, this);
     }
   }
 
@@ -137,14 +147,13 @@ export class EtcdLink {
     let inner: AsyncIterator<WatchResponse> | undefined;
     const wrap = (error: unknown): never => {
       signal.throwIfAborted();
-      throw toEtcdError(error, this.endpoint);
+      throw toEtcdError(error, this);
     };
     const open = async () => {
       const token = await this.#token(signal);
-      const options = callOptions(signal, token);
       // A member that lost its leader then ends the stream; otherwise it would look alive and never tell anything new.
-      options.headers = { ...options.headers, hasleader: "true" };
-      inner = this.#watch.watch(throwable(requests), options)[Symbol.asyncIterator]();
+      const headers = { hasleader: "true", ...tokenHeader(token) };
+      inner = this.#watch.watch(throwable(requests), { signal, headers })[Symbol.asyncIterator]();
       return inner.next();
     };
     return {
@@ -157,14 +166,13 @@ export class EtcdLink {
   }
 }
 
-/** The first member of the list that can be reached serves as long as it lives; see the source for failover. */
-export function isStaleToken(error: unknown): boolean {
+function isStaleToken(error: unknown): boolean {
   if (!(error instanceof ConnectError)) return false;
   return error.code === Code.Unauthenticated || error.rawMessage.includes("revision of auth store is old");
 }
 
-function callOptions(signal: AbortSignal, token: string | undefined): CallOptions {
-  return token === undefined ? { signal } : { signal, headers: { token } };
+function tokenHeader(token: string | undefined): Record<string, string> {
+  return token === undefined ? {} : { token };
 }
 
 /** connect requires an input that can be thrown into; ours ends by itself when the connection does. */

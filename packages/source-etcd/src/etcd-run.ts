@@ -120,9 +120,9 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   }
 
   openTransport(): WatchTransport {
-    const { endpoints, tls, tokens, clock, requestTimeoutMs, maxMessageBytes } = this.#options;
+    const { endpoints, tls, tokens, clock, requestTimeoutMs, maxMessageBytes, windowBytes } = this.#options;
     const endpoint = endpoints[this.#attempts++ % endpoints.length] ?? endpoints[0];
-    const link = new EtcdLink({ endpoint, tls, tokens, clock, requestTimeoutMs, maxMessageBytes });
+    const link = new EtcdLink({ endpoint, tls, tokens, clock, requestTimeoutMs, maxMessageBytes, windowBytes });
     this.#link = link;
     this.#sink.status({ state: "connecting", attempt: this.#reconnector.attempt + 1 });
     return new WatchTransport(link);
@@ -204,7 +204,7 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   /** etcd ended the watch and nothing else: the connection goes on. */
   #canceled(message: WatchResponse, connection: Connection, cursor: bigint): void {
     const { compactRevision } = message;
-    if (compactRevision === 0n) throw refusalOf(message.cancelReason, connection.session.link.endpoint);
+    if (compactRevision === 0n) throw refusalOf(message.cancelReason, connection.session.link);
     this.#unfollow();
     this.#state?.break((frame) => this.#sink.write(frame));
     const detail =
@@ -265,13 +265,14 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
 
   #watchIdOf(message: WatchResponse, cursor: bigint): bigint {
     const { created, canceled, cancelReason, watchId, header } = message;
-    const { endpoint } = this.#link as EtcdLink;
-    if (canceled) throw refusalOf(cancelReason, endpoint);
-    if (!created) throw new EtcdError("PROTOCOL", `${endpoint.name} did not answer the request for a watch with one`);
+    const link = this.#link as EtcdLink;
+    const { name } = link.endpoint;
+    if (canceled) throw refusalOf(cancelReason, link);
+    if (!created) throw new EtcdError("PROTOCOL", `${name} did not answer the request for a watch with one`);
     if (header !== undefined && header.revision < cursor) {
       throw new EtcdError(
         "UNAVAILABLE",
-        `${endpoint.name} is at revision ${header.revision}, and we are at ${cursor}: it lags behind its cluster`,
+        `${name} is at revision ${header.revision}, and we are at ${cursor}: it lags behind its cluster`,
       );
     }
     return watchId;
@@ -283,6 +284,6 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   }
 
   #explained(error: unknown): EtcdError {
-    return toEtcdError(error, this.#link?.endpoint ?? this.#options.endpoints[0]);
+    return toEtcdError(error, this.#link ?? { endpoint: this.#options.endpoints[0], hasAnswered: false });
   }
 }

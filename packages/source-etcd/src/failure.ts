@@ -3,15 +3,22 @@ import { StreamError } from "@tidemark/stream";
 import type { Endpoint } from "./endpoint.ts";
 import { EtcdError, type EtcdErrorCode } from "./etcd-error.ts";
 
+/** Whom we speak to. */
+export interface Peer {
+  readonly endpoint: Endpoint;
+  /** Whether it has ever answered on this connection. */
+  readonly hasAnswered: boolean;
+}
+
 /** What an error means to a person, given where it happened. */
-export function toEtcdError(error: unknown, endpoint: Endpoint): EtcdError {
+export function toEtcdError(error: unknown, peer: Peer): EtcdError {
   if (EtcdError.is(error)) return error;
-  const [code, detail] = explain(error, endpoint);
+  const [code, detail] = explain(error, peer);
   return new EtcdError(code, detail, { cause: error });
 }
 
 /** Why etcd canceled a watch, from the text it gave. In 3.4 it is the text of a gRPC status, code and all. */
-export function refusalOf(cancelReason: string, endpoint: Endpoint): EtcdError {
+export function refusalOf(cancelReason: string, peer: Peer): EtcdError {
   const [, name = "", text = cancelReason] = /code = (\w+) desc = (.*)/.exec(cancelReason) ?? [];
   const codes: Readonly<Record<string, Code>> = {
     PermissionDenied: Code.PermissionDenied,
@@ -20,23 +27,24 @@ export function refusalOf(cancelReason: string, endpoint: Endpoint): EtcdError {
     Unavailable: Code.Unavailable,
   };
   const guess = text.includes("permission denied") ? Code.PermissionDenied : Code.Unavailable;
-  return toEtcdError(new ConnectError(text === "" ? "it canceled the watch" : text, codes[name] ?? guess), endpoint);
+  return toEtcdError(new ConnectError(text === "" ? "it canceled the watch" : text, codes[name] ?? guess), peer);
 }
 
 type Explanation = readonly [code: EtcdErrorCode, detail: string];
 
-function explain(error: unknown, endpoint: Endpoint): Explanation {
+function explain(error: unknown, peer: Peer): Explanation {
+  const { endpoint } = peer;
   if (StreamError.is(error)) {
     const stream = explainStream(error, endpoint);
     if (stream !== undefined) return stream;
   }
   const chain = causes(error);
   for (const cause of chain) {
-    const explained = explainSocket(cause, endpoint) ?? explainTls(cause, endpoint);
+    const explained = explainSocket(cause, peer) ?? explainTls(cause, endpoint);
     if (explained !== undefined) return explained;
   }
   const status = chain.find((cause): cause is ConnectError => cause instanceof ConnectError);
-  if (status !== undefined) return explainStatus(status, endpoint);
+  if (status !== undefined) return explainStatus(status, peer);
   return ["UNREACHABLE", `${endpoint.name}: ${textOf(error)}`];
 }
 
@@ -74,8 +82,14 @@ function causes(error: unknown): Error[] {
 const codeOf = (error: Error): string => ("code" in error && typeof error.code === "string" ? error.code : "");
 const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-function explainSocket(error: Error, endpoint: Endpoint): Explanation | undefined {
-  const { name } = endpoint;
+function explainCut({ endpoint: { name, isTls }, hasAnswered }: Peer): Explanation {
+  if (hasAnswered) return ["UNREACHABLE", `${name} cut the connection: is etcd restarting?`];
+  const doubt = isTls ? "does it speak TLS at all (otherwise write http://)" : "does it want https://";
+  return ["UNREACHABLE", `${name} cut the connection before it said anything: ${doubt}, or is etcd starting?`];
+}
+
+function explainSocket(error: Error, peer: Peer): Explanation | undefined {
+  const { name, isTls } = peer.endpoint;
   switch (codeOf(error)) {
     case "ECONNREFUSED":
       return ["UNREACHABLE", `connect ECONNREFUSED ${name}: is etcd running there?`];
@@ -94,13 +108,11 @@ function explainSocket(error: Error, endpoint: Endpoint): Explanation | undefine
     case "ERR_HTTP2_STREAM_CANCEL":
     case "ERR_HTTP2_SESSION_ERROR":
     case "ERR_HTTP2_GOAWAY_SESSION":
-      if (endpoint.isTls)
-        return ["UNREACHABLE", `${name} cut the connection: is etcd restarting, or does it want a client certificate?`];
-      return ["UNREACHABLE", `${name} cut the connection: is etcd restarting, or does it want https://?`];
+      return explainCut(peer);
     case "ERR_HTTP2_ERROR":
       return [
         "NOT_ETCD",
-        `${name} does not speak HTTP/2: is this the client port of an etcd, and ${endpoint.isTls ? "does" : "is"} it ${endpoint.isTls ? "serve TLS" : "not one that wants https://"}?`,
+        `${name} does not speak HTTP/2: is this the client port of an etcd${isTls ? "" : ", and does it want https://"}?`,
       ];
     default:
       return undefined;
@@ -136,13 +148,14 @@ function explainTls(error: Error, { name }: Endpoint): Explanation | undefined {
       break;
   }
   if (/ALERT_(CERTIFICATE_REQUIRED|BAD_CERTIFICATE|UNKNOWN_CA)|HANDSHAKE_FAILURE/.test(code)) {
-    return tls(`it refused our certificate (${code}): give one that its authority signed as tls.cert and tls.key`);
+    return tls(`it wants a certificate of ours that its authority signed (${code}): give it as tls.cert and tls.key`);
   }
   return /^ERR_(SSL|TLS|OSSL|CRYPTO)_/.test(code) ? tls(`TLS failed (${error.message})`) : undefined;
 }
 
 /** etcd tells many of its errors apart by text alone; these texts are part of its API (rpctypes/error.go). */
-function explainStatus(error: ConnectError, { name, isTls }: Endpoint): Explanation {
+function explainStatus(error: ConnectError, peer: Peer): Explanation {
+  const { name, isTls } = peer.endpoint;
   const text = error.rawMessage.replace(/^etcdserver: /, "");
   switch (error.code) {
     case Code.Unauthenticated:
@@ -182,7 +195,7 @@ function explainStatus(error: ConnectError, { name, isTls }: Endpoint): Explanat
       return ["UNAVAILABLE", `${name} cannot serve now: ${text}`];
     case Code.Canceled:
     case Code.Aborted:
-      return ["UNREACHABLE", `${name} cut the connection: is etcd restarting?`];
+      return explainCut(peer);
     case Code.Unknown:
     case Code.Internal:
       // What a web server or an etcd with TLS on this port answers.

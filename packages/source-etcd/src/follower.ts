@@ -40,6 +40,7 @@ export class Follower {
   readonly #seeker: ProgressSeeker;
   #wanted: bigint;
   #proof: QuietProof | undefined;
+  #isHeld = false;
   /** How many revisions the response has brought whose fragments are coming. */
   #revisionsBefore: number;
 
@@ -113,7 +114,7 @@ export class Follower {
   #redeem(): boolean {
     const { state } = this.#options;
     const proof = this.#proof;
-    if (proof === undefined || state.cursor < proof.after) return true;
+    if (proof === undefined || state.cursor < proof.after || this.#isHeld) return true;
     this.#proof = undefined;
     return state.progress(proof.upTo, this.#write);
   }
@@ -125,12 +126,15 @@ export class Follower {
   async #waitForRoom(): Promise<void> {
     const { sink, connection } = this.#options;
     this.#heartbeat.hold();
+    this.#isHeld = true;
     try {
       await sink.ready(connection.signal);
     } finally {
+      this.#isHeld = false;
       this.#heartbeat.release();
       this.#guard?.held();
     }
+    if (!this.#redeem()) await this.#waitForRoom();
   }
 
   async #askThenHandOn(message: WatchResponse, guard: CompactionGuard): Promise<void> {

@@ -6,7 +6,7 @@ export class Gate<T> {
   /** Lets everybody through who waits, and everybody who comes until `shut`. */
   open(value: T): void {
     this.#value = { value };
-    for (const resolve of [...this.#waiters]) resolve(value);
+    for (const resolve of this.#waiters) resolve(value);
   }
 
   shut(): void {

@@ -4,14 +4,8 @@ import { type Endpoint, type EtcdTls, tlsSessionOptions } from "./endpoint.ts";
 
 type SessionManager = NonNullable<GrpcTransportOptions["sessionManager"]>;
 
-/**
- * What may be on its way to us on one stream, and on the whole connection. HTTP/2's own 64 KiB would allow one window a
- * round trip, which is 4 MB/s at 10 ms; these allow hundreds. They also bound what waits in memory while we do not read.
- */
-const streamWindowBytes = 4 << 20;
-const connectionWindowBytes = 8 << 20;
-/** In MiB. Node's own limit of 10 could be reached with windows of this size, and breaks the session. */
-const maxSessionMemory = 64;
+/** In MiB, for the windows and what waits to be read. Node's own limit of 10 would break the session. */
+const maxSessionMemory = 256;
 
 /**
  * One HTTP/2 connection to one endpoint, for its whole life: it is never opened again, so that everything said on it was
@@ -20,13 +14,20 @@ const maxSessionMemory = 64;
 export class Http2Session implements SessionManager {
   readonly authority: string;
   readonly #tls: EtcdTls | undefined;
+  readonly #windowBytes: number;
   #session: ClientHttp2Session | undefined;
   #opened: Promise<ClientHttp2Session> | undefined;
   #end: { readonly reason: unknown } | undefined;
 
-  /** Does no I/O. */
-  constructor(endpoint: Endpoint, tls: EtcdTls | undefined) {
+  /**
+   * Does no I/O.
+   *
+   * @param windowBytes what may be on its way to us on one stream; twice as much on all of them together. HTTP/2's own
+   * 64 KiB would allow one window a round trip, which is 4 MB/s at 10 ms.
+   */
+  constructor(endpoint: Endpoint, tls: EtcdTls | undefined, windowBytes: number) {
     this.authority = endpoint.origin;
+    this.#windowBytes = windowBytes;
     this.#tls = endpoint.isTls ? (tls ?? {}) : undefined;
   }
 
@@ -65,13 +66,15 @@ export class Http2Session implements SessionManager {
     return new Promise((resolve, reject) => {
       if (this.#end !== undefined) throw this.#end.reason;
       const session = connect(this.authority, {
-        settings: { initialWindowSize: streamWindowBytes, enablePush: false },
+        settings: { initialWindowSize: this.#windowBytes, enablePush: false },
         maxSessionMemory,
         ...(this.#tls === undefined ? {} : tlsSessionOptions(this.#tls)),
       });
       this.#session = session;
       session.once("connect", () => {
-        session.setLocalWindowSize(connectionWindowBytes);
+        // Node says so even of a session that was destroyed meanwhile, and then takes no setting.
+        if (session.destroyed) return;
+        session.setLocalWindowSize(this.#windowBytes * 2);
         resolve(session);
       });
       // Stays: what happens after the connection was made reaches the callers through their streams.

@@ -46,6 +46,12 @@ export interface EtcdSourceOptions {
    * @default 67_108_864, which is 64 MiB
    */
   readonly maxMessageBytes?: number;
+  /**
+   * How much may be on its way from etcd to us, in bytes, from 65_535 to 1 GiB. More is faster where the round trip is
+   * long; it is also what may wait in memory while the sink holds us back.
+   * @default 4_194_304, which is 4 MiB
+   */
+  readonly windowBytes?: number;
   /** How long to wait before connecting again; see `BackoffOptions` of `@tidemark/stream`. */
   readonly backoff?: BackoffOptions;
   /** Gates connecting again. @default one for all streams of the process */
@@ -62,6 +68,7 @@ export const etcdSourceDefaults = {
   connectTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   maxMessageBytes: 64 << 20,
+  windowBytes: 4 << 20,
 } as const;
 
 export interface ResolvedOptions extends Required<Pick<EtcdSourceOptions, keyof typeof etcdSourceDefaults>> {
@@ -92,6 +99,7 @@ export function resolveOptions(options: EtcdSourceOptions): ResolvedOptions {
     connectTimeoutMs: options.connectTimeoutMs ?? etcdSourceDefaults.connectTimeoutMs,
     requestTimeoutMs: options.requestTimeoutMs ?? etcdSourceDefaults.requestTimeoutMs,
     maxMessageBytes: options.maxMessageBytes ?? etcdSourceDefaults.maxMessageBytes,
+    windowBytes: options.windowBytes ?? etcdSourceDefaults.windowBytes,
   };
   for (const name of ["heartbeatIntervalMs", "connectTimeoutMs", "requestTimeoutMs"] as const) {
     if (!(numbers[name] > 0)) throw invalid(`${name} must be above 0, got ${numbers[name]}`);
@@ -103,6 +111,9 @@ export function resolveOptions(options: EtcdSourceOptions): ResolvedOptions {
   }
   if (!(numbers.maxMessageBytes >= 4 << 20)) {
     throw invalid(`maxMessageBytes must be at least ${4 << 20}, got ${numbers.maxMessageBytes}`);
+  }
+  if (!(numbers.windowBytes >= 65_535 && numbers.windowBytes <= 1 << 30)) {
+    throw invalid(`windowBytes must be in [65535, ${1 << 30}], got ${numbers.windowBytes}`);
   }
   const { range, text } = resolveRange(options);
   return {

@@ -106,6 +106,9 @@ export class TestEtcd {
       `--listen-peer-urls=${peers}`,
       `--initial-advertise-peer-urls=${peers}`,
       `--initial-cluster=test=${peers}`,
+      // Alone it wins every election: no need to wait for others.
+      `--heartbeat-interval=10`,
+      `--election-timeout=100`,
       `--unsafe-no-fsync`,
       `--logger=zap`,
       `--log-level=error`,
@@ -181,8 +184,13 @@ export class TestEtcd {
     await rm(this.dir, { recursive: true, force: true });
     const peers = `http://127.0.0.1:${this.peerPort}`;
     await etcdctl([
-      ...["snapshot", "restore", file, `--data-dir=${this.dir}`, "--name=test"],
-      ...[`--initial-cluster=test=${peers}`, `--initial-advertise-peer-urls=${peers}`],
+      "snapshot",
+      "restore",
+      file,
+      `--data-dir=${this.dir}`,
+      "--name=test",
+      `--initial-cluster=test=${peers}`,
+      `--initial-advertise-peer-urls=${peers}`,
     ]);
     await this.start();
   }

@@ -85,7 +85,7 @@ export class TcpProxy {
 
   /** Cuts every connection now. */
   cut(): void {
-    for (const pair of [...this.#pairs]) this.#end(pair);
+    for (const pair of this.#pairs) this.#end(pair);
   }
 
   /** Forwards nothing any more and says nothing about it: connections stay, and new ones are accepted. */

@@ -1,0 +1,293 @@
+import { seededRng, systemClock } from "@tidemark/clock";
+import { parseSortableInteger } from "@tidemark/store-watch/contract";
+import { serviceTest } from "@tidemark/tooling/services";
+import { expect, onTestFinished } from "vitest";
+import { startEtcd, type TcpProxy, tcpProxy } from "../src/testing.ts";
+import {
+  complaint,
+  follow,
+  inParallel,
+  isLive,
+  quickSource,
+  reached,
+  revisionOf,
+  sharedEtcd,
+} from "./support/harness.ts";
+import { Ledger } from "./support/ledger.ts";
+
+const etcdTest = serviceTest("etcd");
+const shared = sharedEtcd();
+const isLong = process.env["TIDEMARK_LONG"] === "1";
+
+async function proxied(target = shared.etcd.endpoint): Promise<TcpProxy> {
+  const proxy = await tcpProxy({ target });
+  onTestFinished(() => proxy.close());
+  return proxy;
+}
+
+/** A resume point at which the prefix is empty. */
+async function beginning(prefix: string) {
+  const probe = follow(quickSource({ endpoints: [shared.etcd.endpoint], prefix }));
+  await isLive(probe);
+  const { resume } = probe;
+  await probe.stop();
+  return resume;
+}
+
+etcdTest("loses nothing of a 5001-revision backlog when it is cut again and again at any byte", async () => {
+  const { client } = shared.etcd;
+  const ledger = new Ledger("backlog/");
+  const from = await beginning("backlog/");
+  await inParallel(5_001, (index) => ledger.put(client, `backlog/${index % 700}`, `${index}`), 64);
+  const proxy = await proxied();
+  const source = quickSource({ endpoints: [proxy.endpoint], prefix: "backlog/" });
+  // All of it once, to know how many bytes there are to be cut at.
+  const whole = follow(source, from);
+  await reached(whole, ledger.last);
+  ledger.check(whole, parseSortableInteger(from.cursor));
+  await whole.stop();
+  const bytes = proxy.stats.bytesDown;
+  const seed = Number(process.env["TIDEMARK_SEED"] ?? 1);
+  const rng = seededRng(seed);
+  for (let round = 0; round < (isLong ? 100 : 4); round++) {
+    const cuts = Array.from({ length: 3 }, () => rng.int(1, Math.floor(bytes / 2)));
+    const probe = follow(source, from);
+    for (const cut of cuts) {
+      await Promise.race([proxy.cutAfter(cut), reached(probe, ledger.last)]);
+    }
+    await reached(probe, ledger.last);
+    expect(probe.gaps, `seed ${seed}, cut at ${cuts}`).toEqual([]);
+    expect(probe.snapshots, `seed ${seed}, cut at ${cuts}`).toBe(0);
+    ledger.check(probe, parseSortableInteger(from.cursor));
+    await probe.stop();
+    proxy.heal();
+  }
+});
+
+etcdTest("V7: takes back half a transaction when it is cut inside a fragment", async () => {
+  const { client } = shared.etcd;
+  const ledger = new Ledger("fragment/");
+  const from = await beginning("fragment/");
+  const rng = seededRng(3);
+  for (let round = 0; round < 12; round++) {
+    await ledger.txn(
+      client,
+      Array.from({ length: 14 }, (_, index) => ({ key: `fragment/${index}`, value: rng.bytes(100_000) })),
+    );
+  }
+  const proxy = await proxied();
+  const frames: string[] = [];
+  const source = quickSource({ endpoints: [proxy.endpoint], prefix: "fragment/" });
+  const probe = follow(source, from);
+  const write = probe.write.bind(probe);
+  probe.write = (frame) => {
+    frames.push(frame.type);
+    return write(frame);
+  };
+  // Fragments end where 1.5 MiB are full, transactions every 1.4 MB: most cuts are inside both.
+  for (let cut = 0; cut < 8; cut++)
+    await Promise.race([proxy.cutAfter(1_700_000 + cut * 90_000), reached(probe, ledger.last)]);
+  await reached(probe, ledger.last);
+  expect(frames).toContain("discard");
+  expect(probe.gaps).toEqual([]);
+  ledger.check(probe, parseSortableInteger(from.cursor));
+});
+
+etcdTest("tells once what was compacted away while nobody was connected, and starts over", async () => {
+  const { client, endpoint } = shared.etcd;
+  const ledger = new Ledger("compacted/");
+  await ledger.put(client, "compacted/stays", "1");
+  await ledger.put(client, "compacted/goes", "1");
+  const source = () => quickSource({ endpoints: [endpoint], prefix: "compacted/" });
+  const first = follow(source());
+  await isLive(first);
+  const { resume } = first;
+  await first.stop();
+  await ledger.delete(client, "compacted/goes");
+  for (let index = 0; index < 20; index++) await ledger.put(client, "compacted/stays", `${index}`);
+  const compacted = await shared.etcd.compact();
+  const probe = follow(source(), resume);
+  await probe.until("the snapshot", () => probe.snapshots === 1);
+  expect(probe.gaps).toHaveLength(1);
+  expect(probe.gaps[0]).toMatchObject({ reason: "compacted", from: resume.cursor });
+  expect(revisionOf(probe.gaps[0]?.to)).toBe(compacted);
+  expect(probe.epoch).toBe(resume.epoch);
+  expect(probe.snapshots).toBe(1);
+  const snapshot = revisionOf(probe.cursor);
+  await ledger.put(client, "compacted/after", "1");
+  await reached(probe, ledger.last);
+  expect(probe.gaps).toHaveLength(1);
+  ledger.check(probe, snapshot);
+});
+
+etcdTest("a compaction of what was seen already is no gap", async () => {
+  const { client, endpoint } = shared.etcd;
+  const ledger = new Ledger("seen/");
+  await ledger.put(client, "seen/a", "1");
+  await ledger.put(client, "seen/b", "1");
+  await ledger.delete(client, "seen/a");
+  const source = () => quickSource({ endpoints: [endpoint], prefix: "seen/" });
+  const first = follow(source());
+  await isLive(first);
+  await ledger.delete(client, "seen/b");
+  await reached(first, ledger.last);
+  const { resume } = first;
+  await first.stop();
+  await shared.etcd.compact(ledger.last);
+  await ledger.put(client, "seen/c", "1");
+  const probe = follow(source(), resume);
+  await reached(probe, ledger.last);
+  expect(probe.gaps).toEqual([]);
+  expect(probe.snapshots).toBe(0);
+});
+
+etcdTest("the deletion at a compacted revision is not lost without a word", async () => {
+  const { client, endpoint } = shared.etcd;
+  const ledger = new Ledger("tombstone/");
+  await ledger.put(client, "tombstone/a", "1");
+  const source = () => quickSource({ endpoints: [endpoint], prefix: "tombstone/" });
+  const first = follow(source());
+  await reached(first, ledger.last);
+  const { resume } = first;
+  await first.stop();
+  // etcd lets a watch begin at the revision of a compaction, and 3.4.23 has forgotten the deletion there.
+  const deletion = await ledger.delete(client, "tombstone/a");
+  await shared.etcd.compact(deletion);
+  const probe = follow(source(), resume);
+  await reached(probe, deletion);
+  ledger.checkState(probe);
+});
+
+etcdTest("notices what etcd 3.4.23 skips without a word when a compaction passes a full queue", async () => {
+  const { client, endpoint } = shared.etcd;
+  const ledger = new Ledger("skipped/");
+  const probe = follow(quickSource({ endpoints: [endpoint], prefix: "skipped/", windowBytes: 65_535 }));
+  await isLive(probe);
+  const snapshot = revisionOf(probe.cursor);
+  probe.hold();
+  // More than the windows of the connection and the queue of 128 responses inside etcd can take.
+  const value = "v".repeat(200_000);
+  const count = 160;
+  for (let index = 0; index < count; index++) await ledger.put(client, `skipped/${index % 10}`, `${index}${value}`);
+  await shared.etcd.compact();
+  for (let index = 0; index < 10; index++) await ledger.put(client, `skipped/${index}`, `last ${index}`);
+  // One response at a time leaves room for one at a time: the queue is full whenever etcd looks after the watch.
+  for (let step = 0; step < 8; step++) {
+    await systemClock.sleep(250);
+    probe.release();
+    probe.hold();
+  }
+  await ledger.put(client, "skipped/end", "1");
+  probe.release();
+  await reached(probe, ledger.last);
+  expect(probe.groups.length, "nothing was skipped: the test is wrong").toBeLessThan(count);
+  expect(probe.gaps.map(({ reason }) => reason)).toEqual(["compacted"]);
+  expect(revisionOf(probe.gaps[0]?.from)).toBeGreaterThanOrEqual(snapshot);
+  ledger.checkState(probe);
+});
+
+etcdTest("follows on through SIGKILL and a restart of etcd", async () => {
+  await using etcd = await startEtcd();
+  const ledger = new Ledger();
+  const probe = follow(quickSource({ endpoints: [etcd.endpoint], prefix: "" }));
+  await isLive(probe);
+  const snapshot = revisionOf(probe.cursor);
+  for (let round = 0; round < (isLong ? 20 : 2); round++) {
+    for (let index = 0; index < 50; index++) await ledger.put(etcd.client, `k${index}`, `${round}`);
+    await etcd.kill9();
+    await complaint(probe, "is etcd running there?");
+    await etcd.start();
+    for (let index = 0; index < 50; index++) await ledger.put(etcd.client, `k${index}`, `${round}+`);
+  }
+  await reached(probe, ledger.last);
+  expect(probe.gaps).toEqual([]);
+  expect(probe.snapshots).toBe(1);
+  ledger.check(probe, snapshot);
+});
+
+etcdTest("H12: notices a frozen etcd in time, and goes on when it thaws", async () => {
+  await using etcd = await startEtcd();
+  const ledger = new Ledger();
+  const probe = follow(quickSource({ endpoints: [etcd.endpoint], prefix: "" }));
+  await isLive(probe);
+  const snapshot = revisionOf(probe.cursor);
+  await ledger.put(etcd.client, "a", "1");
+  await reached(probe, ledger.last);
+  etcd.freeze();
+  const frozenAt = systemClock.monotonic();
+  await complaint(probe, "has said nothing for 1.5 s");
+  expect(systemClock.monotonic() - frozenAt).toBeLessThan(4_000);
+  await complaint(probe, /does not answer|did not answer/);
+  etcd.thaw();
+  await isLive(probe);
+  await ledger.put(etcd.client, "a", "2");
+  await reached(probe, ledger.last);
+  ledger.check(probe, snapshot);
+});
+
+etcdTest("H12: notices a half-open connection, and goes on when the network is back", async () => {
+  const { client } = shared.etcd;
+  const ledger = new Ledger("hole/");
+  const proxy = await proxied();
+  const probe = follow(quickSource({ endpoints: [proxy.endpoint], prefix: "hole/" }));
+  await isLive(probe);
+  const snapshot = revisionOf(probe.cursor);
+  await ledger.put(client, "hole/a", "1");
+  await reached(probe, ledger.last);
+  proxy.blackHole();
+  await ledger.put(client, "hole/a", "2");
+  await complaint(probe, "has said nothing for 1.5 s");
+  proxy.heal();
+  await ledger.put(client, "hole/a", "3");
+  await reached(probe, ledger.last);
+  ledger.check(probe, snapshot);
+});
+
+etcdTest("an idle connection lives as long as etcd answers", async () => {
+  const { endpoint } = shared.etcd;
+  const probe = follow(quickSource({ endpoints: [endpoint], prefix: "idle/" }));
+  await isLive(probe);
+  await systemClock.sleep(2_500);
+  expect(probe.statuses.at(-1)).toEqual({ state: "live" });
+  expect(probe.statuses.filter(({ state }) => state === "waiting")).toEqual([]);
+});
+
+etcdTest("takes the next endpoint when one fails", async () => {
+  const { client } = shared.etcd;
+  const ledger = new Ledger("failover/");
+  const [a, b] = [await proxied(), await proxied()];
+  const dead = await proxied();
+  dead.refuse();
+  const endpoints = [a.endpoint, dead.endpoint, b.endpoint];
+  const probe = follow(quickSource({ endpoints, prefix: "failover/" }));
+  await isLive(probe);
+  const snapshot = revisionOf(probe.cursor);
+  expect([a.stats.open, b.stats.open]).toEqual([1, 0]);
+  a.refuse();
+  await ledger.put(client, "failover/a", "1");
+  await reached(probe, ledger.last);
+  expect([a.stats.open, b.stats.open]).toEqual([0, 1]);
+  expect(probe.statuses.some((status) => status.state === "waiting" && status.error.includes(`${dead.port}`))).toBe(
+    true,
+  );
+  a.heal();
+  b.refuse();
+  await ledger.put(client, "failover/a", "2");
+  await reached(probe, ledger.last);
+  expect([a.stats.open, b.stats.open]).toEqual([1, 0]);
+  ledger.check(probe, snapshot);
+});
+
+etcdTest("begins a snapshot again that was cut in the middle", async () => {
+  const { client } = shared.etcd;
+  const ledger = new Ledger("again/");
+  await inParallel(1_000, (index) => ledger.put(client, `again/${index}`, "v".repeat(2_000)));
+  const proxy = await proxied();
+  const probe = follow(quickSource({ endpoints: [proxy.endpoint], prefix: "again/" }));
+  await proxy.cutAfter(900_000);
+  await proxy.cutAfter(1_500_000);
+  await isLive(probe);
+  expect(probe.snapshots).toBe(1);
+  expect(probe.gaps).toEqual([]);
+  ledger.checkState(probe);
+});
