@@ -66,6 +66,8 @@ export class Http2Link implements SessionManager {
       });
       this.#session = session;
       session.once("connect", () => {
+        // The event can come after a cut.
+        if (session.destroyed) return;
         session.setLocalWindowSize(windowBytes);
         resolve(session);
       });

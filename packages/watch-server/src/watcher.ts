@@ -36,8 +36,12 @@ export interface WatcherHost {
 export const watchDefaults = { progressIntervalMs: 5000 } as const;
 const minProgressIntervalMs = 100;
 
-/** Target size of one event's keys and values; a single transaction may be larger. */
+/**
+ * Target size of one event's keys and values; a single transaction may be larger. A watch begins with small ones, so that
+ * it gets on even over a connection that never lives long.
+ */
 const batchBytes = 256 * 1024;
+const firstBatchBytes = 8 * 1024;
 const pageKeys = 2000;
 
 /**
@@ -54,6 +58,7 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
   #position = 0;
   #toldPosition = 0;
   #toldAtMs = 0;
+  #batchBytes = firstBatchBytes;
   #pin: Pin | undefined;
   #isDone = false;
   #failure: unknown;
@@ -171,13 +176,15 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
 
   async #read(): Promise<LogBatch> {
     const { head, tail, timeline } = this.#host;
-    const recent = tail.read(this.#position, this.#span, batchBytes);
+    const maxBytes = this.#batchBytes;
+    this.#batchBytes = Math.min(2 * maxBytes, batchBytes);
+    const recent = tail.read(this.#position, this.#span, maxBytes);
     if (recent !== undefined) return recent;
     const answer = await this.#host.readLog({
       after: this.#position,
       upTo: head,
       span: this.#span,
-      maxBytes: batchBytes,
+      maxBytes,
       isPinned: this.#pin !== undefined,
     });
     if ("floor" in answer) throw this.#tooOld(answer.floor);

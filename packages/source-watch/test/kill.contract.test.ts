@@ -1,0 +1,58 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { systemClock, systemRng } from "@tidemark/clock";
+import { SourceProbe } from "@tidemark/store-watch/testing";
+import { ReconnectLimiter } from "@tidemark/stream";
+import { expect, onTestFinished, test } from "vitest";
+import { watchSource } from "../src/index.ts";
+
+const kills = process.env["TIDEMARK_LONG"] === "1" ? 50 : 4;
+
+async function start(file: string, port: number): Promise<{ readonly child: ChildProcess; readonly port: number }> {
+  const script = fileURLToPath(new URL("serve-and-write.ts", import.meta.url));
+  const flags = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
+  const child = spawn(process.execPath, [...flags, script, file, `${port}`], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [line] = (await once(createInterface({ input: child.stdout }), "line")) as [string];
+  return { child, port: Number(line) };
+}
+
+test(`a store killed ${kills} times while it is written to is followed without loss or repetition`, {
+  timeout: kills * 20_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), "tidemark-kill-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, "store.db");
+  let site = await start(file, 0);
+  const limiter = new ReconnectLimiter({ ratePerSecond: 1000, burst: 1000 });
+  const source = watchSource({
+    address: `http://127.0.0.1:${site.port}`,
+    progressIntervalMs: 100,
+    limiter,
+    maxDelayMs: 100,
+  });
+  const probe = new SourceProbe(systemClock, 20_000).start(source);
+  onTestFinished(() => probe.stop());
+  await probe.until("the snapshot", () => probe.snapshots === 1);
+  for (let kill = 0; kill < kills; kill++) {
+    const seen = probe.groups.length;
+    await probe.until("more", () => probe.groups.length > seen + 50);
+    await systemClock.sleep(systemRng.int(0, 50));
+    site.child.kill("SIGKILL");
+    await once(site.child, "exit");
+    site = await start(file, site.port);
+  }
+  const seen = probe.groups.length;
+  await probe.until("life after the last kill", () => probe.groups.length > seen);
+  await probe.stop();
+  const numbers = probe.groups.map(({ changes: [change] }) => Number(Buffer.from(change?.value ?? "").toString()));
+  const first = numbers[0] as number;
+  expect(numbers).toEqual(Array.from(numbers, (_, index) => first + index));
+  expect(probe.gaps).toEqual([]);
+  expect(probe.snapshots).toBe(1);
+});
