@@ -19,8 +19,8 @@ class Daemon {
   isFrozen = false;
   oldest = 0n;
   connections = 0;
-  #changed = Promise.withResolvers<void>();
-  #cuts = new Set<AbortController>();
+  changed = Promise.withResolvers<void>();
+  readonly cuts = new Set<AbortController>();
 
   constructor(clock: Simulation["clock"]) {
     this.clock = clock;
@@ -32,78 +32,78 @@ class Daemon {
   }
 
   change(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers<void>();
+    this.changed.resolve();
+    this.changed = Promise.withResolvers<void>();
   }
 
   cut(): void {
-    for (const controller of this.#cuts) controller.abort();
+    for (const controller of this.cuts) controller.abort();
     this.change();
   }
 
   status(): MessageInitShape<typeof StatusResponseSchema> {
     return { position: BigInt(this.log.length), origin: this.origin, startedAtMs: 1n };
   }
+}
 
-  client() {
-    const daemon = this;
-    const guard = async () => {
-      await daemon.clock.sleep(1);
-      if (daemon.isDown) throw new ConnectError("Failed to fetch", Code.Unavailable);
-      while (daemon.isFrozen) await daemon.#changed.promise;
-    };
-    const next = async (signal: AbortSignal, cut: AbortController) => {
-      const ended = Promise.withResolvers<void>();
-      signal.addEventListener("abort", () => ended.resolve());
-      cut.signal.addEventListener("abort", () => ended.resolve());
-      if (!signal.aborted && !cut.signal.aborted) await Promise.race([daemon.#changed.promise, ended.promise]);
-      if (cut.signal.aborted) throw new ConnectError("network error", Code.Unavailable);
-    };
-    const transport = createRouterTransport(({ service }) => {
-      service(AdminService, {
-        status: async () => {
-          await guard();
-          return daemon.status();
-        },
-        async *watchStatus(_, { signal }) {
-          await guard();
-          daemon.connections++;
-          const cut = new AbortController();
-          daemon.#cuts.add(cut);
-          try {
-            while (!signal.aborted) {
-              while (daemon.isFrozen) await daemon.#changed.promise;
-              yield daemon.status();
-              await next(signal, cut);
-            }
-          } finally {
-            daemon.connections--;
-            daemon.#cuts.delete(cut);
+/** What a page gets to talk to it. */
+function clientOf(daemon: Daemon) {
+  const guard = async () => {
+    await daemon.clock.sleep(1);
+    if (daemon.isDown) throw new ConnectError("Failed to fetch", Code.Unavailable);
+    while (daemon.isFrozen) await daemon.changed.promise;
+  };
+  const next = async (signal: AbortSignal, cut: AbortController) => {
+    const ended = Promise.withResolvers<void>();
+    signal.addEventListener("abort", () => ended.resolve());
+    cut.signal.addEventListener("abort", () => ended.resolve());
+    if (!signal.aborted && !cut.signal.aborted) await Promise.race([daemon.changed.promise, ended.promise]);
+    if (cut.signal.aborted) throw new ConnectError("network error", Code.Unavailable);
+  };
+  const transport = createRouterTransport(({ service }) => {
+    service(AdminService, {
+      status: async () => {
+        await guard();
+        return daemon.status();
+      },
+      async *watchStatus(_, { signal }) {
+        await guard();
+        daemon.connections++;
+        const cut = new AbortController();
+        daemon.cuts.add(cut);
+        try {
+          while (!signal.aborted) {
+            while (daemon.isFrozen) await daemon.changed.promise;
+            yield daemon.status();
+            await next(signal, cut);
           }
-        },
-        async *watch({ after = 0n }, { signal }) {
-          await guard();
-          daemon.watchedFrom.push(after);
-          if (after < daemon.oldest) throw new ConnectError("These changes were pruned.", Code.OutOfRange);
-          yield { position: after };
-          const cut = new AbortController();
-          daemon.#cuts.add(cut);
-          let position = after;
-          try {
-            while (!signal.aborted) {
-              const versions = daemon.isFrozen ? [] : daemon.log.slice(Number(position));
-              position += BigInt(versions.length);
-              if (versions.length > 0) yield { versions, position };
-              else await next(signal, cut);
-            }
-          } finally {
-            daemon.#cuts.delete(cut);
+        } finally {
+          daemon.connections--;
+          daemon.cuts.delete(cut);
+        }
+      },
+      async *watch({ after = 0n }, { signal }) {
+        await guard();
+        daemon.watchedFrom.push(after);
+        if (after < daemon.oldest) throw new ConnectError("These changes were pruned.", Code.OutOfRange);
+        yield { position: after };
+        const cut = new AbortController();
+        daemon.cuts.add(cut);
+        let position = after;
+        try {
+          while (!signal.aborted) {
+            const versions = daemon.isFrozen ? [] : daemon.log.slice(Number(position));
+            position += BigInt(versions.length);
+            if (versions.length > 0) yield { versions, position };
+            else await next(signal, cut);
           }
-        },
-      });
+        } finally {
+          daemon.cuts.delete(cut);
+        }
+      },
     });
-    return createClient(AdminService, transport);
-  }
+  });
+  return createClient(AdminService, transport);
 }
 
 function setup(seed = 1) {
@@ -113,7 +113,7 @@ function setup(seed = 1) {
   const messages: LinkMessage[] = [];
   const missed: string[] = [];
   const link = new Link({
-    client: daemon.client(),
+    client: clientOf(daemon),
     clock: simulation.clock,
     onState: (state) => states.push(state),
     onConnected: (_, what) => missed.push(what),

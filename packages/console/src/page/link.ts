@@ -1,6 +1,6 @@
 import { ConnectError } from "@connectrpc/connect";
 import type { Clock } from "@tidemark/clock";
-import { ReconnectLimiter, StreamReconnector } from "@tidemark/stream";
+import { ReconnectLimiter, StreamError, StreamReconnector } from "@tidemark/stream";
 import type { StatusResponse } from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { type AdminClient, type LinkMessage, linkProtocol } from "./link-protocol.ts";
 
@@ -113,6 +113,9 @@ export class Link {
 
 /** Why, in words for the person at the page. */
 function reasonOf(error: unknown): string {
+  if (StreamError.is(error) && (error.code === "HANDSHAKE_TIMEOUT" || error.code === "PING_TIMEOUT")) {
+    return "the daemon takes too long to answer (if this page is open in many windows, close some: a browser gives them six connections together)";
+  }
   const { rawMessage } = ConnectError.from(error);
   // Browsers say no more than this when nobody answers, each in its own words.
   if (/failed to fetch|networkerror|load failed|network error/i.test(rawMessage)) return "the daemon does not answer";

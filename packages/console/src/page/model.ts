@@ -68,6 +68,7 @@ export class Model {
   #firstAtMs: number | undefined;
   #momentMs: number | undefined;
   #announcement = "";
+  #announcedPrefix = "";
   /** Where the pages before this one began. */
   #starts: (Uint8Array | undefined)[] = [];
   #frame: PromiseWithResolvers<void> | undefined;
@@ -78,9 +79,8 @@ export class Model {
     this.#options = options;
     this.#clock = options.clock;
     this.client = options.client;
-    const onChange = () => this.#changed();
-    this.#table = new TableReader(options.client, onChange);
-    this.#key = new KeyReader(options.client, onChange);
+    this.#table = new TableReader(options.client, () => this.#onTable());
+    this.#key = new KeyReader(options.client, () => this.#changed());
     this.#link = new Link({
       client: options.client,
       clock: options.clock,
@@ -226,6 +226,17 @@ export class Model {
     this.#changed();
   }
 
+  #onTable(): void {
+    const { page, view, isLoading } = this.#table.state;
+    // Said once the answer to a filter is here; every change that is pushed would be too much to listen to.
+    if (!isLoading && page !== undefined && view !== undefined && view.prefix !== this.#announcedPrefix) {
+      this.#announcedPrefix = view.prefix;
+      const count = page.nextStart === undefined ? String(page.rows.length) : `More than ${page.rows.length}`;
+      this.#announcement = view.prefix === "" ? "All keys." : `${count} keys begin with ${view.prefix}.`;
+    }
+    this.#changed();
+  }
+
   #onLinkState(state: LinkState): void {
     const before = this.#linkState.type;
     this.#linkState = state;
@@ -244,11 +255,12 @@ export class Model {
       this.#firstAtMs = undefined;
     }
     this.#origin = status.origin;
+    const wasEmpty = this.#status === undefined;
     this.#takeStatus(status);
-    this.#apply();
+    const isOld = missed === "too much" || isOther;
     // Also when nothing was missed: a read may have failed while the daemon was away.
-    if (missed === "too much" || isOther || this.#table.state.error !== undefined) this.#table.reload();
-    if (missed === "too much" || isOther || this.#key.state?.error !== undefined) this.#key.reload(this.#view.at);
+    if (!wasEmpty && (isOld || this.#table.state.error !== undefined)) this.#table.reload();
+    if (!wasEmpty && (isOld || this.#key.state?.error !== undefined)) this.#key.reload(this.#view.at);
     void this.#findFirst();
   }
 
@@ -268,10 +280,12 @@ export class Model {
   }
 
   #takeStatus(status: StatusResponse): void {
-    const hadStream = this.#streamStatus !== undefined;
+    const before = this.#status === undefined ? undefined : this.#streamStatus?.name;
+    const isFirst = this.#status === undefined;
     this.#status = status;
     if (status.nowMs > 0n) this.#skewMs = Number(status.nowMs) - this.#clock.now();
-    if (!hadStream && this.#streamStatus !== undefined) this.#apply();
+    // Which stream is shown may only be known now.
+    if (isFirst || before !== this.#streamStatus?.name) this.#apply();
     this.#changed();
   }
 

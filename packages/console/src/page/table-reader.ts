@@ -46,12 +46,13 @@ export class TableReader {
     this.#onChange = onChange;
   }
 
-  /** Shows the table of a view; reads only if it is another one. */
-  show(view: View, stream: string | undefined): void {
+  /** Shows the table of a view. Reads only if it is another one, and tells whether it does. */
+  show(view: View, stream: string | undefined): boolean {
     const isSame = this.#view !== undefined && isSameTable(this.#view, view) && this.#stream === stream;
     this.#view = view;
     this.#stream = stream;
     if (!isSame) this.reload();
+    return !isSame;
   }
 
   /** Reads what is shown again. The old rows stay until the new ones are here. */

@@ -41,12 +41,16 @@ export function Header({ state }: { readonly state: PageState }) {
 export function LinkBanner({ model, state }: { readonly model: Model; readonly state: PageState }) {
   const { link, pageNowMs } = state;
   if (link.type === "paused") {
-    return <div class="banner">Paused while this tab was in the background. Catching up…</div>;
+    return (
+      <section class="banner" aria-label="Connection">
+        Paused while this tab was in the background. Catching up…
+      </section>
+    );
   }
   if (link.type !== "lost") return null;
   const waitMs = link.nextTryMs - pageNowMs;
   return (
-    <div class="banner" data-mood="trouble">
+    <section class="banner" data-mood="trouble" aria-label="Connection">
       <p>
         <strong>No connection to the daemon:</strong> <SafeText text={link.error} />.{" "}
         {state.status === undefined
@@ -57,6 +61,6 @@ export function LinkBanner({ model, state }: { readonly model: Model; readonly s
       <button type="button" onClick={() => model.reconnect()}>
         Try now
       </button>
-    </div>
+    </section>
   );
 }

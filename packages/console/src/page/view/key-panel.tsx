@@ -10,6 +10,7 @@ import { versionText } from "../text/version-text.ts";
 import { CopyButton } from "./copy-button.tsx";
 import { Icon } from "./icons.tsx";
 import { Ago, KeyText, keyLabel, SafeText, ValuePreview } from "./text.tsx";
+import { PastNote } from "./time-bar.tsx";
 import { Choice, DiffView, useFormat, ValueText } from "./value-view.tsx";
 
 const viaTexts: Readonly<Record<string, string>> = {
@@ -54,6 +55,7 @@ export function KeyPanel({ model, state, view }: KeyPanelProps) {
           <Icon name="close" />
         </button>
       </header>
+      {state.view.at !== undefined && <PastNote model={model} state={state} />}
       {error !== undefined && (
         <p class="problem" role="alert">
           <SafeText text={error} />
@@ -262,14 +264,9 @@ function TimelineRow(props: TimelineRowProps) {
       </td>
       <td class="number">{name}</td>
       <td class="when">
-        <button
-          type="button"
-          class="link"
-          onClick={onTravel}
-          title="Show the whole table as of this change"
-          aria-label={`Show the whole table as of version ${name}`}
-        >
+        <button type="button" class="link" onClick={onTravel} title="Show the whole table as of this change">
           <Ago ms={version.committedAtMs} nowMs={nowMs} />
+          <span class="visually-hidden">: show the whole table as of version {name}</span>
         </button>
       </td>
     </tr>

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Version } from "../../gen/tidemark/admin/v1/admin_pb.ts";
 import type { Model, PageState } from "../model.ts";
 import { firstView, toFragment } from "../state/view.ts";
@@ -30,9 +30,6 @@ export function Keys({ model, state }: PartProps) {
 function Toolbar({ model, state }: PartProps) {
   const { view, status } = state;
   const filter = useRef<HTMLInputElement>(null);
-  // The text as it is typed; the address follows, and leads when the back button changes it.
-  const [typed, setTyped] = useState(view.prefix);
-  useEffect(() => setTyped(view.prefix), [view.prefix]);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       const isTyping = event.target instanceof HTMLElement && event.target.matches("input, textarea, select");
@@ -64,16 +61,14 @@ function Toolbar({ model, state }: PartProps) {
         <input
           ref={filter}
           type="search"
-          value={typed}
+          // The view knows the text at once, so a picture of it can never be older than what was typed.
+          value={view.prefix}
           placeholder="Keys that begin with…"
           spellcheck={false}
           autocomplete="off"
           autocapitalize="off"
           aria-keyshortcuts="/"
-          onInput={(event) => {
-            setTyped(event.currentTarget.value);
-            model.show({ prefix: event.currentTarget.value }, { isNew: false });
-          }}
+          onInput={(event) => model.show({ prefix: event.currentTarget.value }, { isNew: false })}
         />
         <kbd aria-hidden="true">/</kbd>
       </label>
@@ -109,7 +104,7 @@ function Table({ model, state }: PartProps) {
   }
   if (page !== undefined && rows.length === 0 && !isLoading) return <NoKeys state={state} />;
   return (
-    <div class="table-scroll" aria-busy={isLoading} data-loading={isOther}>
+    <div class="table" aria-busy={isLoading} data-loading={isOther}>
       <table>
         <caption class="visually-hidden">
           {view.at === undefined ? "Keys now" : "Keys as of a moment in the past"}, in order. Enter on a key opens its

@@ -1,3 +1,4 @@
+import { useRef } from "preact/hooks";
 import type { Model, PageState } from "../model.ts";
 import { ageOfStep, scaleMarks, scaleSteps, stepOfAge } from "../state/time-scale.ts";
 import type { Moment } from "../state/view.ts";
@@ -49,34 +50,62 @@ export function TimeBar({ model, state }: { readonly model: Model; readonly stat
           <span style={{ left: "100%" }}>now</span>
         </div>
       </div>
-      <label class="exact">
-        <span class="visually-hidden">Show the table as of</span>
-        <input
-          type="datetime-local"
-          step={1}
-          disabled={!hasHistory}
-          value={toLocalInput(momentMs ?? nowMs)}
-          max={toLocalInput(nowMs)}
-          onChange={(event) => {
-            const ms = fromLocalInput(event.currentTarget.value);
-            // A second as a person names it includes all of it.
-            if (ms !== undefined) goTo({ type: "time", ms: ms + 999 }, !isPast);
-          }}
-        />
-      </label>
-      {isPast && (
-        <p class="past-note">
-          <span>
-            As of <b>{momentText(state)}</b>
-            {state.table.newer > 0 &&
-              `. Not shown: ${countText(state.table.newer)} newer ${state.table.newer === 1 ? "change" : "changes"}`}
-          </span>
-          <button type="button" onClick={() => goTo(undefined, true)}>
-            Back to now
-          </button>
-        </p>
-      )}
+      <ExactTime
+        isDisabled={!hasHistory}
+        ms={momentMs ?? nowMs}
+        nowMs={nowMs}
+        // A second as a person names it includes all of it.
+        onChoose={(ms) => goTo({ type: "time", ms: ms + 999 }, !isPast)}
+      />
+      {isPast && <PastNote model={model} state={state} />}
     </div>
+  );
+}
+
+interface ExactTimeProps {
+  readonly isDisabled: boolean;
+  readonly ms: number;
+  readonly nowMs: number;
+  readonly onChoose: (ms: number) => void;
+}
+
+/** The moment to the second. While a person is at it, the clock does not move on under their hands. */
+function ExactTime({ isDisabled, ms, nowMs, onChoose }: ExactTimeProps) {
+  const input = useRef<HTMLInputElement>(null);
+  const { current } = input;
+  const isHeld = current !== null && current === document.activeElement;
+  return (
+    <label class="exact">
+      <span class="visually-hidden">Show the table as of</span>
+      <input
+        ref={input}
+        type="datetime-local"
+        step={1}
+        disabled={isDisabled}
+        value={isHeld ? current.value : toLocalInput(ms)}
+        max={toLocalInput(nowMs)}
+        onChange={(event) => {
+          const chosen = fromLocalInput(event.currentTarget.value);
+          if (chosen !== undefined) onChoose(chosen);
+        }}
+      />
+    </label>
+  );
+}
+
+/** Says that what is shown is the past, and leads out of it. */
+export function PastNote({ model, state }: { readonly model: Model; readonly state: PageState }) {
+  const { newer } = state.table;
+  return (
+    <p class="past-note">
+      <span>
+        As of <b>{momentText(state)}</b>
+        {newer > 0 && `. Not shown: ${countText(newer)} newer ${newer === 1 ? "change" : "changes"}`}
+      </span>
+      <button type="button" onClick={() => model.show({ at: undefined, start: undefined })}>
+        Back to now
+      </button>
+    </p>
   );
 }
 

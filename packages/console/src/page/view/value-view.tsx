@@ -59,22 +59,26 @@ export function useFormat(...values: readonly (Uint8Array | undefined)[]) {
 
 /** One value, whole. */
 export function ValueText({ version, format }: { readonly version: Version; readonly format: ValueFormat }) {
-  const text = useMemo(() => linesOf(version.value, format), [version.value, format]);
-  if (version.deleted) return <p class="hint">Deleted with this version.</p>;
-  if (version.value.length === 0) return <p class="hint">The value is empty.</p>;
-  return (
-    <>
-      {/* What scrolls must be reachable by keyboard. */}
-      <pre class="value-text" tabIndex={0} aria-label="Value">
-        <SafeText text={text.slice(0, maxShown)} />
-      </pre>
-      {text.length > maxShown && (
-        <p class="hint">
-          Only the first {countText(maxShown)} characters are shown of {sizeText(version.value.length)}.
-        </p>
-      )}
-    </>
-  );
+  const { value, deleted } = version;
+  // The same element is no work at all for the next picture, however long the value is.
+  return useMemo(() => {
+    if (deleted) return <p class="hint">Deleted with this version.</p>;
+    if (value.length === 0) return <p class="hint">The value is empty.</p>;
+    const text = linesOf(value, format);
+    return (
+      <>
+        {/* What scrolls must be reachable by keyboard. */}
+        <pre class="value-text" data-format={format} tabIndex={0} aria-label="Value">
+          <SafeText text={text.slice(0, maxShown)} />
+        </pre>
+        {text.length > maxShown && (
+          <p class="hint">
+            Only the first {countText(maxShown)} characters are shown of {sizeText(value.length)}.
+          </p>
+        )}
+      </>
+    );
+  }, [value, deleted, format]);
 }
 
 export interface DiffViewProps {
@@ -94,6 +98,10 @@ export function DiffView({ base, shown, format }: DiffViewProps) {
     [shown.value, shown.deleted, format],
   );
   const diff = useMemo(() => diffTexts(before, after), [before, after]);
+  const table = useMemo(
+    () => (diff === undefined || diff.rows.length === 0 ? null : <DiffTable diff={diff} />),
+    [diff],
+  );
   if (diff === undefined) return <p class="hint">The two versions differ too much to be shown side by side.</p>;
   return (
     <>
@@ -111,7 +119,7 @@ export function DiffView({ base, shown, format }: DiffViewProps) {
           </>
         )}
       </p>
-      {diff.rows.length > 0 && <DiffTable diff={diff} />}
+      {table}
     </>
   );
 }
