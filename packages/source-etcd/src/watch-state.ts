@@ -24,12 +24,14 @@ export interface Anchor {
  * - E3 A complete revision is committed at once, also in the middle of a fragmented response. Nothing is held back: what
  *   belongs to the revision under way is handed on as it comes, and taken back by `discard` if the stream breaks.
  * - E4 Events out of order above the cursor break the stream. It is read again from the cursor.
- * - E5 Progress moves the cursor between revisions only, and only where it was told in the order of the events.
+ * - E5 Progress moves the cursor between responses only, and only where it was told in the order of the events.
  */
 export class WatchState {
   #cursor: bigint;
   /** The revision whose changes are being handed on; 0: none. */
   #open = 0n;
+  /** More fragments of a response are to come. */
+  #isPartial = false;
   #version = "";
   #last: KeyValue | undefined;
   #anchor: Anchor | undefined;
@@ -73,6 +75,7 @@ export class WatchState {
   take({ events, fragment }: WatchResponse, write: (frame: Frame) => boolean): boolean {
     let hasRoom = true;
     let open = this.#open;
+    this.#isPartial = fragment;
     for (let index = 0; index < events.length; index++) {
       const event = events[index];
       const kv = event?.kv;
@@ -100,9 +103,9 @@ export class WatchState {
     return hasRoom;
   }
 
-  /** Nothing happened up to `revision`, as etcd said in order with the events. Ignored while a revision is under way. */
+  /** Nothing happened up to `revision`, as etcd said in order with the events. Ignored while a response is under way. */
   progress(revision: bigint, write: (frame: Frame) => boolean): boolean {
-    if (this.#open !== 0n || revision <= this.#cursor) return true;
+    if (this.#open !== 0n || this.#isPartial || revision <= this.#cursor) return true;
     this.#cursor = revision;
     return write({ type: "progress", cursor: sortableInteger(revision) });
   }
@@ -111,6 +114,7 @@ export class WatchState {
   break(write: (frame: Frame) => boolean): void {
     if (this.#open !== 0n) write({ type: "discard" });
     this.#open = 0n;
+    this.#isPartial = false;
     this.#last = undefined;
   }
 

@@ -56,8 +56,8 @@ etcdTest("loses nothing of a 5001-revision backlog when it is cut again and agai
       await Promise.race([proxy.cutAfter(cut), reached(probe, ledger.last)]);
     }
     await reached(probe, ledger.last);
-    expect(probe.gaps, `seed ${seed}, cut at ${cuts}`).toEqual([]);
-    expect(probe.snapshots, `seed ${seed}, cut at ${cuts}`).toBe(0);
+    expect(probe.gaps, `seed ${seed}, cut at ${cuts.join()}`).toEqual([]);
+    expect(probe.snapshots, `seed ${seed}, cut at ${cuts.join()}`).toBe(0);
     ledger.check(probe, parseSortableInteger(from.cursor));
     await probe.stop();
     proxy.heal();
