@@ -13,7 +13,7 @@ export interface TableView {
   readonly view: View | undefined;
   readonly isLoading: boolean;
   readonly error: string | undefined;
-  /** In the past: how many changes the table does not show because they came later. */
+  /** In the past: how many changes came to the keys of this page since it was read. */
   readonly newer: number;
 }
 

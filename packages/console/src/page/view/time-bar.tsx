@@ -100,7 +100,7 @@ export function PastNote({ model, state }: { readonly model: Model; readonly sta
     <p class="past-note">
       <span>
         As of <b>{momentText(state)}</b>
-        {newer > 0 && `. Not shown: ${countText(newer)} newer ${newer === 1 ? "change" : "changes"}`}
+        {newer > 0 && `. Meanwhile ${countText(newer)} more ${newer === 1 ? "change" : "changes"} came`}
       </span>
       <button type="button" onClick={() => model.show({ at: undefined, start: undefined })}>
         Back to now
