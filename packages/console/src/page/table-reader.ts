@@ -17,7 +17,7 @@ export interface TableView {
   readonly newer: number;
 }
 
-export const noTable: TableView = { page: undefined, view: undefined, isLoading: false, error: undefined, newer: 0 };
+const noTable: TableView = { page: undefined, view: undefined, isLoading: false, error: undefined, newer: 0 };
 
 /** The request field for a moment. */
 export const asOf = (at: Moment | undefined): MessageInitShape<typeof AsOfSchema> =>

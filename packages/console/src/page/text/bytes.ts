@@ -1,8 +1,6 @@
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-export const empty = new Uint8Array();
-
 export const bytesOf = (text: string): Uint8Array => encoder.encode(text);
 
 /** The text if the bytes are valid UTF-8. */

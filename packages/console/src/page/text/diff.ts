@@ -1,9 +1,9 @@
 import { diffLines, diffWordsWithSpace } from "diff";
 
-export type DiffKind = "same" | "added" | "removed";
+type DiffKind = "same" | "added" | "removed";
 
 /** A stretch of a line; `isChanged` is what makes it differ from its counterpart. */
-export interface DiffSpan {
+interface DiffSpan {
   readonly text: string;
   readonly isChanged: boolean;
 }

@@ -1,13 +1,7 @@
 const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const clockTime = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 /** `22 Nov 2026, 09:16:40` in the reader's zone and habit. */
 export const atText = (ms: number): string => absolute.format(ms);
-
-/** Only the time for today, otherwise also the date. */
-export function shortAtText(ms: number, nowMs: number): string {
-  return new Date(ms).toDateString() === new Date(nowMs).toDateString() ? clockTime.format(ms) : absolute.format(ms);
-}
 
 const units: readonly (readonly [name: string, ms: number])[] = [
   ["d", 86_400_000],
