@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { createConsoleHandler } from "@tidemark/console";
 import { toNodeListener } from "@tidemark/status/http";
@@ -10,10 +11,9 @@ const server = createServer((request, response) => {
 });
 server.listen(0, "127.0.0.1");
 
-server.on("listening", async () => {
-  const address = server.address();
-  const port = typeof address === "object" ? address?.port : undefined;
-  const response = await fetch(`http://127.0.0.1:${port}/`);
-  console.log(response.status, response.headers.get("content-type"));
-  server.close();
-});
+await once(server, "listening");
+const address = server.address();
+const port = typeof address === "object" ? address?.port : undefined;
+const response = await fetch(`http://127.0.0.1:${port}/`);
+console.log(response.status, response.headers.get("content-type"));
+server.close();

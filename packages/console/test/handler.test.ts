@@ -14,15 +14,14 @@ const get = async (url: string, headers: Record<string, string> = {}, method = "
 
 test("the page is one document, one script, one style sheet and one icon", () => {
   const assets = consoleAssets();
-  expect([...assets.values()].map(({ contentType }) => contentType.split(";")[0]).sort()).toEqual([
-    "image/svg+xml",
-    "text/css",
-    "text/html",
-    "text/javascript",
-  ]);
+  expect(
+    [...assets.values()]
+      .map(({ contentType }) => contentType.split(";")[0] ?? "")
+      .toSorted((a, b) => a.localeCompare(b)),
+  ).toEqual(["image/svg+xml", "text/css", "text/html", "text/javascript"]);
   const html = Buffer.from(assets.get("/")?.body ?? []).toString();
   const loaded = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, path]) => `/${path}`);
-  expect(loaded.sort()).toEqual([...assets.keys()].filter((path) => path !== "/").sort());
+  expect(new Set(loaded)).toEqual(new Set([...assets.keys()].filter((path) => path !== "/")));
 });
 
 test("the page is safe under its own policy: nothing inline, nothing from elsewhere", () => {

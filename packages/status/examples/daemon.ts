@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { addStreamMetrics, createStatus, Metrics, toNodeListener } from "@tidemark/status";
 
@@ -42,13 +43,12 @@ server.listen(0, "127.0.0.1");
 
 watched.observeCommit("etcd", { lagMs: 4, commitMs: 1, versions: 100 });
 
-server.on("listening", async () => {
-  const address = server.address();
-  const port = typeof address === "object" ? address?.port : undefined;
-  for (const path of ["/healthz", "/readyz", "/metrics"]) {
-    const response = await fetch(`http://127.0.0.1:${port}${path}`);
-    console.log(response.status, (await response.text()).split("\n")[0]);
-  }
-  server.close();
-  metrics.close();
-});
+await once(server, "listening");
+const address = server.address();
+const port = typeof address === "object" ? address?.port : undefined;
+for (const path of ["/healthz", "/readyz", "/metrics"]) {
+  const response = await fetch(`http://127.0.0.1:${port}${path}`);
+  console.log(response.status, (await response.text()).split("\n")[0]);
+}
+server.close();
+metrics.close();
