@@ -44,10 +44,9 @@ export class KeyedBuffer<K, V extends {} | null> implements HandoffBuffer {
   }
 
   #set(key: K, value: V | undefined): void {
-    const before = this.#last.get(key);
-    if (before !== undefined || this.#last.has(key)) {
-      // Taken out first: it belongs behind what happened since, or a rename could meet its own past in a unique index.
-      this.#last.delete(key);
+    const before = this.#sizeOf === undefined ? undefined : this.#last.get(key);
+    // Taken out first: it belongs behind what happened since, or a rename could meet its own past in a unique index.
+    if (this.#last.delete(key)) {
       this.#duplicates++;
       this.bytes -= this.#sizeOf === undefined ? 1 : this.#sizeOf(key, before);
     }

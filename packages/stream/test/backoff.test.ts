@@ -12,7 +12,7 @@ test("the bound doubles with each failure up to the maximum of its class", () =>
 
 test("the wait is uniform over all of [0, bound]", () => {
   const rng = seededRng(7);
-  const counts = new Array<number>(10).fill(0);
+  const counts = Array.from({ length: 10 }, () => 0);
   for (let n = 0; n < 10_000; n++) {
     const decile = Math.floor(backoffDelayMs(backoffDefaults, "slow", 5, rng) / 1600);
     counts[decile] = (counts[decile] ?? 0) + 1;

@@ -48,7 +48,7 @@ function follow(
     },
     onMessage(message) {
       messages.push(message);
-      for (const look of [...arrived]) look();
+      for (const look of arrived) look();
     },
     classify: (error) => (ConnectError.from(error).code === Code.PermissionDenied ? "fatal" : "fast"),
     ...overrides,
@@ -219,7 +219,9 @@ test("P6: close still reconnects to have everything acknowledged", async () => {
     }
   });
   const { reconnector, messages, got } = follow(server.url, {
-    onConnected: (connection) => void ["a", "b"].forEach((line) => connection.send(line)),
+    onConnected(connection) {
+      for (const line of ["a", "b"]) connection.send(line);
+    },
   });
   await reconnector.connected();
   await reconnector.close({ flush: () => got("ack b") });

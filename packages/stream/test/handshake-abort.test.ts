@@ -194,7 +194,7 @@ test("P2: a reconnector can be stopped after any number of microtasks", async ()
       () => "stopped",
     );
     reconnector.start();
-    for (let n = 0; n < ticks; n++) await null;
+    for (let n = 0; n < ticks; n++) await Promise.resolve();
     const isLive = reconnector.current !== undefined;
     if (!isLive) longest = ticks;
     await reconnector.close();

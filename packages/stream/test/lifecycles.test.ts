@@ -54,7 +54,7 @@ test("X20: lifecycles of connections leave no heap, no listener and no rejection
     const waiting = reconnector.connected({ signal: longLived.signal }).catch(() => {});
     void reconnector.events();
     if (n % 3 !== 0) reconnector.start();
-    if (n % 5 !== 0) for (let k = 0; k < n % 40; k++) await null;
+    if (n % 5 !== 0) for (let k = 0; k < n % 40; k++) await Promise.resolve();
     if (n % 2 === 0) reconnector.destroy(new Error("enough"));
     else await reconnector.close();
     await waiting;
@@ -71,7 +71,7 @@ test("X20: single connections that are cut anywhere leave nothing behind", async
     const server = lineServer();
     const connection = new StreamConnection(lineProtocol(server), { closeGraceMs: 0 });
     if (n % 4 !== 0) connection.open().catch(() => {});
-    for (let k = 0; k < n % 30; k++) await null;
+    for (let k = 0; k < n % 30; k++) await Promise.resolve();
     if (n % 2 === 0) connection.fail(new Error("enough"));
     await connection.close();
   });

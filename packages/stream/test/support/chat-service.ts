@@ -68,7 +68,7 @@ export async function startChatServer(handler: ChatHandler, port = 0): Promise<C
   const counts = { opened: 0, open: 0, maxOpen: 0 };
   const watchers = new Set<() => void>();
   const changed = () => {
-    for (const watcher of [...watchers]) watcher();
+    for (const watcher of watchers) watcher();
   };
   async function* textOf(messages: AsyncIterable<StringValue>) {
     for await (const message of messages) yield message.value;

@@ -94,7 +94,7 @@ export class SimSource {
 
   /** Every stream breaks. */
   drop(error: unknown = new Error("the connection broke")): void {
-    for (const peer of [...this.server.peers]) peer.fail(error);
+    for (const peer of this.server.peers.slice()) peer.fail(error);
   }
 
   async #serve(peer: SourcePeer): Promise<void> {
