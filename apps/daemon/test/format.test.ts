@@ -106,8 +106,9 @@ test("times are short and read back", () => {
 });
 
 test("a diff shows changed lines, JSON field by field, and binary values as they are", () => {
-  expect(formatValueDiff(bytes("a\nb\nc\n"), bytes("a\nx\nc\n"), plain)).toBe(
-    "  @@ -1,3 +1,3 @@\n    a\n  - b\n  + x\n    c\n",
+  expect(formatValueDiff(bytes("a\nb\nc\n"), bytes("a\nx\nc\n"), plain)).toBe("    a\n  - b\n  + x\n    c\n");
+  expect(formatValueDiff(bytes("1\n2\n3\n4\n5\n"), bytes("1\n2\n3\n4\n6\n"), plain)).toMatch(
+    /^ {2}@@ -3,3 \+3,3 @@\n {4}3\n/,
   );
   expect(formatValueDiff(bytes('{"a":1,"b":2}'), bytes('{"a":1,"b":3}'), plain)).toContain(
     '  -   "b": 2\n  +   "b": 3\n',

@@ -27,7 +27,7 @@ test("health, readiness, metrics and the page are served", async () => {
   expect(ready.status).toBe(200);
   expect(await ready.json()).toMatchObject({ ready: true });
   await until(async () =>
-    (await (await fetch(`${daemon.http}/metrics`)).text()).includes('tidemark_stream_versions_total{stream="store"} 1'),
+    (await (await fetch(`${daemon.http}/metrics`)).text()).includes('tidemark_stream_versions{stream="store"} 1'),
   );
   const metrics = await (await fetch(`${daemon.http}/metrics`)).text();
   expect(metrics).toContain('tidemark_stream_state{stream="store",state="live"} 1');

@@ -56,9 +56,10 @@ export function failCall(error: unknown, url: string, signal: AbortSignal): neve
     case Code.Aborted:
       throw new DaemonError("UNREACHABLE", `The daemon at ${url} went away: ${failure.rawMessage}`, { cause: error });
     case Code.NotFound:
+    // A moment that was forgotten, or has not come yet.
+    case Code.OutOfRange:
       throw new DaemonError("NOT_FOUND", failure.rawMessage, { cause: error });
     case Code.InvalidArgument:
-    case Code.OutOfRange:
       throw new DaemonError("USAGE", failure.rawMessage, { cause: error });
     case Code.Unimplemented:
     case Code.Unknown:

@@ -114,7 +114,7 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
       signal: stopping.signal,
       clock,
     });
-    http.serve(await createRequestListener({ status, admin, store: store?.routes }));
+    http.serve(createRequestListener({ status, admin, store: store?.routes }));
     closers.push(() => stopping.abort(new Error("The daemon is stopping.")));
 
     if (store !== undefined) {

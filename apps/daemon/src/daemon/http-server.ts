@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type ServerResponse } from "node:http";
+import { createServer, type RequestListener } from "node:http";
 import { type AddressInfo, isIP } from "node:net";
 import { type Address, formatAddress, isLoopback } from "../config/address.ts";
 import { DaemonError } from "../daemon-error.ts";
@@ -115,8 +115,14 @@ function createHostCheck(address: Address, hosts: readonly string[]): (host: str
   };
 }
 
+/** As much of a response, of either HTTP version, as a refusal needs. */
+interface Refusable {
+  writeHead(status: number, headers: Record<string, string>): unknown;
+  end(text: string): unknown;
+}
+
 export function refuse(
-  response: ServerResponse,
+  response: Refusable,
   status: number,
   text: string,
   headers: Readonly<Record<string, string>> = {},

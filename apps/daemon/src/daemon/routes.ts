@@ -1,7 +1,8 @@
 import type { RequestListener } from "node:http";
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { type Status, toNodeListener } from "@tidemark/status";
+import { createConsoleHandler } from "@tidemark/console";
+import { type PlainHandler, type Status, toNodeListener } from "@tidemark/status";
 import { AdminService } from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { refuse } from "./http-server.ts";
 
@@ -13,7 +14,7 @@ export interface RouteOptions {
 }
 
 /** Who answers which request: health and metrics, the page, then the services. */
-export async function createRequestListener({ status, admin, store }: RouteOptions): Promise<RequestListener> {
+export function createRequestListener({ status, admin, store }: RouteOptions): RequestListener {
   const services = connectNodeAdapter({
     routes: (router) => {
       router.service(AdminService, admin);
@@ -22,8 +23,15 @@ export async function createRequestListener({ status, admin, store }: RouteOptio
     acceptCompression: [],
     fallback: (_, response) => refuse(response, 404, "There is nothing here. The page is at /.\n"),
   });
-  const plain = [toNodeListener(status.handle)];
+  // The page's files are read when somebody looks at it.
+  let page: PlainHandler | undefined;
+  const plain = toNodeListener((request) => {
+    const answer = status.handle(request);
+    if (answer !== undefined || request.method === "POST") return answer;
+    page ??= createConsoleHandler();
+    return page(request);
+  });
   return (request, response) => {
-    if (!plain.some((handle) => handle(request, response))) services(request, response);
+    if (!plain(request, response)) services(request, response);
   };
 }

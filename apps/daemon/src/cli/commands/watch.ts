@@ -24,8 +24,11 @@ export async function watch(prefixText: string | undefined, flags: WatchFlags): 
   const after = flags.after === undefined ? {} : { after: BigInt(flags.after) };
   return withDaemon(flags, async ({ admin, url }, terminal) => {
     let left = limit;
+    // Leaving the loop alone would leave the request open, and the process with it.
+    const enough = new AbortController();
+    const signal = AbortSignal.any([terminal.signal, enough.signal]);
     try {
-      const responses = admin.watch({ stream: flags.stream ?? "", prefix, ...after }, { signal: terminal.signal });
+      const responses = admin.watch({ stream: flags.stream ?? "", prefix, ...after }, { signal });
       let isFirst = true;
       for await (const { versions, position } of responses) {
         if (isFirst && flags.json !== true)
@@ -35,7 +38,10 @@ export async function watch(prefixText: string | undefined, flags: WatchFlags): 
         left -= shown.length;
         const lines = shown.map((one) => (flags.json === true ? toJsonLine(jsonVersion(one)) : format(one, terminal)));
         if (lines.length > 0) await terminal.write(lines.join(""));
-        if (left === 0) return;
+        if (left === 0) {
+          enough.abort();
+          return 0;
+        }
       }
     } catch (error) {
       // The usual way to end a watch is no failure.

@@ -21,7 +21,9 @@ export function formatValueDiff(before: Uint8Array | undefined, after: Uint8Arra
     const patch = createTwoFilesPatch("", "", `${left}\n`, `${right}\n`, "", "", { context: 2 });
     for (const line of (patch ?? "").split("\n").slice(4)) {
       if (line === "" || line.startsWith("\\")) continue;
-      lines.push(line.startsWith("@@") ? line : `${line[0]} ${line.slice(1)}`);
+      // Where the first lines are shown there is nothing to say about where they are.
+      if (line.startsWith("@@")) lines.push(...(/^@@ -[01],\d+ \+[01],/.test(line) ? [] : [line]));
+      else lines.push(`${line[0]} ${line.slice(1)}`);
     }
     // Only the reformatting hid what differs, for example white space in JSON.
     if (lines.length === 0)
