@@ -51,7 +51,8 @@ export class WatcherMeters {
     this.#drops += changes;
   }
 
-  committed(result: AppendResult, batch: WatchBatch): void {
+  /** Returns the lag of the oldest group. */
+  committed(result: AppendResult, batch: WatchBatch): number | undefined {
     const nowMs = this.#clock.monotonic();
     this.#lastCommitMs = nowMs;
     this.#duplicates += result.duplicates;
@@ -60,6 +61,8 @@ export class WatcherMeters {
     this.#versions += result.versions;
     this.#rate.record(nowMs, batch.changes);
     batch.times.forEach((atMs, count) => this.#lag.record(nowMs, nowMs - atMs, count));
+    const { firstMs } = batch.times;
+    return firstMs === undefined ? undefined : nowMs - firstMs;
   }
 
   changesPerSecond(): number {

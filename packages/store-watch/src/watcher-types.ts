@@ -188,6 +188,8 @@ export type WatcherEvent =
       readonly gaps: number;
       /** SQL time, in milliseconds. */
       readonly commitMs: number;
+      /** From when its oldest group was accepted to the commit, in milliseconds. Undefined: it completed none. */
+      readonly lagMs: number | undefined;
     }
   | { readonly type: "commit-failed"; readonly error: string; readonly attempt: number; readonly delayMs: number }
   | { readonly type: "commit-stalled"; readonly forMs: number }

@@ -373,9 +373,9 @@ class SourceWatcher implements Watcher {
   }
 
   #committed(result: AppendResult, batch: WatchBatch, groups: number): void {
-    this.#meters.committed(result, batch);
+    const lagMs = this.#meters.committed(result, batch);
     const { versions, duplicates, quarantined, gaps, commitMs, resume } = result;
-    this.#events.emit({ type: "committed", resume, groups, versions, duplicates, quarantined, gaps, commitMs });
+    this.#events.emit({ type: "committed", resume, groups, versions, duplicates, quarantined, gaps, commitMs, lagMs });
     this.#moveTo(resume);
     this.#apply({ type: "commit-succeeded" });
   }
