@@ -157,10 +157,12 @@ export class Handoff<B extends HandoffBuffer> {
     return this.#flushers.wait(signal, this.#sealedGroups);
   }
 
+  /** What the committer does. */
   get state(): HandoffState {
     return this.#phase.type;
   }
 
+  /** What is where, and how much there was. */
   get stats(): HandoffStats {
     const bufferedBytes = this.#buffer.bytes;
     this.#notePeak();
@@ -227,6 +229,7 @@ export class Handoff<B extends HandoffBuffer> {
     return this.#hub.subscribe();
   }
 
+  /** `close()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -282,8 +285,11 @@ export class Handoff<B extends HandoffBuffer> {
       for (const effect of effects) this.#run(effect);
     }
     this.#isDispatching = false;
-    // Due, and not to be cut before the end of the group: that end must look again.
-    if (this.#phase.type === "idle" && this.#phase.isDue) this.#isArmed = false;
+    // Due, and not to be cut before the end of the group or `maxGroupBytes`: either must look again.
+    if (this.#phase.type === "idle" && this.#phase.isDue) {
+      this.#isArmed = false;
+      this.#isUrgent = false;
+    }
   }
 
   #run(effect: HandoffEffect): void {
