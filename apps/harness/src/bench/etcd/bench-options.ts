@@ -1,0 +1,19 @@
+/** What the command line decides about `bench etcd`. */
+export interface EtcdBenchOptions {
+  readonly reps: number;
+  /** Small sizes and one repetition: whether it works, not how fast. */
+  readonly quick: boolean;
+  readonly parts: readonly EtcdBenchPart[];
+  /** Where CPU profiles of the Tidemark processes go. */
+  readonly profileDir?: string;
+  /** Told what is going on. */
+  readonly say: (line: string) => void;
+}
+
+export const etcdBenchParts = ["backlog", "live", "memory", "reopen"] as const;
+export type EtcdBenchPart = (typeof etcdBenchParts)[number];
+
+/** Arguments of Node for a process that is profiled. */
+export function profileArgs({ profileDir }: EtcdBenchOptions): readonly string[] {
+  return profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`];
+}

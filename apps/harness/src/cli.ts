@@ -1,0 +1,128 @@
+import { parseArgs } from "node:util";
+import { UsageError } from "./usage-error.ts";
+
+const usage = `tidemark-harness bench                     lists the benchmarks
+tidemark-harness bench etcd [options]      a real etcd into SQL history
+  --reps N                                 repetitions (5)
+  --part backlog,live,memory,reopen        only these parts
+  --quick                                  small sizes, one repetition: does it work
+  --json                                   every number as JSON
+  --profile DIR                            CPU profiles of the Tidemark processes
+tidemark-harness bench <name> [arguments]  a benchmark of a package
+tidemark-harness chaos etcd [options]      faults against a real etcd and a follower, and a proof after them
+  --seed S                                 chooses the faults (random)
+  --minutes M                              how long (1)
+  --only FAULT,…                           only these faults
+  --verify-every N                         faults between proofs (10)
+`;
+
+/** Runs the command line and returns the exit code. */
+export async function runCli(args: readonly string[]): Promise<number> {
+  try {
+    return await dispatch(args);
+  } catch (error) {
+    if (!(error instanceof UsageError) && !isParseError(error)) throw error;
+    process.stderr.write(`error: ${error.message}\n\n${usage}`);
+    return 2;
+  }
+}
+
+async function dispatch([command, ...args]: readonly string[]): Promise<number> {
+  switch (command) {
+    case "bench":
+      return bench(args);
+    case "chaos":
+      return chaos(args);
+    case undefined:
+    case "help":
+    case "--help":
+    case "-h":
+      process.stdout.write(usage);
+      return 0;
+    default:
+      throw new UsageError(`there is no command "${command}"`);
+  }
+}
+
+async function bench([name, ...args]: readonly string[]): Promise<number> {
+  const { findPackageBench, packageBenches, runPackageBench } = await import("./bench/package-benches.ts");
+  const benches = packageBenches();
+  const list = ["etcd", ...benches.map((each) => each.name)];
+  if (name === undefined) {
+    process.stdout.write(`${list.join("\n")}\n`);
+    return 0;
+  }
+  if (name !== "etcd") {
+    const found = findPackageBench(name, benches);
+    if (found === undefined) throw new UsageError(`bench must name one of ${list.join(", ")}; got "${name}"`);
+    return runPackageBench(found, args);
+  }
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      reps: { type: "string" },
+      part: { type: "string" },
+      quick: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      profile: { type: "string" },
+    },
+  });
+  const { etcdBenchParts } = await import("./bench/etcd/bench-options.ts");
+  const { benchEtcd } = await import("./bench/etcd/etcd-bench.ts");
+  const { renderReport } = await import("./bench/report.ts");
+  const report = await benchEtcd({
+    reps: wholeNumber("--reps", values.reps, values.quick ? 1 : 5),
+    quick: values.quick,
+    parts: namesOf("--part", values.part, etcdBenchParts),
+    ...(values.profile !== undefined && { profileDir: values.profile }),
+    say: (line) => process.stderr.write(`${line}\n`),
+  });
+  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : `${renderReport(report)}\n`);
+  return 0;
+}
+
+async function chaos([target, ...args]: readonly string[]): Promise<number> {
+  if (target !== "etcd") throw new UsageError(`chaos knows etcd only; got "${target ?? ""}"`);
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      seed: { type: "string" },
+      minutes: { type: "string" },
+      only: { type: "string" },
+      "verify-every": { type: "string" },
+    },
+  });
+  const { chaosCommand } = await import("./chaos/chaos-command.ts");
+  const { faults } = await import("./chaos/faults.ts");
+  const minutes = Number(values.minutes ?? 1);
+  if (!(minutes > 0)) throw new UsageError(`--minutes must be above 0, got ${values.minutes}`);
+  return chaosCommand({
+    seed: wholeNumber("--seed", values.seed, Math.floor(Math.random() * 1e9)),
+    minutes,
+    only: namesOf(
+      "--only",
+      values.only,
+      faults.map(({ name }) => name),
+    ),
+    verifyEvery: wholeNumber("--verify-every", values["verify-every"], 10),
+  });
+}
+
+function wholeNumber(flag: string, text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise;
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw new UsageError(`${flag} must be a whole number above 0, got "${text}"`);
+  return Number(text);
+}
+
+function namesOf<T extends string>(flag: string, text: string | undefined, known: readonly T[]): readonly T[] {
+  if (text === undefined) return known;
+  return text.split(",").map((name) => {
+    const found = known.find((each) => each === name);
+    if (found === undefined) throw new UsageError(`${flag} must name some of ${known.join(", ")}; got "${name}"`);
+    return found;
+  });
+}
+
+function isParseError(error: unknown): error is Error {
+  return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
+}

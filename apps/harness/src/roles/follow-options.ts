@@ -1,0 +1,45 @@
+import type { FsckReport, WatcherState } from "@tidemark/store-watch";
+
+export interface FollowOptions {
+  readonly endpoint: string;
+  readonly prefix: string;
+  readonly file: string;
+  /** The defaults are those of the packages. */
+  readonly heartbeatIntervalMs?: number;
+  readonly silenceTimeoutMs?: number;
+  readonly maxBackoffMs?: number;
+  readonly maxBufferBytes?: number;
+  readonly maxGroupBytes?: number;
+  readonly synchronous?: "normal" | "full";
+  /** Whether to tell every commit and every change of state. */
+  readonly tells?: boolean;
+}
+
+/** What a follower tells while it runs, with `tells`. */
+export type FollowEvent =
+  | { readonly type: "state"; readonly state: WatcherState; readonly reason: string }
+  | { readonly type: "committed"; readonly versions: number; readonly cursor: bigint };
+
+export interface Followed {
+  /** Since the call of `open`. */
+  readonly ms: number;
+  readonly versions: number;
+  readonly cursor: bigint;
+}
+
+export type FollowRole = {
+  /** Opens history and watcher; resolves when the watcher runs. */
+  open(options: FollowOptions): Promise<{ readonly ms: number }>;
+  /** Resolves when everything up to this revision is committed. */
+  until(revision: bigint): Promise<Followed>;
+  /** Resolves when the watcher is live, with a read of one key behind it where one is given. */
+  live(key: string | undefined): Promise<{ readonly ms: number; readonly value: Uint8Array | undefined }>;
+  /** Resolves when everything that etcd had accepted before is committed. */
+  sync(): Promise<Followed>;
+  fsck(): Promise<FsckReport>;
+  /** Commits what was accepted and stops. */
+  close(): Promise<void>;
+};
+
+/** The name of the stream in the history. */
+export const followName = "etcd";
