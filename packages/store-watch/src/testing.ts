@@ -29,4 +29,5 @@ export {
   faultyHistory,
   type HistoryFaultCounts,
   type HistoryFaults,
+  type ObservedCommit,
 } from "./testing/faulty-history.ts";

@@ -92,8 +92,9 @@ export class WatcherRun {
     const { clock, silenceTimeoutMs, observer } = this.#options;
     this.#watchdog = clock.setTimer(delayMs, () => {
       if (this.sink.isHeldBack) this.sink.alive();
-      const silentMs = clock.monotonic() - this.sink.lastWordMs;
-      if (silentMs < silenceTimeoutMs) this.#watch(silenceTimeoutMs - silentMs);
+      const silentMs = Math.round(clock.monotonic() - this.sink.lastWordMs);
+      // Whole milliseconds: a wait of a billionth of one may not move a clock at all.
+      if (silentMs < silenceTimeoutMs) this.#watch(Math.ceil(silenceTimeoutMs - silentMs));
       else observer.silent(silentMs);
     });
     this.#watchdog.unref();

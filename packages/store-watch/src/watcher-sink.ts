@@ -60,6 +60,8 @@ export class RunSink implements FrameSink {
   #epoch: Epoch | undefined;
   /** The last boundary; undefined: nothing is known yet. */
   #cursor: Cursor | undefined;
+  /** The same, but undefined as soon as it belongs to another epoch. */
+  #reached: Cursor | undefined;
   /** Changes since the last boundary, or a snapshot whose end has not come. */
   #isOpen = false;
   #isSnapshot = false;
@@ -83,6 +85,7 @@ export class RunSink implements FrameSink {
     this.#signal = options.signal;
     this.#epoch = options.from?.epoch;
     this.#cursor = options.from?.cursor;
+    this.#reached = options.from?.cursor;
     this.#lastSignMs = options.clock.monotonic();
     this.#lastWordMs = this.#lastSignMs;
   }
@@ -134,8 +137,11 @@ export class RunSink implements FrameSink {
         this.alive();
         // A cursor ahead of an open group would lose the group (H6).
         if (this.#isOpen) return this.#target.isReady;
+        // Where nothing happens there is nothing to commit (H10).
+        if (this.#reached === frame.cursor) return this.#target.isReady;
         this.#target.buffer.frames.write(frame);
         this.#cursor = frame.cursor;
+        this.#reached = frame.cursor;
         return this.#sealed();
       case "gap":
         this.#discard();
@@ -147,6 +153,7 @@ export class RunSink implements FrameSink {
           this.#gap("epoch-changed", `The source is now ${frame.epoch}; what happened in between is unknown.`);
         }
         this.#epoch = frame.epoch;
+        this.#reached = undefined;
         this.#target.buffer.frames.write(frame);
         return this.#sealed();
       case "discard":
@@ -274,6 +281,7 @@ export class RunSink implements FrameSink {
   #boundary(cursor: Cursor): void {
     this.alive();
     this.#cursor = cursor;
+    this.#reached = cursor;
     this.#isOpen = false;
     this.#isSnapshot = false;
     this.#isGapTold = false;

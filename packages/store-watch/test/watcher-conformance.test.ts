@@ -17,7 +17,10 @@ const everything: SourceCapabilities = {
 };
 
 /** The suite against a simulated source, in a world of its own per check. */
-function checks(capabilities: Partial<SourceCapabilities>, wrap: (source: SimulatedSource) => Source = (source) => source) {
+function checks(
+  capabilities: Partial<SourceCapabilities>,
+  wrap: (source: SimulatedSource) => Source = (source) => source,
+) {
   const simulation = createSimulation({ seed: 7 });
   const { clock } = simulation;
   const store = createReferenceStore();
@@ -93,7 +96,7 @@ async function failures(list: readonly ConformanceCheck[]): Promise<string[]> {
 const defects: Record<string, { readonly wrap: (source: SimulatedSource) => Source; readonly found: string }> = {
   "a source that swallows deletions": {
     wrap: (source) =>
-      tampered(source, (frame, write) => frame.type === "change" && frame.value === undefined ? true : write(frame)),
+      tampered(source, (frame, write) => (frame.type === "change" && frame.value === undefined ? true : write(frame))),
     found: "reports deletions and what is created again after them",
   },
   "a source that tears transactions": {
@@ -101,7 +104,8 @@ const defects: Record<string, { readonly wrap: (source: SimulatedSource) => Sour
       let cursor = "a0";
       return tampered(source, (frame, write) => {
         if (frame.type === "commit" || frame.type === "snapshot-end") cursor = frame.cursor;
-        if (frame.type !== "change" || frame.version === undefined || frame.version.endsWith(".a0")) return write(frame);
+        if (frame.type !== "change" || frame.version === undefined || frame.version.endsWith(".a0"))
+          return write(frame);
         write({ type: "commit", cursor });
         return write(frame);
       });

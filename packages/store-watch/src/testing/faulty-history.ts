@@ -37,12 +37,21 @@ export interface FaultyHistoryOptions {
   readonly external?: <T>(work: () => Promise<T>) => Promise<T>;
   /** Must drop the watcher; a new one may open the stream later. */
   readonly onCrash?: () => void;
-  /** Called with what an append held, right after it was really committed, whatever is reported of it. */
-  readonly onCommitted?: (stream: string, frames: readonly Frame[], result: AppendResult) => void;
+  /** Called right after an append was really committed, whatever is reported of it. */
+  readonly onCommitted?: (commit: ObservedCommit) => void;
   /** Upper bound of a delay, in milliseconds. @default 2_000 */
   readonly maxDelayMs?: number;
   /** Time that a hanging append hangs, in milliseconds. @default 3_600_000 */
   readonly hangMs?: number;
+}
+
+/** One append that the database took. */
+export interface ObservedCommit {
+  readonly stream: string;
+  readonly frames: readonly Frame[];
+  readonly result: AppendResult;
+  /** The same frames were committed before, and the caller was told otherwise. */
+  readonly isRepeated: boolean;
 }
 
 /** How often each fault struck. */
@@ -56,6 +65,8 @@ export class FaultyHistory implements Pick<History, "openStream"> {
   /** Which stream of a name is the newest: an older one belongs to a process that died. */
   readonly #newest = new Map<string, HistoryStream>();
   readonly #healed = new AbortController();
+  /** Committed already, and given back as if they were not. */
+  readonly #unknown = new WeakSet<FrameBuffer>();
   #faults: HistoryFaults;
 
   constructor(history: Pick<History, "openStream">, options: FaultyHistoryOptions) {
@@ -107,7 +118,8 @@ export class FaultyHistory implements Pick<History, "openStream"> {
       return await never;
     }
     const result = await this.#external(() => stream.append(buffer));
-    onCommitted?.(stream.name, frames, result);
+    const isRepeated = this.#unknown.delete(buffer);
+    onCommitted?.({ stream: stream.name, frames, result, isRepeated });
     if (isCrash) {
       onCrash?.();
       return await never;
@@ -116,6 +128,7 @@ export class FaultyHistory implements Pick<History, "openStream"> {
     if (this.#strikes("unknown")) {
       buffer.clear();
       for (const frame of frames) buffer.write(frame);
+      this.#unknown.add(buffer);
       throw new StoreWatchError("COMMIT_FAILED", "a simulated failure after the commit", { retryable: true });
     }
     // A worker's reply takes no virtual time, but it does take a turn.

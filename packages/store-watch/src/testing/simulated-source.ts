@@ -251,6 +251,7 @@ export class SimulatedSource implements Source {
     await this.#mishap(run, signal, epoch);
     run.isGroupOpen = false;
     run.place = { epoch, revision, done: 0 };
+    run.deliveredSince = revision;
     run.isLossTold = false;
     await run.write({ type: "snapshot-end", cursor: simulatedCursor(revision) }, signal);
   }
@@ -275,9 +276,10 @@ export class SimulatedSource implements Source {
     await this.#mishap(run, signal, transaction.epoch);
     if (this.capabilities.versioned && this.#strikes(this.#faults.duplicate)) {
       this.#stats.duplicates++;
-      const back = BigInt(this.#rng.int(0, 6));
+      const back = BigInt(this.#rng.int(1, 6));
       for (let revision = transaction.revision - back; revision < transaction.revision; revision++) {
-        const old = this.#store.at(revision);
+        // What came before was never delivered in this run: it is in the snapshot, or in the run before.
+        const old = revision > run.deliveredSince ? this.#store.at(revision) : undefined;
         if (old !== undefined) await this.#group(run, old, 0, signal);
       }
     }
@@ -363,6 +365,8 @@ class Run {
   readonly signal: AbortSignal;
   /** The last boundary that was delivered. */
   place: Place | undefined;
+  /** Revisions after this one were streamed in this run. */
+  deliveredSince: bigint;
   isGroupOpen = false;
   /** The loss since `place` was told already. */
   isLossTold = false;
@@ -373,6 +377,7 @@ class Run {
     this.sink = sink;
     this.signal = signal;
     this.place = place;
+    this.deliveredSince = place === undefined ? 0n : place.revision + (place.done > 0 ? 1n : 0n);
   }
 
   async write(frame: Frame, signal: AbortSignal): Promise<void> {
