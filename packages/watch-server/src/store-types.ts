@@ -13,7 +13,7 @@ export interface KeyValue {
   readonly version: bigint;
 }
 
-/** What one transaction did to one key. */
+/** What one transaction did to one key. Watches share the bytes: do not change them. */
 export interface Change {
   readonly key: Uint8Array;
   /** Undefined: deleted. */

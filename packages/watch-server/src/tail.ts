@@ -22,8 +22,8 @@ const entryBytes = 128;
  */
 export class Tail {
   readonly #maxBytes: number;
-  #entries: Entry[] = [];
-  /** Entries before this one are evicted; they are cut off now and then. */
+  #entries: (Entry | undefined)[] = [];
+  /** Entries before this one are evicted; their places are cut off now and then. */
   #first = 0;
   #bytes = 0;
 
@@ -37,7 +37,8 @@ export class Tail {
     this.#entries.push({ revision, bytes, transaction });
     this.#bytes += bytes;
     while (this.#bytes > this.#maxBytes && this.#first < this.#entries.length) {
-      this.#bytes -= (this.#entries[this.#first++] as Entry).bytes;
+      this.#bytes -= (this.#entries[this.#first] as Entry).bytes;
+      this.#entries[this.#first++] = undefined;
     }
     if (this.#first > 1024 && this.#first * 2 > this.#entries.length) {
       this.#entries = this.#entries.slice(this.#first);

@@ -2,6 +2,7 @@ import http2 from "node:http2";
 import net from "node:net";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { createSimulation } from "@tidemark/clock/testing";
 import { expect, test } from "vitest";
 import { WatchService } from "../src/gen/tidemark/watch/v1/watch_pb.ts";
 import { createStoreClient, serveWatch, StoreError, type WatchEvent } from "../src/index.ts";
@@ -237,7 +238,7 @@ test("a thousand idle watch connections cost little, and each hears of the next 
   const { server, store } = await served();
   const clients = Array.from({ length: count }, () => testClient(server.address));
   const before = process.memoryUsage().heapUsed;
-  const watches = clients.map((client) => client.watch({ progressIntervalMs: 60_000 }));
+  const watches = clients.map((client) => client.watch({ progressIntervalMs: 3_600_000 }));
   for (let at = 0; at < count; at += 50) {
     const part = watches.slice(at, at + 50);
     await Promise.all(part.map((watch) => watchUntilIdle(watch)));
@@ -358,4 +359,21 @@ test("a connection that says nothing, or half a preface, holds nobody up", async
   expect(answer[3]).toBe(4);
   silent.destroy();
   half.destroy();
+});
+
+test("whoever takes longer than ten seconds for its first words is sent away", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  const { server } = await served({ clock: simulation.clock, pingIntervalMs: 3_600_000 });
+  const connections = ["", "PR", "POST /tidemark.watch", "GET / HTTP/1.1\r\nhost: h\r\n"].map((words) =>
+    say(server.port, words),
+  );
+  const polite = net.connect(server.port, "127.0.0.1", () => polite.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+  await new Promise((resolve) => polite.once("data", resolve));
+  await expect.poll(() => server.connections).toBe(5);
+  await simulation.advance(9000);
+  expect(server.connections).toBe(5);
+  await simulation.advance(1000);
+  await Promise.all(connections);
+  await expect.poll(() => server.connections).toBe(1);
+  polite.destroy();
 });

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { systemClock } from "@tidemark/clock";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { openStore, StoreError } from "../src/index.ts";
@@ -239,6 +240,23 @@ test("refuses more writes than may wait for the disk, retryably, and loses none 
   );
   expect(store.revision()).toBe(BigInt(20 - refused.length));
   await store.put("later", "1");
+});
+
+test("the time of a commit never goes back, whatever the clock does", async () => {
+  const file = storeFile();
+  const times = [5000, 1000, 7000];
+  const clock = { ...systemClock, now: () => times.shift() ?? 2000 };
+  const first = await openStore({ file, clock });
+  for (let n = 0; n < 3; n++) await first.put("a", `${n}`);
+  await first.close();
+  const store = await testStore({ file, clock });
+  await store.put("a", "last");
+  const seen: number[] = [];
+  for await (const event of store.watch({ resumeMarker: (await store.status()).oldestMarker })) {
+    if (event.type === "transactions") seen.push(...event.transactions.map(({ committedAtMs }) => committedAtMs));
+    if (seen.length === 4) break;
+  }
+  expect(seen).toEqual([5000, 5000, 7000, 7000]);
 });
 
 test("a second opener is refused by name until the first closed", async () => {

@@ -149,6 +149,16 @@ test("an aborted signal ends a watch with its reason, before and while it waits"
   expect(simulation.pending()).toEqual([]);
 });
 
+test("a commit wakes every watch at once, not at its next sign of life", async () => {
+  const store = await testStore();
+  const watches = Array.from({ length: 5 }, () => store.watch({ progressIntervalMs: 3_600_000 }));
+  const seen = watches.map((watch) => watchUntil(watch, 3n));
+  await store.put("a", "1");
+  await store.put("a", "2");
+  await store.put("a", "3");
+  for (const { state } of await Promise.all(seen)) expect([...state]).toEqual([["a", "3"]]);
+});
+
 test("a watch that nobody reads holds nothing but its position, and then shows everything", async () => {
   const store = await testStore({ tailBytes: 10_000 });
   const watch = store.watch({ progressIntervalMs: 100 });

@@ -1,7 +1,7 @@
 import http from "node:http";
 import http2 from "node:http2";
 import net from "node:net";
-import type { Clock } from "@tidemark/clock";
+import type { Clock, Timer } from "@tidemark/clock";
 
 type Handler = (
   request: http.IncomingMessage | http2.Http2ServerRequest,
@@ -18,8 +18,8 @@ export interface ListenerOptions {
 /** gRPC clients open with it; no HTTP/1.1 method begins like this. */
 const http2Preface = "PRI";
 
-/** How long a new connection may take to say its first word. */
-const firstBytesTimeoutMs = 10_000;
+/** How long a new connection may take for its first words: a preface of HTTP/2, or the headers of a first request. */
+const firstWordsTimeoutMs = 10_000;
 
 // What one client may have under way towards us: enough for a fast link, small enough for thousands of clients.
 const streamWindowBytes = 1024 * 1024;
@@ -36,6 +36,7 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #sockets = new Set<net.Socket>();
   readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #limits = new WeakMap<net.Socket, Timer>();
   /** HTTP/1.1 connections and the calls under way on each. */
   readonly #calls = new Map<net.Socket, number>();
   readonly #http1: http.Server;
@@ -89,7 +90,8 @@ export class Listener {
   #onSocket(socket: net.Socket): void {
     const { clock } = this.#options;
     this.#sockets.add(socket);
-    const limit = clock.setTimer(firstBytesTimeoutMs, () => socket.destroy()).unref();
+    const limit = clock.setTimer(firstWordsTimeoutMs, () => socket.destroy()).unref();
+    this.#limits.set(socket, limit);
     socket.once("close", () => {
       limit.cancel();
       this.#sockets.delete(socket);
@@ -106,9 +108,10 @@ export class Listener {
         socket.once("readable", sniff);
         return;
       }
-      limit.cancel();
       socket.unshift(seen);
       if (start === http2Preface) {
+        // From here on pings tell whether anybody is there.
+        limit.cancel();
         this.#http2.emit("connection", socket);
       } else {
         this.#calls.set(socket, 0);
@@ -122,6 +125,7 @@ export class Listener {
   #counting(handler: Handler): (request: http.IncomingMessage, response: http.ServerResponse) => void {
     return (request, response) => {
       const { socket } = request;
+      this.#limits.get(socket)?.cancel();
       this.#calls.set(socket, (this.#calls.get(socket) ?? 0) + 1);
       response.once("close", () => {
         const calls = (this.#calls.get(socket) ?? 1) - 1;
