@@ -119,7 +119,8 @@ export class Workload {
         for (const name of names) if (this.#lives.has(name)) live.add(name);
       }
       const stamp = `${index}.${this.#generation}.${count}.`;
-      const operation = nextOperation({ rng, names, live, marker, stamp });
+      const operation =
+        rng.float() < 0.05 ? elsewhere(index, stamp) : nextOperation({ rng, names, live, marker, stamp });
       const revision = await this.#perform(operation);
       if (revision === undefined) continue;
       this.#options.ledger.record(revision, operation.changes);
@@ -153,7 +154,7 @@ export class Workload {
 
   /** After a restart the store has replayed whatever it had accepted, so what is not there now never will be. */
   async #findOut(witness: Operation["witness"], broken: EtcdClient): Promise<bigint | undefined> {
-    for (let client = broken; ; ) {
+    for (let client = broken; !this.#isOver; ) {
       await this.#options.serving();
       if (this.#client === client) {
         client.close();
@@ -168,6 +169,7 @@ export class Workload {
         // Killed again meanwhile.
       }
     }
+    return undefined;
   }
 
   #acknowledge(): void {
@@ -225,6 +227,12 @@ function operationOf(changes: readonly LedgerChange[], witness: Operation["witne
       value === undefined ? { key: bytes(key) } : { key: bytes(key), value: bytes(value) },
   );
   return { changes, witness, writes };
+}
+
+/** Something that nobody follows: the store's revision grows, and the replica has nothing of it. */
+function elsewhere(writer: number, stamp: string): Operation {
+  const key = `/elsewhere/${writer}`;
+  return { changes: [], witness: { key, value: stamp }, writes: [{ key, value: stamp }] };
 }
 
 /** Any bytes; seldom so many that etcd cuts its answers into fragments. */
