@@ -19,7 +19,7 @@ let resume: ResumePoint | undefined;
 const sink: FrameSink = {
   write(frame: Frame) {
     if (frame.type === "begin-snapshot") epoch = frame.epoch;
-    if (frame.type === "change") console.log(`${frame.version} ${Buffer.from(frame.key)}`);
+    if (frame.type === "change") console.log(`${frame.version} ${Buffer.from(frame.key).toString()}`);
     if (frame.type === "snapshot-end" || frame.type === "commit") resume = { epoch, cursor: frame.cursor };
     if (frame.type === "commit") done.abort();
     return true;

@@ -37,7 +37,7 @@ export function resumeMarkerOf(state: SourceState): string {
  * Names what revisions of a store may be compared with. The store alone is not enough: restored from a backup it has the
  * same id and uses revisions again. The run of the server is new then; within one epoch the store checks every marker.
  */
-export function epochOf(storeId: string, incarnation: string): Epoch {
+function epochOf(storeId: string, incarnation: string): Epoch {
   return `${storeId}/${incarnation}`;
 }
 

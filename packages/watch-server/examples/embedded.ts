@@ -24,7 +24,8 @@ const file = join(folder, "store.db");
   });
 
   for await (const event of store.watch({ range: { prefix: "config/" } })) {
-    if (event.type === "snapshot-page") for (const { key } of event.kvs) console.log(`has ${key}`);
+    if (event.type === "snapshot-page")
+      for (const { key } of event.kvs) console.log(`has ${Buffer.from(key).toString()}`);
     if (event.type === "snapshot-end") break;
   }
 }

@@ -8,6 +8,7 @@ import {
 } from "./database/commands.ts";
 import { type PackedRows, RowReader, RowWriter } from "./database/packed-rows.ts";
 import type { WriteAnswer } from "./database/store-worker.ts";
+import { channels } from "./diagnostics.ts";
 import { StoreError } from "./store-error.ts";
 
 export interface GroupCommitOptions {
@@ -94,16 +95,22 @@ export class GroupCommit {
   }
 
   async #commit({ rows, waiters }: Group): Promise<void> {
+    const { clock } = this.#options;
+    const startMs = clock.monotonic();
     const bytes = rows.byteLength;
     let answer: WriteAnswer;
     try {
       answer = await this.#options.write(rows.finish());
     } catch (error) {
       this.#pendingBytes -= bytes;
+      channels.groupFailed.publish({ writes: waiters.length, bytes, error });
       for (const waiter of waiters) waiter.reject(error);
       return;
     }
     this.#pendingBytes -= bytes;
+    if (channels.groupCommitted.hasSubscribers) {
+      channels.groupCommitted.publish({ writes: waiters.length, bytes, durationMs: clock.monotonic() - startMs });
+    }
     const commands = new RowReader(answer.group);
     const outcomes = new RowReader(answer.outcomes);
     let hasNews = false;

@@ -33,7 +33,7 @@ export interface WatcherHost {
   readLog(query: LogQuery): Promise<LogAnswer | BelowFloor>;
 }
 
-export const watchDefaults = { progressIntervalMs: 5000 } as const;
+const defaultProgressIntervalMs = 5000;
 const minProgressIntervalMs = 100;
 
 /**
@@ -66,7 +66,7 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
 
   /** @throws StoreError `ARGUMENT_INVALID` */
   constructor(host: WatcherHost, options: WatchOptions) {
-    const { progressIntervalMs = watchDefaults.progressIntervalMs } = options;
+    const { progressIntervalMs = defaultProgressIntervalMs } = options;
     if (!(progressIntervalMs >= minProgressIntervalMs)) {
       const expected = `progressIntervalMs must be at least ${minProgressIntervalMs}`;
       throw new StoreError("ARGUMENT_INVALID", `${expected}, got ${progressIntervalMs}`);

@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemClock } from "@tidemark/clock";
@@ -240,6 +241,17 @@ test("refuses more writes than may wait for the disk, retryably, and loses none 
   );
   expect(store.revision()).toBe(BigInt(20 - refused.length));
   await store.put("later", "1");
+});
+
+test("publishes what each group of writes took", async () => {
+  const store = await testStore();
+  const seen: { writes: number; bytes: number; durationMs: number }[] = [];
+  const onMessage = (message: unknown) => seen.push(message as (typeof seen)[number]);
+  subscribe("tidemark:watch-server.group.committed", onMessage);
+  await Promise.all(Array.from({ length: 10 }, (_, n) => store.put(`k${n}`, "12345")));
+  unsubscribe("tidemark:watch-server.group.committed", onMessage);
+  expect(seen).toMatchObject([{ writes: 10, bytes: 70 }]);
+  expect(seen[0]?.durationMs).toBeGreaterThan(0);
 });
 
 test("the time of a commit never goes back, whatever the clock does", async () => {

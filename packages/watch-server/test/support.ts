@@ -24,7 +24,7 @@ export function text(bytes: Uint8Array | undefined): string | undefined {
 }
 
 /** One change as a line: `7 a=1`, or `8 a` for a deletion. */
-export function lines(transactions: readonly Transaction[]): string[] {
+function lines(transactions: readonly Transaction[]): string[] {
   return transactions.flatMap(({ revision, changes }) =>
     changes.map(({ key, value }) => `${revision} ${text(key)}${value === undefined ? "" : `=${text(value)}`}`),
   );
@@ -79,7 +79,7 @@ export async function watchUntil(
   return watched;
 }
 
-export function revisionOf(marker: string): bigint {
+function revisionOf(marker: string): bigint {
   return marker === "" ? -1n : BigInt(marker.slice(1, marker.indexOf(".")));
 }
 

@@ -88,7 +88,7 @@ export function packKeyValue(rows: RowWriter, kv: StoredKeyValue): void {
   rows.number(kv.version);
 }
 
-export function unpackKeyValue(rows: RowReader): StoredKeyValue {
+function unpackKeyValue(rows: RowReader): StoredKeyValue {
   return {
     key: rows.someBytes(),
     value: rows.someBytes(),

@@ -2,7 +2,7 @@ import Database from "better-sqlite3";
 import { StoreError } from "../store-error.ts";
 
 /** `PRAGMA user_version` of files that this release writes. */
-export const schemaVersion = 1;
+const schemaVersion = 1;
 
 /** `PRAGMA application_id`: tells our files from everybody else's. */
 const applicationId = 0x544d_5331;

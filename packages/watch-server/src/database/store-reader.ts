@@ -51,7 +51,7 @@ export interface LogAnswer {
 const maxScannedKeys = 10_000;
 
 /** How many revisions one log call looks at. */
-export const maxScannedRevisions = 10_000;
+const maxScannedRevisions = 10_000;
 
 /** Reads on a connection of its own: it never waits for a writer. Every answer comes from one SQL snapshot. */
 export class StoreReader {

@@ -11,7 +11,8 @@ const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1
  */
 export function repairAuthority(headers: IncomingHttpHeaders): void {
   const name = ":authority" in headers ? ":authority" : "host";
-  if (headers[name] === undefined || !URL.canParse(`http://${headers[name]}/`)) headers[name] = "localhost";
+  const host = headers[name];
+  if (typeof host !== "string" || !URL.canParse(`http://${host}/`)) headers[name] = "localhost";
 }
 
 /**
