@@ -31,8 +31,9 @@ export function describeFailure(error: unknown, origin: string): string {
     return "The store was wiped, restored or replaced; taking its whole state anew.";
   if (error instanceof ConnectError) {
     const { code, rawMessage } = error;
-    if (/ECONNREFUSED/.test(rawMessage)) return `Nothing listens at ${origin}. Is the store running?`;
-    if (/ENOTFOUND|EAI_AGAIN/.test(rawMessage)) return `The host of ${origin} cannot be found.`;
+    const system = (error.cause as NodeJS.ErrnoException | undefined)?.code;
+    if (system === "ECONNREFUSED") return `Nothing listens at ${origin}. Is the store running?`;
+    if (system === "ENOTFOUND" || system === "EAI_AGAIN") return `The host of ${origin} cannot be found.`;
     if (code === Code.Unimplemented) return `${origin} answers, but it is no Tidemark store.`;
     return `The watch of ${origin} failed with ${Code[code]}: ${rawMessage}.`;
   }

@@ -53,9 +53,8 @@ export function fromConnectError(thrown: unknown, address: string): StoreError {
   const error = ConnectError.from(thrown);
   const code = remoteCodes[error.code] ?? "REMOTE";
   if (code === "UNAVAILABLE") {
-    const hint = /ECONNREFUSED/.test(String(error.rawMessage))
-      ? "nothing listens there. Is the store running?"
-      : error.rawMessage;
+    const isRefused = (error.cause as NodeJS.ErrnoException | undefined)?.code === "ECONNREFUSED";
+    const hint = isRefused ? "nothing listens there. Is the store running?" : error.rawMessage;
     return new StoreError(code, `no answer from the store at ${address}: ${hint}`, { cause: error, retryable: true });
   }
   const [tooOld] = error.findDetails(MarkerTooOldSchema);
