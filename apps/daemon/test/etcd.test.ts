@@ -1,5 +1,7 @@
-import { writeFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { startEtcd } from "@tidemark/source-etcd/testing";
 import { serviceTest } from "@tidemark/tooling/services";
 import { expect, test } from "vitest";
@@ -94,6 +96,43 @@ serviceTest("etcd")("user and password from the configuration or the environment
   const env = { TIDEMARK_ETCD_USERNAME: "root", TIDEMARK_ETCD_PASSWORD: "root-password-1" };
   const environment = await startDaemon(["--data", testFolder(), "--etcd", etcd.endpoint], { env });
   expect((await environment.cli(["get", "/a", "--fresh"])).stdout).toBe("1\n");
+});
+
+serviceTest("etcd")("TLS files of the configuration, relative to it, are what etcd is asked with", async () => {
+  const folder = testFolder();
+  const file = (name: string) => join(folder, name);
+  const names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+  await promisify(execFile)("openssl", [
+    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
+    ...["-keyout", file("etcd.key"), "-out", file("etcd.pem"), ...names],
+  ]);
+  const tls = { ca: readFileSync(file("etcd.pem"), "utf8") };
+  await using etcd = await startEtcd({ tlsFiles: { cert: file("etcd.pem"), key: file("etcd.key") }, tls });
+  await etcd.client.put("/a", "1");
+  const source = { kind: "etcd", endpoints: [etcd.endpoint], tls: { caFile: "etcd.pem" } };
+  writeFileSync(file("tidemark.config.json"), JSON.stringify({ dataDir: "data", sources: [source] }));
+  const daemon = await startDaemon([], { cwd: folder });
+  expect((await daemon.cli(["get", "/a", "--fresh"])).stdout).toBe("1\n");
+});
+
+test("TLS files that are not there, or not enough, are a wrong configuration", async () => {
+  const folder = testFolder();
+  const results = await Promise.all(
+    [{ caFile: "nowhere.pem" }, { certFile: "cert.pem" }].map(async (tls, index) => {
+      const config = {
+        dataDir: `data${index}`,
+        listen: "127.0.0.1:0",
+        sources: [{ kind: "etcd", endpoints: ["https://127.0.0.1:1"], tls }],
+      };
+      writeFileSync(join(folder, `${index}.json`), JSON.stringify(config));
+      return tidemark(["up", "--config", `${index}.json`], { cwd: folder });
+    }),
+  );
+  expect(results[0]?.stderr).toMatch(/^error: A file of the source "etcd" cannot be read: .*nowhere\.pem/m);
+  expect(results[1]?.stderr).toMatch(
+    /^error: The source "etcd" has only one of `tls\.certFile` and `tls\.keyFile`\.$/m,
+  );
+  expect(results.map(({ exitCode }) => exitCode)).toEqual([2, 2]);
 });
 
 test("a mistyped etcd URL does not show its password", async () => {

@@ -132,7 +132,7 @@ Examples:
     .addOption(stream)
     .addOption(at)
     .addOption(fresh)
-    .option("--raw", "print exactly the value's bytes, also to a terminal")
+    .option("--raw", "print exactly the value's bytes, without a line end, also to a terminal")
     .addHelpText("after", '\nExamples:\n  tidemark get config/colour\n  tidemark get config/colour --at "5m ago"')
     .action(run("get"));
   keyed(command("ls [prefix]", "list keys, now or then"))

@@ -11,6 +11,8 @@ export interface AdminServiceOptions {
   /** The streams that are followed now. */
   readonly followed: () => readonly string[];
   readonly status: () => Promise<MessageInitShape<typeof StatusResponseSchema>>;
+  /** The same, at most a moment old. */
+  readonly recentStatus: () => Promise<MessageInitShape<typeof StatusResponseSchema>>;
   /** Settles once the replica has what the named streams' sources have now. */
   readonly sync: (streams: readonly string[], signal: AbortSignal) => Promise<void>;
   /** Aborts when the daemon stops; ends every stream. */
@@ -94,7 +96,7 @@ export function createAdminService(options: AdminServiceOptions): ServiceImpl<ty
       let last = "";
       // Looks again only after the consumer took the last one: a slow one sees fewer states, always the newest.
       while (!signal.aborted) {
-        const status = await options.status();
+        const status = await options.recentStatus();
         // The clock alone is no news.
         const text = JSON.stringify({ ...status, nowMs: 0 }, (_key, value: unknown) =>
           typeof value === "bigint" ? value.toString() : value,

@@ -1,10 +1,11 @@
 import { type Clock, systemClock } from "@tidemark/clock";
-import { createStatus, Metrics } from "@tidemark/status";
+import { createStatus, Metrics, TtlCache } from "@tidemark/status";
 import { urlOf } from "../config/address.ts";
 import { storeStreamName } from "../config/defaults.ts";
 import type { Settings } from "../config/settings.ts";
 import { version } from "../version.ts";
 import { createAdminService } from "./admin-service.ts";
+import { Closers } from "./closers.ts";
 import { openDataDir } from "./data-dir.ts";
 import { Followers } from "./followers.ts";
 import { openHttpServer } from "./http-server.ts";
@@ -52,32 +53,24 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
   const { log, clock = systemClock } = options;
   const startedAtMs = clock.now();
   const stopping = new AbortController();
-  // Last opened, first closed.
-  const closers: (() => unknown)[] = [];
-  const closeAll = async () => {
-    let failure: unknown;
-    for (const close of closers.splice(0).toReversed()) {
-      try {
-        await close();
-      } catch (error) {
-        failure ??= error;
-      }
-    }
-    if (failure !== undefined) throw failure;
-  };
+  const closers = new Closers(clock);
 
   try {
+    // What is wrong with a source shows before anything is opened.
+    const sources = await Promise.all(
+      settings.sources.map(async (each) => ({ name: each.name, source: await createSource(each) })),
+    );
     const folder = openDataDir(settings.dataDir);
-    closers.push(() => folder.release());
+    closers.add(() => folder.release());
     const http = await openHttpServer({ address: settings.listen, flag: "--listen", hosts: settings.hosts });
-    closers.push(() => http.close(0));
+    closers.add(() => http.close(0));
     const history = await openReplica(folder.path, { synchronous: settings.synchronous });
-    closers.push(() => history.close());
+    closers.add(() => history.close());
     const metrics = new Metrics({ version });
-    closers.push(() => metrics.close());
+    closers.add(() => metrics.close());
 
     const store = settings.hasStore ? await openEmbeddedStore(folder.storeFile, settings.watchListen) : undefined;
-    if (store !== undefined) closers.push(() => store.close());
+    if (store !== undefined) closers.add(() => store.close());
     const followers = new Followers({
       history,
       metrics,
@@ -85,7 +78,7 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
       clock,
       read: () => readSamples({ history, watchers: followers.watchers }),
     });
-    closers.push(() => followers.close(settings.stopTimeoutMs));
+    closers.add(() => followers.close(settings.stopTimeoutMs / 2));
 
     const report = () =>
       readStatus({
@@ -97,6 +90,7 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
         watchUrl: store?.url ?? "",
         nowMs: () => clock.now(),
       });
+    const shared = new TtlCache({ name: "The status", load: report, ttlMs: 100, timeoutMs: 10_000, clock });
     const status = createStatus({
       version,
       metrics,
@@ -110,18 +104,19 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
       history,
       followed: () => followers.watchers.map(({ name }) => name),
       status: report,
+      // However many look at the page, the history is asked once.
+      recentStatus: () => shared.get(),
       sync: (names, signal) => followers.sync(names, signal),
       signal: stopping.signal,
       clock,
     });
     http.serve(createRequestListener({ status, admin, store: store?.routes }));
-    closers.push(() => stopping.abort(new Error("The daemon is stopping.")));
 
     if (store !== undefined) {
       await followers.add(storeStreamName, await storeSource(store.url));
       await followers.untilLive(storeStreamName, storeLiveMs, options.signal);
     }
-    for (const source of settings.sources) await followers.add(source.name, await createSource(source));
+    for (const { name, source } of sources) await followers.add(name, source);
     await followers.untilContact(firstContactMs, options.signal);
 
     const url = urlOf(http.address);
@@ -140,14 +135,19 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
 
     async function stop(): Promise<void> {
       log.info("stopping");
-      // What the embedded store has acknowledged is shown by the replica, too, when we are gone.
-      if (store !== undefined) await followers.settle(storeStreamName, settings.stopTimeoutMs / 2);
-      await closeAll();
+      const beganMs = clock.monotonic();
+      stopping.abort(new Error("The daemon is stopping."));
+      await http.close(Math.min(1000, settings.stopTimeoutMs / 4));
+      // What the embedded store has acknowledged is in the replica, too, when we are gone.
+      if (store !== undefined) await followers.settle(storeStreamName, settings.stopTimeoutMs / 4);
+      await closers.close(settings.stopTimeoutMs - (clock.monotonic() - beganMs));
       log.info("stopped");
     }
   } catch (error) {
     stopping.abort(error);
-    await closeAll().catch((failure: unknown) => log.debug({ err: failure }, "could not clean up"));
+    await closers
+      .close(settings.stopTimeoutMs)
+      .catch((failure: unknown) => log.debug({ err: failure }, "could not clean up"));
     throw error;
   }
 }

@@ -37,7 +37,8 @@ export async function openEmbeddedStore(file: string, address: Address): Promise
 
 function storeError(error: unknown, file: string, address: Address): unknown {
   if (!StoreError.is(error)) return error;
-  const sentence = error.message.replace(/^\[[A-Z_]+\] /, "");
+  // The file is named already.
+  const sentence = error.message.replace(/^\[[A-Z_]+\] /, "").replace(`${file} `, "it ");
   switch (error.code) {
     case "LISTEN_FAILED":
       return listenError(error.cause ?? error, address, "--watch-listen");

@@ -83,6 +83,7 @@ export class Followers {
 
   /** The same for one stream with a limit, where failing only means that the rest comes later. */
   async settle(name: string, withinMs: number): Promise<void> {
+    if (this.#watchers.find((watcher) => watcher.name === name)?.status().state !== "live") return;
     try {
       await this.sync([name], AbortSignal.timeout(withinMs));
     } catch (error) {
@@ -168,12 +169,11 @@ export class Followers {
   #note(watcher: Watcher, event: WatcherEvent, log: Logger): void {
     switch (event.type) {
       case "committed": {
-        const { commitMs, versions, gaps, quarantined } = event;
-        this.#metrics.observeCommit(watcher.name, {
-          lagMs: watcher.status().lag.maxMs ?? commitMs,
-          commitMs,
-          versions,
-        });
+        const { commitMs, lagMs, versions, gaps, quarantined } = event;
+        // What completed no group is a heartbeat, or a part of a large snapshot that is only staged.
+        if (lagMs !== undefined || versions > 0) {
+          this.#metrics.observeCommit(watcher.name, { lagMs: lagMs ?? commitMs, commitMs, versions });
+        }
         if (gaps > 0) log.warn({ gaps }, "history was lost at the source; see `tidemark gaps`");
         if (quarantined > 0) log.warn({ quarantined }, "changes were set aside; see `tidemark quarantine list`");
         log.trace({ versions, commitMs }, "committed");

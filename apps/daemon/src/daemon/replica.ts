@@ -35,7 +35,8 @@ export async function checkReplica(folder: string, signal: AbortSignal): Promise
 /** Why a history cannot be opened, for the person who wants to open it. */
 function historyError(error: unknown, file: string): unknown {
   if (!StoreWatchError.is(error)) return error;
-  const sentence = error.message.replace(/^\[[A-Z_]+\] /, "");
+  // The file is named already.
+  const sentence = error.message.replace(/^\[[A-Z_]+\] /, "").replace(`${file} `, "it ");
   switch (error.code) {
     case "SCHEMA_NEWER":
       return new DaemonError("SCHEMA_NEWER", `${file} was written by a newer Tidemark: ${sentence}`, {

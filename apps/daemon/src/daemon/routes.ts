@@ -21,6 +21,9 @@ export function createRequestListener({ status, admin, store }: RouteOptions): R
       store?.(router);
     },
     acceptCompression: [],
+    readMaxBytes: 16 * 1024 * 1024,
+    // What a timer can hold.
+    maxTimeoutMs: 2 ** 31 - 1,
     fallback: (_, response) => refuse(response, 404, "There is nothing here. The page is at /.\n"),
   });
   // The page's files are read when somebody looks at it.

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { buffer } from "node:stream/consumers";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { DaemonError } from "../../daemon-error.ts";
 import { storeStreamName } from "../../config/defaults.ts";
@@ -15,7 +15,7 @@ interface WriteFlags extends CommandFlags {
 
 export async function put(keyText: string, valueText: string, flags: WriteFlags): Promise<number> {
   const key = parseKey(keyText, flags);
-  const value = valueText === "-" ? readFileSync(0) : Buffer.from(valueText, "utf8");
+  const value = valueText === "-" ? await buffer(process.stdin) : Buffer.from(valueText, "utf8");
   return withDaemon(flags, async (client, terminal) => {
     const { revision } = await write(() => client.store.put({ key, value }, { signal: terminal.signal }), client);
     const position = await sync(client, terminal, flags);

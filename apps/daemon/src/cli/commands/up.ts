@@ -7,6 +7,7 @@ import { redact } from "../../redact.ts";
 import { version } from "../../version.ts";
 import { createStyle, type Style } from "../format/style.ts";
 import { formatFields } from "../format/table.ts";
+import { reportFailure } from "../terminal.ts";
 
 interface Flags extends UpFlags {
   readonly config?: string;
@@ -24,13 +25,19 @@ export async function up(flags: Flags): Promise<number> {
     import("../../daemon/daemon.ts"),
     import("../../daemon/log.ts"),
   ]);
+  process.on("uncaughtException", (error) => process.exit(reportFailure(error, createStyle(process.stderr))));
   const daemon = await openDaemon(settings, { log: createLog(settings.logLevel), signal: stop.signal });
   if (!stop.signal.aborted) {
     announce(daemon, settings, flags.json === true);
     await once(stop.signal, "abort");
   }
-  await daemon.close();
-  return 0;
+  try {
+    await daemon.close();
+    return 0;
+  } finally {
+    // Whatever still hangs is none of our promises any more.
+    setTimeout(() => process.exit(), 1000).unref();
+  }
 }
 
 /** Aborts at the first SIGTERM, SIGINT or SIGHUP; the second one ends the process there and then. */
