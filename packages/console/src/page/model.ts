@@ -1,5 +1,12 @@
 import type { Clock } from "@tidemark/clock";
-import type { Gap, Quarantined, StatusResponse, StreamStatus, Version } from "../gen/tidemark/admin/v1/admin_pb.ts";
+import type {
+  Difference,
+  Gap,
+  Quarantined,
+  StatusResponse,
+  StreamStatus,
+  Version,
+} from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { KeyReader, type KeyView } from "./key-reader.ts";
 import { messageOf } from "./latest.ts";
 import { Link, type LinkState } from "./link.ts";
@@ -7,6 +14,7 @@ import type { AdminClient, LinkMessage } from "./link-protocol.ts";
 import { type Activity, addActivity, noActivity } from "./state/activity.ts";
 import { addSample, type Sample } from "./state/samples.ts";
 import { firstView, isSameMoment, type Moment, type View } from "./state/view.ts";
+import { bytesOf } from "./text/bytes.ts";
 import { asOf, TableReader, type TableView } from "./table-reader.ts";
 
 /** What is plotted of one stream. */
@@ -47,6 +55,9 @@ export interface ModelOptions {
   /** Puts the view into the address; `isNew`: as a step of its own for the back button. */
   readonly writeAddress: (view: View, isNew: boolean) => void;
 }
+
+/** How many differences between then and now are listed. */
+const maxDifferences = 500;
 
 /** How long changes may be taken in without a picture in between, in milliseconds. */
 const frameBudgetMs = 12;
@@ -161,6 +172,13 @@ export class Model {
 
   async quarantined(stream: string): Promise<readonly Quarantined[]> {
     return (await this.client.quarantine({ stream })).items;
+  }
+
+  /** Which keys of the table's stream are not what they were at a moment; the first of them, in key order. */
+  async changedSince(at: Moment): Promise<{ readonly differences: readonly Difference[]; readonly hasMore: boolean }> {
+    const range = { stream: this.#streamStatus?.name ?? "", prefix: Uint8Array.from(bytesOf(this.#view.prefix)) };
+    const { differences, next } = await this.client.diff({ from: asOf(at), to: {}, range, limit: maxDifferences });
+    return { differences, hasMore: next !== "" };
   }
 
   /** Takes a change out of quarantine: tries it again, or skips it for a reason. Returns what went wrong, if anything. */

@@ -1,9 +1,10 @@
-import { useRef } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { Model, PageState } from "../model.ts";
 import { ageOfStep, scaleMarks, scaleSteps, stepOfAge } from "../state/time-scale.ts";
 import type { Moment } from "../state/view.ts";
 import { agoText, atText, countText, fromLocalInput, toLocalInput } from "../text/time.ts";
 import { Icon } from "./icons.tsx";
+import { SinceDialog } from "./since-dialog.tsx";
 
 /** The table's moment: now, or any time since the first change. */
 export function TimeBar({ model, state }: { readonly model: Model; readonly state: PageState }) {
@@ -96,16 +97,24 @@ function ExactTime({ isDisabled, ms, nowMs, onChoose }: ExactTimeProps) {
 /** Says that what is shown is the past, and leads out of it. */
 export function PastNote({ model, state }: { readonly model: Model; readonly state: PageState }) {
   const { newer } = state.table;
+  const { at } = state.view;
+  const [isComparing, setIsComparing] = useState(false);
   return (
-    <p class="past-note">
+    <div class="past-note">
       <span>
         As of <b>{momentText(state)}</b>
         {newer > 0 && `. Meanwhile ${countText(newer)} more ${newer === 1 ? "change" : "changes"} came`}
       </span>
-      <button type="button" onClick={() => model.show({ at: undefined, start: undefined })}>
-        Back to now
-      </button>
-    </p>
+      <span class="past-actions">
+        <button type="button" onClick={() => setIsComparing(true)}>
+          What is different now
+        </button>
+        <button type="button" onClick={() => model.show({ at: undefined, start: undefined })}>
+          Back to now
+        </button>
+      </span>
+      {isComparing && at !== undefined && <SinceDialog model={model} at={at} onClose={() => setIsComparing(false)} />}
+    </div>
   );
 }
 
