@@ -26,6 +26,7 @@ export interface BackoffOptions {
   readonly slowMaxDelayMs?: number;
 }
 
+/** The defaults of `BackoffOptions`. */
 export const backoffDefaults = {
   initialDelayMs: 50,
   maxDelayMs: 30_000,
@@ -33,7 +34,11 @@ export const backoffDefaults = {
   slowMaxDelayMs: 60_000,
 } as const satisfies Required<BackoffOptions>;
 
-/** @throws {StreamError} `OPTIONS_INVALID`. */
+/**
+ * Applies the defaults and checks the bounds.
+ *
+ * @throws {StreamError} `OPTIONS_INVALID`.
+ */
 export function resolveBackoff(options: BackoffOptions): Required<BackoffOptions> {
   const resolved = {
     initialDelayMs: options.initialDelayMs ?? backoffDefaults.initialDelayMs,

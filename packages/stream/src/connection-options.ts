@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from "@tidemark/clock";
 import { requireAbove, requireAtLeast } from "./options.ts";
 
+/** Time limits and bounds of one stream. */
 export interface StreamConnectionOptions {
   /** @default the machine's clock */
   readonly clock?: Clock;
@@ -49,6 +50,7 @@ export interface StreamConnectionOptions {
   readonly maxOutgoing?: number;
 }
 
+/** The defaults of `StreamConnectionOptions`. */
 export const connectionDefaults = {
   clock: systemClock,
   handshakeTimeoutMs: 30_000,

@@ -35,6 +35,7 @@ export interface StreamConnectionObserver<Out, In, Session> {
 export interface StreamConnectionOwner<Out, In, Session> {
   /** @default 0 */
   readonly id?: number;
+  /** @default nobody */
   readonly observer?: StreamConnectionObserver<Out, In, Session>;
 }
 

@@ -11,17 +11,20 @@ export class ListBuffer<T> implements HandoffBuffer {
   readonly #sizeOf: ((item: T) => number) | undefined;
   /** In order of `push`. */
   readonly items: T[] = [];
+  /** Sum of `sizeOf` over the items. */
   bytes = 0;
 
   constructor(sizeOf?: (item: T) => number) {
     this.#sizeOf = sizeOf;
   }
 
+  /** Adds an item at the end. */
   push(item: T): void {
     this.items.push(item);
     this.bytes += this.#sizeOf === undefined ? 1 : this.#sizeOf(item);
   }
 
+  /** Forgets everything. */
   clear(): void {
     this.items.length = 0;
     this.bytes = 0;

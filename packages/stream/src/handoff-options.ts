@@ -14,6 +14,7 @@ export interface HandoffBatch {
   readonly attempt: number;
 }
 
+/** How long a failed commit waits for its next try, and how often it gets one. */
 export interface HandoffRetryOptions extends BackoffOptions {
   /**
    * After how many failures of one batch in a row the hand-off is quarantined, at least 1.
@@ -22,6 +23,7 @@ export interface HandoffRetryOptions extends BackoffOptions {
   readonly maxAttempts?: number;
 }
 
+/** The committer, the bounds and the patience of a hand-off. */
 export interface HandoffOptions<B extends HandoffBuffer> {
   /** Makes an empty buffer. Two are made at once; more only when `commit` keeps one. */
   createBuffer(): B;
@@ -65,6 +67,7 @@ export interface HandoffOptions<B extends HandoffBuffer> {
   readonly rng?: Rng;
 }
 
+/** `retrying`: a failed batch waits. `quarantined`: it was given up for now, and everything is kept. */
 export type HandoffState = "idle" | "committing" | "retrying" | "quarantined" | "closed";
 
 /** Counters since the start; sizes now. */
@@ -81,7 +84,9 @@ export interface HandoffStats {
   readonly inFlightBytes: number;
   /** Highest sum of both so far. */
   readonly peakBytes: number;
+  /** Batches that were committed. */
   readonly commits: number;
+  /** Commits that failed. */
   readonly failures: number;
   /** Since when the batch in flight has not been committed, on `clock.monotonic()`; undefined: none is in flight. */
   readonly inFlightSinceMs: number | undefined;
@@ -89,6 +94,7 @@ export interface HandoffStats {
   readonly lastError: unknown;
 }
 
+/** What happens to batches. */
 export type HandoffEvent =
   | { readonly type: "committed"; readonly groups: number; readonly bytes: number; readonly durationMs: number }
   | { readonly type: "commit-failed"; readonly error: unknown; readonly attempt: number; readonly delayMs: number }
@@ -98,6 +104,7 @@ export type HandoffEvent =
   /** This reader was too slow and so many events before this one are missing. */
   | { readonly type: "skipped"; readonly count: number };
 
+/** How a hand-off ends. */
 export interface HandoffCloseOptions {
   /**
    * Whether what is sealed is committed first. Otherwise it is discarded; the position behind it was never committed,
@@ -112,6 +119,7 @@ export interface HandoffCloseOptions {
   readonly closeTimeoutMs?: number;
 }
 
+/** The defaults of `HandoffOptions`, `HandoffRetryOptions` and `HandoffCloseOptions`. */
 export const handoffDefaults = {
   maxBytes: 64 * 1024 * 1024,
   maxGroupBytes: Number.POSITIVE_INFINITY,

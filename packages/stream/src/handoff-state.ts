@@ -10,7 +10,7 @@ export type HandoffPhase =
   | { readonly type: "closed" };
 
 /** Whether it is being closed, and what happens to what is left. */
-export type Closing = "flush" | "discard" | undefined;
+type Closing = "flush" | "discard" | undefined;
 
 /** `canCut`: whether the accumulator holds something that may be handed over (H7). */
 export type HandoffPhaseEvent =

@@ -8,6 +8,7 @@ export class KeyedBuffer<K, V extends {} | null> implements HandoffBuffer {
   readonly #sizeOf: ((key: K, value: V | undefined) => number) | undefined;
   readonly #last = new Map<K, V | undefined>();
   #duplicates = 0;
+  /** Sum of `sizeOf` over the keys held. */
   bytes = 0;
 
   constructor(sizeOf?: (key: K, value: V | undefined) => number) {
@@ -24,10 +25,12 @@ export class KeyedBuffer<K, V extends {} | null> implements HandoffBuffer {
     return this.#duplicates;
   }
 
+  /** The key has this value now. */
   put(key: K, value: V): void {
     this.#set(key, value);
   }
 
+  /** The key is gone now. */
   delete(key: K): void {
     this.#set(key, undefined);
   }
@@ -37,6 +40,7 @@ export class KeyedBuffer<K, V extends {} | null> implements HandoffBuffer {
     return this.#last.entries();
   }
 
+  /** Forgets everything. */
   clear(): void {
     this.#last.clear();
     this.#duplicates = 0;

@@ -2,6 +2,7 @@ import { type Clock, systemClock, type Timer } from "@tidemark/clock";
 import { requireAbove, requireAtLeast } from "./options.ts";
 import { Waiters } from "./waiters.ts";
 
+/** How fast connecting may be. */
 export interface ReconnectLimiterOptions {
   /** @default the machine's clock */
   readonly clock?: Clock;
@@ -17,6 +18,7 @@ export interface ReconnectLimiterOptions {
   readonly burst?: number;
 }
 
+/** The defaults of `ReconnectLimiterOptions`. */
 export const limiterDefaults = { ratePerSecond: 20, burst: 50 } as const satisfies Required<
   Omit<ReconnectLimiterOptions, "clock">
 >;

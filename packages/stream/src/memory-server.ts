@@ -25,6 +25,7 @@ export interface MemoryPeer<Out, In> {
   readonly isCancelled: boolean;
 }
 
+/** What the server does with its streams. */
 export interface MemoryServerOptions<Out, In> {
   /** Serves one stream. When it returns the stream stays open; when it throws the stream fails with that. */
   onStream(peer: MemoryPeer<Out, In>): void | Promise<void>;

@@ -31,6 +31,7 @@ export type RetryClass = "fast" | "slow" | "fatal";
 
 /** What a handshake may do with its stream. Both calls fail as soon as the connection dies or is closed. */
 export interface Handshake<Out, In> {
+  /** Queues a message. */
   send(message: Out): void;
   /** The next message of the peer. Rejects with a retryable `PROTOCOL` error when the peer ended the stream. */
   receive(): Promise<In>;
@@ -46,6 +47,7 @@ export interface TokenRefresh<Out, In> {
   readonly intervalMs?: number;
   /** The current token. Undefined ends the refreshing. An unchanged token is not sent again. */
   token(signal: AbortSignal): Promise<string | undefined> | string | undefined;
+  /** The message that carries a token. */
   toMessage(token: string): Out;
   /** Whether this message answers a refresh. At most one refresh is in flight. */
   isReply(message: In): boolean;
@@ -82,5 +84,6 @@ export interface StreamProtocol<Out, In, Session> {
   isProgress?(message: In): boolean;
   /** Maps an error of the transport, the handshake or `onMessage` to a retry class. A throw here is fatal (X22). */
   classify(error: unknown): RetryClass;
+  /** @default no refresh */
   readonly tokenRefresh?: TokenRefresh<Out, In>;
 }

@@ -2,6 +2,7 @@ import { requireAbove } from "./options.ts";
 import { StreamError } from "./stream-error.ts";
 import { Waiters } from "./waiters.ts";
 
+/** How much a queue holds. */
 export interface AsyncQueueOptions<T> {
   /**
    * From which size on `push` returns false, above 0.

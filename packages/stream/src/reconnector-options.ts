@@ -8,7 +8,9 @@ import type { RetryClass } from "./protocol.ts";
 
 /** Why a stream went away and what happens next. */
 export interface StreamDisconnect {
+  /** What ended it. */
   readonly error: unknown;
+  /** How it is retried. */
   readonly retryClass: RetryClass;
   /** How many attempts in a row have failed now, from 1. */
   readonly attempt: number;
@@ -16,6 +18,7 @@ export interface StreamDisconnect {
   readonly delayMs: number | undefined;
 }
 
+/** Patience, hooks and time limits of a reconnector and its connections. */
 export interface StreamReconnectorOptions<Out = unknown, In = unknown, Session = unknown>
   extends BackoffOptions,
     StreamConnectionOptions {
@@ -48,6 +51,7 @@ export interface StreamReconnectorOptions<Out = unknown, In = unknown, Session =
   readonly onDisconnected?: (disconnect: StreamDisconnect) => void;
 }
 
+/** The defaults of `StreamReconnectorOptions`, beside those of the connection and the back-off. */
 export const reconnectorDefaults = {
   stableAfterMs: 60_000,
   closeTimeoutMs: 30_000,
@@ -79,6 +83,7 @@ export function resolveReconnector<Out, In, Session>(
   return resolved;
 }
 
+/** `waiting`: for the next attempt. `closing`: `close()` was called and is not done. */
 export type StreamReconnectorState = "idle" | "connecting" | "live" | "waiting" | "closing" | "closed" | "failed";
 
 /** How it ended. */
@@ -87,6 +92,7 @@ export interface StreamDone {
   readonly error?: unknown;
 }
 
+/** How a reconnector ends. */
 export interface StreamCloseOptions {
   /**
    * Finishes what is under way; it may wait for new connections, which are still made until it settles (P6). It is
@@ -100,6 +106,7 @@ export interface StreamCloseOptions {
   readonly closeTimeoutMs?: number;
 }
 
+/** What happens to the stream. */
 export type StreamEvent =
   | { readonly type: "connecting"; readonly connectionId: number; readonly attempt: number }
   | { readonly type: "connected"; readonly connectionId: number }

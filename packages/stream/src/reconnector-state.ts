@@ -17,8 +17,8 @@ export type ReconnectorState =
   | (Running & { readonly type: "waiting" })
   /** Flushed; the last connection says goodbye. The error is that of the flush. */
   | { readonly type: "ending"; readonly closeError: unknown }
-  | { readonly type: "closed" }
-  | { readonly type: "failed" };
+  | { readonly type: "closed"; readonly error: unknown }
+  | { readonly type: "failed"; readonly error: unknown };
 
 export type ReconnectorEvent =
   | { readonly type: "start" }
@@ -95,7 +95,10 @@ function nextWhileEnding(state: ReconnectorState & { readonly type: "ending" }, 
   const { closeError } = state;
   switch (event.type) {
     case "lost":
-      return [{ type: "closed" }, { type: "finish", error: closeError, closeError }];
+      return [
+        { type: "closed", error: closeError },
+        { type: "finish", error: closeError, closeError },
+      ];
     case "close-timeout":
     case "destroy":
       // Everything was flushed, or its failure is known: a goodbye cut short loses nothing.
@@ -114,14 +117,22 @@ function lose(
   const attempt = state.attempt + 1;
   const report = { type: "report", error, retryClass, attempt } as const;
   if (retryClass === "fatal") {
-    return [{ type: "failed" }, { ...report, isRetried: false }, { type: "finish", error, closeError: error }];
+    return [
+      { type: "failed", error },
+      { ...report, isRetried: false },
+      { type: "finish", error, closeError: error },
+    ];
   }
   if (attempt >= state.maxAttempts) {
     const gaveUp = new StreamError("GAVE_UP", `${attempt} attempts in a row failed, and maxAttempts is that many`, {
       cause: error,
       retryable: true,
     });
-    return [{ type: "failed" }, { ...report, isRetried: false }, { type: "finish", error: gaveUp, closeError: gaveUp }];
+    return [
+      { type: "failed", error: gaveUp },
+      { ...report, isRetried: false },
+      { type: "finish", error: gaveUp, closeError: gaveUp },
+    ];
   }
   return [
     { ...state, type: "waiting", attempt },
@@ -136,11 +147,19 @@ function wind(state: ReconnectorState & Running, closeError: unknown): Step {
 }
 
 function end(error: unknown, closeError: unknown = error): Step {
-  return [{ type: "closed" }, { type: "cut", reason: error }, { type: "finish", error, closeError }];
+  return [
+    { type: "closed", error },
+    { type: "cut", reason: error },
+    { type: "finish", error, closeError },
+  ];
 }
 
 function fail(error: unknown): Step {
-  return [{ type: "failed" }, { type: "cut", reason: error }, { type: "finish", error, closeError: error }];
+  return [
+    { type: "failed", error },
+    { type: "cut", reason: error },
+    { type: "finish", error, closeError: error },
+  ];
 }
 
 function closeTimeout(): StreamError {

@@ -52,7 +52,6 @@ export class StreamReconnector<Out, In, Session> {
   #closing:
     | { readonly result: PromiseWithResolvers<void>; readonly timer: Timer; readonly flush: () => void }
     | undefined;
-  #failure: unknown;
 
   /** @throws {StreamError} `OPTIONS_INVALID`. */
   constructor(protocol: StreamProtocol<Out, In, Session>, options: StreamReconnectorOptions<Out, In, Session> = {}) {
@@ -63,6 +62,7 @@ export class StreamReconnector<Out, In, Session> {
     ({ promise: this.done, resolve: this.#resolveDone } = Promise.withResolvers<StreamDone>());
   }
 
+  /** What it does. */
   get state(): StreamReconnectorState {
     if (this.#state.type === "closed" || this.#state.type === "failed") return this.#state.type;
     return this.#state.type === "ending" || this.#state.isClosing ? "closing" : this.#state.type;
@@ -106,8 +106,9 @@ export class StreamReconnector<Out, In, Session> {
   close(options: StreamCloseOptions = {}): Promise<void> {
     if (this.#closing !== undefined) return this.#closing.result.promise;
     const { flush } = options;
-    if (this.#isOver)
-      return flush && this.#failure !== undefined ? Promise.reject(this.#overError()) : Promise.resolve();
+    if (this.#isOver) {
+      return flush && this.#state.type === "failed" ? Promise.reject(this.#overError()) : Promise.resolve();
+    }
     const closeTimeoutMs = options.closeTimeoutMs ?? this.#options.closeTimeoutMs;
     const result = Promise.withResolvers<void>();
     const timer = this.#options.clock.setTimer(closeTimeoutMs, () => this.#dispatch({ type: "close-timeout" }));
@@ -126,6 +127,7 @@ export class StreamReconnector<Out, In, Session> {
     return this.#hub.subscribe();
   }
 
+  /** `close()`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -215,7 +217,8 @@ export class StreamReconnector<Out, In, Session> {
     this.#timer.unref();
     this.#hub.emit({ type: "connected", connectionId: connection.id });
     this.#hook("onConnected", () => this.#options.onConnected?.(connection));
-    this.#waiters.resolve(connection);
+    // The hook may have ended it; then there will be another.
+    if (connection.isLive) this.#waiters.resolve(connection);
   }
 
   #lost(error: unknown): void {
@@ -283,7 +286,6 @@ export class StreamReconnector<Out, In, Session> {
 
   #finish(error: unknown, closeError: unknown): void {
     const isFailed = this.#state.type === "failed";
-    this.#failure = error;
     this.#closing?.timer.cancel();
     this.#hub.emit({ type: isFailed ? "failed" : "closed", error });
     this.#hub.close();
@@ -299,11 +301,9 @@ export class StreamReconnector<Out, In, Session> {
 
   #overError(): StreamError {
     const { name } = this.#protocol;
-    if (this.#state.type === "failed") {
-      if (StreamError.is(this.#failure)) return this.#failure;
-      return new StreamError("FAILED", `${name}: the stream failed for good`, { cause: this.#failure });
-    }
-    return new StreamError("CLOSED", `${name}: the stream is closed`, { cause: this.#failure });
+    const cause = "error" in this.#state ? this.#state.error : undefined;
+    if (this.#state.type !== "failed") return new StreamError("CLOSED", `${name}: the stream is closed`, { cause });
+    return StreamError.is(cause) ? cause : new StreamError("FAILED", `${name}: the stream failed for good`, { cause });
   }
 
   #closedByUser(): StreamError {

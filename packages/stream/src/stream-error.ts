@@ -35,6 +35,7 @@ const brand = Symbol.for("@tidemark/stream/StreamError");
 /** The only error this package throws, besides the `reason` of a caller's signal. */
 export class StreamError extends Error {
   override readonly name = "StreamError";
+  /** What went wrong. */
   readonly code: StreamErrorCode;
   /** Whether the same call can succeed later without a change by the caller. */
   readonly retryable: boolean;

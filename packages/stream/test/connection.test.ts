@@ -417,3 +417,72 @@ test("P9: drained settles when the stream is over", async () => {
   connection.fail(failure);
   await expect(drained).rejects.toMatchObject({ code: "CONNECTION_LOST", cause: failure });
 });
+
+/** A transport that hears nothing of a cancel and goes on as it likes. */
+function deafTransport(start: () => AsyncIterable<string>) {
+  return { openTransport: () => ({ start, cancel() {} }) };
+}
+
+test("P2: a receive of the handshake fails with its connection although the transport hangs", async () => {
+  const failures: unknown[] = [];
+  const never = { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) };
+  const protocol = lineProtocol(
+    deafTransport(() => never),
+    {
+      async handshake(stream) {
+        await stream.receive().catch((error: unknown) => failures.push(error));
+        expect(() => stream.send("late")).toThrow();
+        throw new Error("never heard");
+      },
+    },
+  );
+  const connection = new StreamConnection(protocol);
+  const opening = connection.open();
+  const failure = new Error("gone");
+  connection.fail(failure);
+  await expect(opening).rejects.toBe(failure);
+  expect(failures).toEqual([failure]);
+});
+
+test("nothing is delivered after the end, although the transport goes on", async () => {
+  const { promise: next, resolve } = Promise.withResolvers<IteratorResult<string>>();
+  let asked = 0;
+  const deaf = {
+    [Symbol.asyncIterator]: () => ({
+      next: async () => (++asked === 1 ? { done: false, value: "welcome" } : await next),
+    }),
+  };
+  const protocol = lineProtocol(deafTransport(() => deaf));
+  const connection = new StreamConnection(protocol);
+  await connection.open();
+  connection.fail(new Error("over"));
+  resolve({ done: false, value: "too late" });
+  await new Promise((turn) => setImmediate(turn));
+  expect(protocol.messages).toEqual([]);
+  expect(asked).toBe(2);
+});
+
+test("X20: pings, refreshes and watchdogs end with their stream", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const server = lineServer((peer) => void peer.send("held"), { onPing: async () => {} });
+  const protocol = {
+    ...lineProtocol(server, { onMessage: () => new Promise<void>(() => {}) }),
+    tokenRefresh: {
+      intervalMs: 1_000,
+      token: () => "token",
+      toMessage: (token: string) => token,
+      isReply: () => false,
+    },
+  };
+  const connection = new StreamConnection(protocol, {
+    clock,
+    silenceTimeoutMs: 5_000,
+    holdTimeoutMs: 1e9,
+  });
+  await simulation.run(() => connection.open());
+  await simulation.advance(500);
+  expect(simulation.pending().length).toBeGreaterThan(2);
+  connection.fail(new Error("over"));
+  expect(simulation.pending()).toEqual([]);
+});

@@ -24,8 +24,8 @@ const states = {
   waiting: { type: "waiting", ...running },
   "closing waiting": { type: "waiting", ...closing },
   ending: { type: "ending", closeError: flushFailure },
-  closed: { type: "closed" },
-  failed: { type: "failed" },
+  closed: { type: "closed", error: undefined },
+  failed: { type: "failed", error: failure },
 } as const satisfies Record<string, ReconnectorState>;
 
 // Every type of state has a row.
@@ -72,12 +72,12 @@ const timedOut = expect.objectContaining({ code: "CLOSE_TIMEOUT" }) as unknown;
 const cutShort = expect.objectContaining({ code: "CLOSED", cause: reason }) as unknown;
 
 const closedBy = (error: unknown, closeError: unknown = error): Step => [
-  { type: "closed" },
+  { type: "closed", error },
   cut(error),
   finish(error, closeError),
 ];
-const brokenBy: Step = [{ type: "failed" }, cut(failure), finish(failure)];
-const lostForGood: Step = [{ type: "failed" }, report(4, false, "fatal"), finish(failure)];
+const brokenBy: Step = [{ type: "failed", error: failure }, cut(failure), finish(failure)];
+const lostForGood: Step = [{ type: "failed", error: failure }, report(4, false, "fatal"), finish(failure)];
 const lostThen = (base: typeof running | typeof closing): Step => [
   { ...base, type: "waiting", attempt: 4 },
   report(4, true),
@@ -163,8 +163,8 @@ const table: Record<keyof typeof states, Record<keyof typeof events, Step | type
   },
   ending: {
     ...ignored,
-    lost: [{ type: "closed" }, finish(flushFailure)],
-    "lost for good": [{ type: "closed" }, finish(flushFailure)],
+    lost: [{ type: "closed", error: flushFailure }, finish(flushFailure)],
+    "lost for good": [{ type: "closed", error: flushFailure }, finish(flushFailure)],
     "close-timeout": closedBy(flushFailure),
     destroy: closedBy(flushFailure),
     broken: brokenBy,
@@ -196,7 +196,7 @@ test("gives up after maxAttempts failures in a row, with the last error as the c
   const [connecting] = nextReconnectorState(waiting, events["retry-due"]);
   const gaveUp = expect.objectContaining({ code: "GAVE_UP", retryable: true, cause: failure }) as unknown;
   expect(nextReconnectorState(connecting, events.lost)).toEqual([
-    { type: "failed" },
+    { type: "failed", error: gaveUp },
     report(2, false),
     finish(gaveUp, gaveUp),
   ]);

@@ -638,6 +638,56 @@ test("X12: hooks that call back in are safe, and what they ask for is done after
   }
 });
 
+test("X12: a stop inside openTransport opens nothing", async () => {
+  const server = lineServer();
+  const { simulation, reconnector } = scene(server, {
+    openTransport() {
+      reconnector.destroy();
+      return server.openTransport();
+    },
+  });
+  reconnector.start();
+  await simulation.advance(60_000);
+  expect(server).toMatchObject({ transports: 1, started: 0 });
+});
+
+test("P9: who waits does not get a connection that its hook has ended, but the next", async () => {
+  const server = lineServer();
+  const { simulation, reconnector } = scene(server, {
+    options: {
+      onConnected(connection) {
+        if (connection.id === 1) connection.fail(new LineError("fast"));
+      },
+    },
+  });
+  const waiting = reconnector.connected();
+  reconnector.start();
+  await simulation.advance(1_000);
+  expect((await waiting).id).toBe(2);
+  reconnector.destroy();
+});
+
+test("a hook that hears of the end finds it over already", async () => {
+  const heard: unknown[] = [];
+  const failure = new LineError("fatal");
+  const server = lineServer((peer) => peer.fail(failure));
+  const { simulation, reconnector } = scene(server, {
+    options: {
+      onDisconnected() {
+        for (const ask of [reconnector.connected(), reconnector.close({ flush: async () => {} })]) {
+          ask.catch((error: unknown) => heard.push(error));
+        }
+      },
+    },
+  });
+  reconnector.start();
+  await simulation.advance(1_000);
+  expect(heard).toMatchObject([
+    { code: "FAILED", cause: failure },
+    { code: "FAILED", cause: failure },
+  ]);
+});
+
 test("P16: what belongs to a stream dies with it; what belongs to the protocol survives", async () => {
   const outbox = ["one", "two", "three"];
   const sessions: string[] = [];

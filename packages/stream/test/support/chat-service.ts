@@ -9,7 +9,7 @@ import { connectNodeAdapter, createGrpcTransport, Http2SessionManager } from "@c
 import type { GenService } from "@bufbuild/protobuf/codegenv2";
 import type { StreamTransport } from "@tidemark/stream";
 
-export type ChatService = GenService<{
+type ChatService = GenService<{
   chat: { methodKind: "bidi_streaming"; input: typeof StringValueSchema; output: typeof StringValueSchema };
   ping: { methodKind: "unary"; input: typeof StringValueSchema; output: typeof StringValueSchema };
 }>;
@@ -41,7 +41,7 @@ function chatService(): ChatService {
   return registry.getService("test.Chat") as unknown as ChatService;
 }
 
-export const Chat = chatService();
+const Chat = chatService();
 
 export type ChatHandler = (
   lines: AsyncIterable<string>,
