@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
   type CommitHealth,
@@ -233,4 +234,101 @@ test("a stale end of a delay starts nothing", () => {
   }
   const [after, ...effects] = nextWatcher({ ...inPhase("resyncing"), delayMs: undefined }, inputs["delay-elapsed"]);
   expect([after.phase, effects]).toEqual(["resyncing", []]);
+});
+
+/** What a perfect input/output side has under way. */
+interface UnderWay {
+  run: boolean;
+  drain: boolean;
+  delay: boolean;
+  resync: boolean;
+  shutDown: boolean;
+}
+
+/** Inputs come only from what is under way, as the input/output side sends them. */
+function isPossible(type: InputType, { run, drain, delay, resync, shutDown }: UnderWay): boolean {
+  switch (type) {
+    case "source-status":
+    case "snapshot-began":
+    case "snapshot-committed":
+    case "run-ended":
+    case "went-silent":
+      return run;
+    case "drained":
+      return drain;
+    case "delay-elapsed":
+      return delay;
+    case "resynced":
+    case "resync-failed":
+      return resync;
+    case "closed":
+      return shutDown;
+    // It is the answer to an effect.
+    case "delay-chosen":
+      return false;
+    default:
+      return true;
+  }
+}
+
+test("H12: whatever happens, something is under way that will lead on, until it is over; and never two runs at once", () => {
+  const types = Object.keys(inputs) as InputType[];
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...types), { maxLength: 200 }), (walk) => {
+      let machine = initialWatcher(60_000);
+      const underWay: UnderWay = { run: true, drain: false, delay: false, resync: false, shutDown: false };
+      const carryOut = (effect: WatcherEffect) => {
+        switch (effect.type) {
+          case "start-run":
+            expect(underWay.run || underWay.drain || underWay.resync, "two runs at once").toBe(false);
+            underWay.run = true;
+            break;
+          case "abort-run":
+            underWay.run = false;
+            break;
+          case "drain":
+            underWay.drain = true;
+            break;
+          case "back-off":
+            underWay.delay = true;
+            step({ type: "delay-chosen", delayMs: 10 });
+            break;
+          case "cancel-delay":
+            underWay.delay = false;
+            break;
+          case "resync":
+            expect(underWay.run, "a resync under a run").toBe(false);
+            underWay.resync = true;
+            // The hand-off that was being drained is gone.
+            underWay.drain = false;
+            break;
+          case "shut-down":
+            Object.assign(underWay, { run: false, delay: false, drain: false, resync: false, shutDown: true });
+            break;
+          case "cut":
+            Object.assign(underWay, { run: false, delay: false, drain: false, resync: false, shutDown: false });
+            break;
+          case "retry-commit":
+            break;
+        }
+      };
+      const step = (input: WatcherInput) => {
+        const [after, ...effects] = nextWatcher(machine, input);
+        machine = after;
+        for (const effect of effects) carryOut(effect);
+      };
+      for (const type of walk) {
+        if (!isPossible(type, underWay)) continue;
+        if (type === "run-ended") underWay.run = false;
+        if (type === "drained") underWay.drain = false;
+        if (type === "delay-elapsed") underWay.delay = false;
+        if (type === "resynced" || type === "resync-failed") underWay.resync = false;
+        if (type === "closed") underWay.shutDown = false;
+        step(inputs[type]);
+        const isOver = machine.phase === "stopped" || machine.phase === "failed";
+        expect(Object.values(underWay).some(Boolean), `${machine.phase} after ${type}`).toBe(!isOver);
+      }
+    }),
+    { numRuns: 1_000 },
+  );
 });
