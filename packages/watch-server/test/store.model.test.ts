@@ -192,7 +192,7 @@ const reopen = fc.constantFrom("reopen").map((name) =>
   }),
 );
 
-test("a store is a map with a log, whatever is done to it in whatever order", { timeout: 300_000 }, async () => {
+test("a store is a map with a log, whatever is done to it in whatever order", { timeout: 3_600_000 }, async () => {
   const isLong = process.env["TIDEMARK_LONG"] === "1";
   const commands = fc.commands(
     [
@@ -229,6 +229,6 @@ test("a store is a map with a log, whatever is done to it in whatever order", { 
         await real.store.close();
       }
     }),
-    { numRuns: isLong ? 300 : 12 },
+    { numRuns: isLong ? 200 : 12 },
   );
 });

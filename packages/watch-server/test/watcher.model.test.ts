@@ -183,12 +183,14 @@ async function walk(seed: number, steps: number): Promise<{ readonly cuts: numbe
   };
 }
 
-test("every watch sees exactly the log, however slow, cut or compacted away it is", { timeout: 600_000 }, async () => {
+test("every watch sees exactly the log, however slow, cut or compacted away it is", {
+  timeout: 3_600_000,
+}, async () => {
   const isLong = process.env["TIDEMARK_LONG"] === "1";
   const first = systemRng.uint32();
   let cuts = 0;
   let losses = 0;
-  for (let seed = first; seed < first + (isLong ? 100 : 3); seed++) {
+  for (let seed = first; seed < first + (isLong ? 30 : 3); seed++) {
     try {
       const result = await walk(seed, isLong ? 100 : 40);
       cuts += result.cuts;
