@@ -27,7 +27,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 const walk = fc.record({
   seed: fc.integer(),
-  steps: fc.array(step, { maxLength: 120 }),
+  steps: fc.array(step, { maxLength: 120, size: "max" }),
   maxBytes: fc.integer({ min: 5, max: 60 }),
   canStage: fc.boolean(),
   flushIntervalMs: fc.constantFrom(0, 0, 100),
@@ -122,6 +122,6 @@ test("H2-H7, H9, H11, H13 hold after every step of every walk", async () => {
       expect(handoff.destroy()).toEqual([]);
       expect(simulation.pending()).toEqual([]);
     }),
-    { numRuns: process.env["TIDEMARK_LONG"] === "1" ? 5_000 : 150 },
+    { numRuns: process.env["TIDEMARK_LONG"] === "1" ? 5_000 : 400 },
   );
 });

@@ -9,20 +9,36 @@ import { type Line, type LineConnection, LineError, lineProtocol } from "./suppo
 
 /** How the server treats one stream. */
 const treatment = fc.record({
-  greetsAfterMs: fc.oneof(fc.nat(50), fc.constant(Number.POSITIVE_INFINITY)),
+  greetsAfterMs: fc.oneof(
+    { weight: 5, arbitrary: fc.nat(50) },
+    { weight: 1, arbitrary: fc.constant(Number.POSITIVE_INFINITY) },
+  ),
   messages: fc.nat(5),
   everyMs: fc.nat(3_000),
   isProgress: fc.boolean(),
-  end: fc.constantFrom("end", "fast", "slow", "abort", "silence", "fatal", "undefined"),
+  end: fc.oneof(
+    {
+      weight: 20,
+      arbitrary: fc.constantFrom(
+        "end" as const,
+        "fast" as const,
+        "slow" as const,
+        "abort" as const,
+        "silence" as const,
+        "undefined" as const,
+      ),
+    },
+    { weight: 1, arbitrary: fc.constant("fatal" as const) },
+  ),
 });
 
 const action = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ type: fc.constant("wait" as const), ms: fc.nat(20_000) }) },
-  { weight: 3, arbitrary: fc.constant({ type: "connected" as const }) },
-  { weight: 2, arbitrary: fc.record({ type: fc.constant("connected, aborted" as const), afterMs: fc.nat(5_000) }) },
-  { weight: 1, arbitrary: fc.constant({ type: "fail the connection" as const }) },
-  { weight: 1, arbitrary: fc.constant({ type: "close the connection" as const }) },
-  { weight: 1, arbitrary: fc.constant({ type: "send" as const }) },
+  { weight: 30, arbitrary: fc.record({ type: fc.constant("wait" as const), ms: fc.nat(20_000) }) },
+  { weight: 8, arbitrary: fc.constant({ type: "connected" as const }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant("connected, aborted" as const), afterMs: fc.nat(5_000) }) },
+  { weight: 4, arbitrary: fc.constant({ type: "fail the connection" as const }) },
+  { weight: 4, arbitrary: fc.constant({ type: "close the connection" as const }) },
+  { weight: 4, arbitrary: fc.constant({ type: "send" as const }) },
   { weight: 1, arbitrary: fc.constant({ type: "close" as const }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant("close, flushing" as const), afterMs: fc.nat(40_000) }) },
   { weight: 1, arbitrary: fc.constant({ type: "destroy" as const }) },
@@ -30,8 +46,8 @@ const action = fc.oneof(
 
 const walk = fc.record({
   seed: fc.integer(),
-  treatments: fc.array(treatment, { minLength: 1, maxLength: 6 }),
-  actions: fc.array(action, { maxLength: 30 }),
+  treatments: fc.array(treatment, { minLength: 1, maxLength: 6, size: "max" }),
+  actions: fc.array(action, { maxLength: 40, size: "max" }),
   holdsMs: fc.constantFrom(0, 0, 500, 20_000),
   maxAttempts: fc.constantFrom(Number.POSITIVE_INFINITY, 5),
 });
