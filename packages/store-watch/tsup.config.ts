@@ -1,3 +1,3 @@
 import { packageBuild } from "@tidemark/tooling/tsup";
 
-export default packageBuild();
+export default packageBuild({ moreEntries: ["src/history-writer-worker.ts", "src/history-reader-worker.ts"] });

@@ -32,6 +32,11 @@ export type StoreWatchErrorCode =
   /** A defect of this package. */
   | "INTERNAL";
 
+export interface StoreWatchErrorOptions extends ErrorOptions {
+  readonly retryable?: boolean;
+  readonly buffer?: { readonly bytes: number; clear(): void };
+}
+
 const brand = Symbol.for("@tidemark/store-watch/StoreWatchError");
 
 /** The only error this package throws, besides the `reason` of a caller's signal. */
@@ -40,12 +45,15 @@ export class StoreWatchError extends Error {
   readonly code: StoreWatchErrorCode;
   /** Whether the same call can succeed later without a change by the caller. */
   readonly retryable: boolean;
+  /** Of a failed append: the frame buffer, whole again. */
+  readonly buffer: { readonly bytes: number; clear(): void } | undefined;
   readonly [brand] = true;
 
-  constructor(code: StoreWatchErrorCode, message: string, options?: ErrorOptions & { readonly retryable?: boolean }) {
+  constructor(code: StoreWatchErrorCode, message: string, options?: StoreWatchErrorOptions) {
     super(`[${code}] ${message}`, options);
     this.code = code;
     this.retryable = options?.retryable ?? false;
+    this.buffer = options?.buffer;
   }
 
   /** Like `instanceof`, but also true for another installed copy of this package. */

@@ -177,6 +177,12 @@ export class FrameBuffer {
     this.#isAway = false;
   }
 
+  /** Starts over with new memory: what was given away died with the thread that had it. */
+  abandon(): void {
+    this.takeBack({ words: new ArrayBuffer(0), data: new ArrayBuffer(0), frames: 0, dataLength: 0 });
+    this.clear();
+  }
+
   /** A buffer made of what another thread's buffer gave away. */
   static fromTransfer(parts: FrameBufferParts): FrameBuffer {
     const buffer = new FrameBuffer();

@@ -1,3 +1,50 @@
+export type {
+  BeginSnapshotFrame,
+  ChangeFrame,
+  CommitFrame,
+  Cursor,
+  DiscardFrame,
+  Epoch,
+  Frame,
+  FrameSink,
+  GapFrame,
+  GapReason,
+  PoisonFrame,
+  ProgressFrame,
+  ResetFrame,
+  ResumePoint,
+  SnapshotEndFrame,
+  Source,
+  SourceCapabilities,
+  SourceStatus,
+} from "./contract.ts";
+export { parseSortableInteger, sortableInteger } from "./cursor.ts";
+export { StoreWatchError, type StoreWatchErrorCode, type StoreWatchErrorOptions } from "./errors.ts";
+export { FrameBuffer } from "./frame-buffer.ts";
+export type { FrameBufferParts } from "./frame-layout.ts";
+export { openHistory } from "./history/history.ts";
+export { historyDefaults, pageDefaults } from "./history/options.ts";
+export type {
+  AppendResult,
+  AsOf,
+  DiffRecord,
+  FsckFinding,
+  FsckReport,
+  GapRecord,
+  History,
+  HistoryOptions,
+  HistoryStream,
+  KeyRange,
+  OpenStreamOptions,
+  Page,
+  PageOptions,
+  Position,
+  QuarantineRecord,
+  StreamRecord,
+  VersionKind,
+  VersionRecord,
+  VersionVia,
+} from "./history-types.ts";
 export { openWatcher } from "./watcher.ts";
 export {
   type Watcher,

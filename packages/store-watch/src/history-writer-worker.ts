@@ -1,0 +1,33 @@
+import { parentPort } from "node:worker_threads";
+import { StoreWatchError } from "./errors.ts";
+import type { WriterMethods } from "./history/methods.ts";
+import { HistoryWriter } from "./history/writer.ts";
+import { serveWorker, transferring } from "./worker/worker-server.ts";
+
+// The thread of the only connection that writes.
+
+let writer: HistoryWriter | undefined;
+
+function opened(): HistoryWriter {
+  if (writer === undefined) throw new StoreWatchError("INTERNAL", "the writer's thread has no database yet");
+  return writer;
+}
+
+if (parentPort !== null) {
+  serveWorker<WriterMethods>(parentPort, {
+    open(input) {
+      writer = new HistoryWriter(input);
+      return { origin: writer.origin };
+    },
+    openStream: ({ options, nowMs }) => opened().openStream(options, nowMs),
+    append(input) {
+      const output = opened().append(input);
+      return transferring(output, [output.parts.words, output.parts.data]);
+    },
+    retryQuarantined: ({ id, nowMs }) => opened().retryQuarantined(id, nowMs),
+    skipQuarantined: ({ id, reason }) => opened().skipQuarantined(id, reason),
+    setConsumer: ({ name, position, nowMs }) => opened().setConsumer(name, position, nowMs),
+    prune: (input) => opened().prune(input),
+    close: () => writer?.close(),
+  });
+}

@@ -1,0 +1,192 @@
+/** "TMrk": what `file` and SQLite itself show of a Tidemark history. */
+export const applicationId = 0x544d726b;
+
+/** How a version came to be known, as stored. */
+export const viaCodes = { stream: 1, snapshot: 2, sweep: 3, retry: 4 } as const;
+
+const tables = `
+CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT;
+CREATE TABLE origins (id INTEGER PRIMARY KEY, name TEXT NOT NULL, CONSTRAINT origins_name_unique UNIQUE (name)) STRICT;
+CREATE TABLE streams (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  description TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  capabilities TEXT NOT NULL,
+  epoch INTEGER,
+  cursor TEXT,
+  keys INTEGER NOT NULL DEFAULT 0,
+  versions INTEGER NOT NULL DEFAULT 0,
+  gaps INTEGER NOT NULL DEFAULT 0,
+  quarantined INTEGER NOT NULL DEFAULT 0,
+  floor INTEGER NOT NULL DEFAULT 0,
+  last_commit_at INTEGER,
+  CONSTRAINT streams_name_unique UNIQUE (name)
+) STRICT;
+CREATE TABLE epochs (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  identity TEXT NOT NULL,
+  began_at INTEGER NOT NULL,
+  reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX epochs_by_stream ON epochs (stream);
+CREATE TABLE objects (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  key BLOB NOT NULL,
+  head INTEGER NOT NULL REFERENCES versions (pos),
+  is_deleted INTEGER NOT NULL,
+  seen TEXT,
+  CONSTRAINT objects_by_key UNIQUE (stream, key)
+) STRICT;
+CREATE TABLE versions (
+  pos INTEGER PRIMARY KEY,
+  object INTEGER NOT NULL REFERENCES objects (id),
+  batch INTEGER NOT NULL REFERENCES batches (id),
+  origin INTEGER NOT NULL DEFAULT 1 REFERENCES origins (id),
+  gen INTEGER NOT NULL,
+  epoch INTEGER NOT NULL REFERENCES epochs (id),
+  parent INTEGER,
+  level INTEGER NOT NULL,
+  via INTEGER NOT NULL,
+  version TEXT NOT NULL,
+  attributes TEXT,
+  source_time INTEGER,
+  value BLOB,
+  kind TEXT GENERATED ALWAYS AS (iif(value IS NULL, 'delete', 'put')) VIRTUAL
+) STRICT;
+CREATE INDEX versions_by_object ON versions (object, pos);
+CREATE TABLE edges (
+  child INTEGER NOT NULL REFERENCES versions (pos),
+  parent INTEGER NOT NULL,
+  PRIMARY KEY (child, parent)
+) STRICT;
+CREATE TABLE conflicts (
+  object INTEGER NOT NULL REFERENCES objects (id),
+  head INTEGER NOT NULL REFERENCES versions (pos),
+  PRIMARY KEY (object, head)
+) STRICT;
+CREATE TABLE batches (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  epoch INTEGER NOT NULL REFERENCES epochs (id),
+  cursor TEXT NOT NULL,
+  first_pos INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  committed_at INTEGER NOT NULL,
+  source_time INTEGER,
+  kind INTEGER NOT NULL
+) STRICT;
+CREATE TABLE commits (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  epoch INTEGER NOT NULL REFERENCES epochs (id),
+  cursor TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  batch INTEGER NOT NULL,
+  committed_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX commits_by_time ON commits (committed_at);
+CREATE INDEX commits_by_cursor ON commits (stream, epoch, cursor);
+CREATE TABLE gaps (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  epoch INTEGER REFERENCES epochs (id),
+  reason TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  from_cursor TEXT,
+  to_cursor TEXT,
+  position INTEGER NOT NULL,
+  at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX gaps_by_stream ON gaps (stream);
+CREATE TABLE quarantine (
+  id INTEGER PRIMARY KEY,
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  key BLOB NOT NULL,
+  value BLOB,
+  version TEXT,
+  attributes TEXT,
+  source_time INTEGER,
+  epoch INTEGER NOT NULL REFERENCES epochs (id),
+  cursor TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  state TEXT NOT NULL DEFAULT 'open',
+  resolution TEXT
+) STRICT;
+CREATE INDEX quarantine_by_key ON quarantine (stream, key);
+CREATE TABLE consumers (name TEXT PRIMARY KEY NOT NULL, position INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;
+`;
+
+/**
+ * What brings a database from one schema version to the next: the first creates everything, later ones only add.
+ * `PRAGMA user_version` counts them.
+ */
+export const schemaSteps: readonly string[] = [tables];
+
+// Bytes as text a tool can show: X'…' where a 0x00 or 0xff says that they are no text.
+const shown = (column: string) =>
+  `CASE WHEN instr(${column}, x'00') OR instr(${column}, x'ff') THEN quote(${column}) ELSE CAST(${column} AS TEXT) END`;
+const time = (column: string) => `strftime('%Y-%m-%dT%H:%M:%fZ', ${column} / 1000.0, 'unixepoch')`;
+const via = "CASE v.via WHEN 1 THEN 'stream' WHEN 2 THEN 'snapshot' WHEN 3 THEN 'sweep' ELSE 'retry' END";
+
+const versionColumns = `
+  s.name AS stream,
+  ${shown("o.key")} AS key_text,
+  ${shown("v.value")} AS value_text,
+  v.version AS version,
+  v.pos AS position,
+  ${time("b.committed_at")} AS committed_at,
+  ${time("v.source_time")} AS source_time,
+  v.kind AS kind,
+  ${via} AS via,
+  v.parent AS parent,
+  v.level AS level,
+  v.batch AS batch,
+  b.cursor AS cursor,
+  e.identity AS epoch,
+  v.attributes AS attributes,
+  o.key AS key,
+  v.value AS value,
+  b.committed_at AS committed_at_ms,
+  v.source_time AS source_time_ms`;
+
+const versionJoins = `
+  JOIN streams s ON s.id = o.stream
+  JOIN batches b ON b.id = v.batch
+  JOIN epochs e ON e.id = v.epoch`;
+
+/** For people with any SQLite tool. Made anew whenever the schema version changes; they are described in the README. */
+export const views: Readonly<Record<string, string>> = {
+  current: `SELECT ${versionColumns}
+    FROM objects o JOIN versions v ON v.pos = o.head ${versionJoins} WHERE o.is_deleted = 0`,
+  deleted: `SELECT ${versionColumns}
+    FROM objects o JOIN versions v ON v.pos = o.head ${versionJoins} WHERE o.is_deleted = 1`,
+  history: `SELECT ${versionColumns}
+    FROM versions v JOIN objects o ON o.id = v.object ${versionJoins}`,
+  changes: `SELECT v.pos AS position, ${time("b.committed_at")} AS committed_at, s.name AS stream,
+      CASE WHEN v.kind = 'delete' THEN 'removed' WHEN p.value IS NOT NULL THEN 'changed'
+        WHEN v.parent IS NULL OR p.pos IS NOT NULL THEN 'added' ELSE 'changed' END AS change,
+      ${shown("o.key")} AS key_text, ${shown("p.value")} AS before_text, ${shown("v.value")} AS after_text,
+      v.version AS version, b.cursor AS cursor, v.batch AS batch, o.key AS key, p.value AS before, v.value AS after
+    FROM versions v JOIN objects o ON o.id = v.object ${versionJoins} LEFT JOIN versions p ON p.pos = v.parent`,
+  gap_log: `SELECT g.id AS id, s.name AS stream, g.reason AS reason, g.detail AS detail, g.from_cursor AS from_cursor,
+      g.to_cursor AS to_cursor, g.position AS position, e.identity AS epoch, ${time("g.at")} AS at
+    FROM gaps g JOIN streams s ON s.id = g.stream LEFT JOIN epochs e ON e.id = g.epoch`,
+  quarantine_log: `SELECT q.id AS id, s.name AS stream, q.state AS state, ${shown("q.key")} AS key_text,
+      iif(q.value IS NULL, 'delete', 'put') AS kind, q.version AS version, q.error AS error, q.resolution AS resolution,
+      q.cursor AS cursor, e.identity AS epoch, ${time("q.at")} AS at, q.key AS key, q.value AS value
+    FROM quarantine q JOIN streams s ON s.id = q.stream JOIN epochs e ON e.id = q.epoch`,
+  stream_status: `SELECT s.name AS stream, s.kind AS kind, s.description AS description, e.identity AS epoch,
+      s.cursor AS cursor, s.keys AS keys, s.versions AS versions, s.gaps AS gaps, s.quarantined AS quarantined,
+      s.floor AS floor, ${time("s.last_commit_at")} AS last_commit_at
+    FROM streams s LEFT JOIN epochs e ON e.id = s.epoch`,
+};
+
+export const viewStatements: string = Object.entries(views)
+  .map(([name, query]) => `DROP VIEW IF EXISTS ${name};\nCREATE VIEW ${name} AS ${query};`)
+  .join("\n");

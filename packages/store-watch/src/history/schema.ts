@@ -1,0 +1,231 @@
+import { sql } from "drizzle-orm";
+import {
+  type AnySQLiteColumn,
+  blob,
+  index,
+  integer,
+  primaryKey,
+  sqliteTable,
+  text,
+  unique,
+} from "drizzle-orm/sqlite-core";
+
+// The tables as drizzle sees them. `ddl.ts` creates them (STRICT, which drizzle cannot say), a test holds both together.
+
+const bytes = (name: string) => blob(name, { mode: "buffer" });
+
+/** Facts about this database: `origin` is its identity. */
+export const meta = sqliteTable("meta", {
+  key: text("key").primaryKey(),
+  value: text("value").notNull(),
+});
+
+/** Whose log records there are. 1 is this database. */
+export const origins = sqliteTable("origins", {
+  id: integer("id").primaryKey(),
+  name: text("name").notNull().unique(),
+});
+
+export const streams = sqliteTable("streams", {
+  id: integer("id").primaryKey(),
+  name: text("name").notNull().unique(),
+  kind: text("kind").notNull(),
+  description: text("description").notNull(),
+  scope: text("scope").notNull(),
+  capabilities: text("capabilities").notNull(),
+  /** Undefined until a snapshot or a reset named one. */
+  epoch: integer("epoch"),
+  cursor: text("cursor"),
+  /** Live keys. */
+  keys: integer("keys").notNull().default(0),
+  versions: integer("versions").notNull().default(0),
+  gaps: integer("gaps").notNull().default(0),
+  /** Open ones. */
+  quarantined: integer("quarantined").notNull().default(0),
+  /** Superseded versions at or below this position may have been pruned. */
+  floor: integer("floor").notNull().default(0),
+  lastCommitAt: integer("last_commit_at"),
+});
+
+export const epochs = sqliteTable(
+  "epochs",
+  {
+    id: integer("id").primaryKey(),
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    identity: text("identity").notNull(),
+    beganAt: integer("began_at").notNull(),
+    reason: text("reason").notNull(),
+  },
+  (table) => [index("epochs_by_stream").on(table.stream)],
+);
+
+/** One per key of a stream, for good: a deleted one keeps its tombstone as head. */
+export const objects = sqliteTable(
+  "objects",
+  {
+    id: integer("id").primaryKey(),
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    key: bytes("key").notNull(),
+    head: integer("head")
+      .notNull()
+      .references((): AnySQLiteColumn => versions.pos),
+    isDeleted: integer("is_deleted").notNull(),
+    /** The greatest version that the source gave in the head's epoch; null: it is the head's. */
+    seen: text("seen"),
+  },
+  (table) => [unique("objects_by_key").on(table.stream, table.key)],
+);
+
+/** A version row is its log record. Superseded ones are pruned, the newest of an object never is. */
+export const versions = sqliteTable(
+  "versions",
+  {
+    pos: integer("pos").primaryKey(),
+    object: integer("object")
+      .notNull()
+      .references(() => objects.id),
+    batch: integer("batch")
+      .notNull()
+      .references(() => batches.id),
+    origin: integer("origin")
+      .notNull()
+      .default(1)
+      .references(() => origins.id),
+    gen: integer("gen").notNull(),
+    epoch: integer("epoch")
+      .notNull()
+      .references(() => epochs.id),
+    /** The version before it; it may have been pruned. */
+    parent: integer("parent"),
+    level: integer("level").notNull(),
+    via: integer("via").notNull(),
+    version: text("version").notNull(),
+    attributes: text("attributes"),
+    sourceTime: integer("source_time"),
+    value: bytes("value"),
+    kind: text("kind").generatedAlwaysAs(sql`(iif(value IS NULL, 'delete', 'put'))`, { mode: "virtual" }),
+  },
+  (table) => [index("versions_by_object").on(table.object, table.pos)],
+);
+
+/** Second and further parents. Empty as long as every stream is linear. */
+export const edges = sqliteTable(
+  "edges",
+  {
+    child: integer("child")
+      .notNull()
+      .references(() => versions.pos),
+    parent: integer("parent").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.child, table.parent] })],
+);
+
+/** Heads besides `objects.head` while a conflict is open. Empty as long as every stream is linear. */
+export const conflicts = sqliteTable(
+  "conflicts",
+  {
+    object: integer("object")
+      .notNull()
+      .references(() => objects.id),
+    head: integer("head")
+      .notNull()
+      .references(() => versions.pos),
+  },
+  (table) => [primaryKey({ columns: [table.object, table.head] })],
+);
+
+/** One per transaction of the source that made a version: positions [first_pos, first_pos + count). */
+export const batches = sqliteTable("batches", {
+  id: integer("id").primaryKey(),
+  stream: integer("stream")
+    .notNull()
+    .references(() => streams.id),
+  epoch: integer("epoch")
+    .notNull()
+    .references(() => epochs.id),
+  cursor: text("cursor").notNull(),
+  firstPos: integer("first_pos").notNull(),
+  count: integer("count").notNull(),
+  committedAt: integer("committed_at").notNull(),
+  sourceTime: integer("source_time"),
+  kind: integer("kind").notNull(),
+});
+
+/**
+ * One per transaction of ours and epoch, with its last batch: what time and cursor lookups search, so that the many
+ * more `batches` need no index.
+ */
+export const commits = sqliteTable(
+  "commits",
+  {
+    id: integer("id").primaryKey(),
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    epoch: integer("epoch")
+      .notNull()
+      .references(() => epochs.id),
+    cursor: text("cursor").notNull(),
+    position: integer("position").notNull(),
+    batch: integer("batch").notNull(),
+    committedAt: integer("committed_at").notNull(),
+  },
+  (table) => [
+    index("commits_by_time").on(table.committedAt),
+    index("commits_by_cursor").on(table.stream, table.epoch, table.cursor),
+  ],
+);
+
+export const gaps = sqliteTable(
+  "gaps",
+  {
+    id: integer("id").primaryKey(),
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    epoch: integer("epoch").references(() => epochs.id),
+    reason: text("reason").notNull(),
+    detail: text("detail").notNull(),
+    fromCursor: text("from_cursor"),
+    toCursor: text("to_cursor"),
+    position: integer("position").notNull(),
+    at: integer("at").notNull(),
+  },
+  (table) => [index("gaps_by_stream").on(table.stream)],
+);
+
+export const quarantine = sqliteTable(
+  "quarantine",
+  {
+    id: integer("id").primaryKey(),
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    key: bytes("key").notNull(),
+    value: bytes("value"),
+    version: text("version"),
+    attributes: text("attributes"),
+    sourceTime: integer("source_time"),
+    epoch: integer("epoch")
+      .notNull()
+      .references(() => epochs.id),
+    cursor: text("cursor").notNull(),
+    /** The last position before it. */
+    position: integer("position").notNull(),
+    error: text("error").notNull(),
+    at: integer("at").notNull(),
+    state: text("state").notNull().default("open"),
+    resolution: text("resolution"),
+  },
+  (table) => [index("quarantine_by_key").on(table.stream, table.key)],
+);
+
+export const consumers = sqliteTable("consumers", {
+  name: text("name").primaryKey(),
+  position: integer("position").notNull(),
+  updatedAt: integer("updated_at").notNull(),
+});

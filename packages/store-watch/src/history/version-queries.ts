@@ -1,0 +1,159 @@
+import type Database from "better-sqlite3";
+import { and, asc, desc, eq, exists, gt, gte, inArray, isNotNull, lt, lte, type SQL, sql } from "drizzle-orm";
+import { type BetterSQLite3Database, drizzle } from "drizzle-orm/better-sqlite3";
+import { batches, edges, epochs, objects, streams, versions } from "./schema.ts";
+
+const { placeholder } = sql;
+
+/** `VersionRow`, column by column. */
+const row = {
+  pos: versions.pos,
+  stream: streams.name,
+  key: objects.key,
+  value: versions.value,
+  version: versions.version,
+  epoch: epochs.identity,
+  parent: versions.parent,
+  level: versions.level,
+  via: versions.via,
+  attributes: versions.attributes,
+  batch: versions.batch,
+  cursor: batches.cursor,
+  committedAt: batches.committedAt,
+  sourceTime: versions.sourceTime,
+};
+
+/** Which of the prepared forms of a query it is. */
+export interface KeyQuery {
+  readonly isAsOf: boolean;
+  readonly hasEnd: boolean;
+  readonly includeDeleted: boolean;
+}
+
+/** The prepared queries of a reader. Made once: preparing is ten times as dear as running. */
+export class VersionQueries {
+  readonly #db: BetterSQLite3Database;
+  readonly #lists = new Map<string, ListQuery>();
+  readonly #touched = new Map<string, TouchedQuery>();
+  readonly object;
+  readonly head;
+  readonly at;
+  readonly log;
+  readonly changes;
+  readonly changesOfStream;
+  readonly edgesOf;
+  readonly hasEdges;
+  readonly streamIds;
+
+  constructor(client: Database.Database) {
+    const db = drizzle({ client });
+    this.#db = db;
+    this.object = db
+      .select({ id: objects.id, head: objects.head, isDeleted: objects.isDeleted })
+      .from(objects)
+      .where(and(eq(objects.stream, placeholder("stream")), eq(objects.key, placeholder("key"))))
+      .prepare();
+    this.head = versionQuery(db, eq(versions.pos, placeholder("pos"))).prepare();
+    this.at = versionQuery(db, and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))))
+      .orderBy(desc(versions.pos))
+      .limit(1)
+      .prepare();
+    this.log = versionQuery(
+      db,
+      and(eq(versions.object, placeholder("object")), lt(versions.pos, placeholder("before"))),
+    )
+      .orderBy(desc(versions.pos))
+      .limit(placeholder("limit"))
+      .prepare();
+    const range = and(gt(versions.pos, placeholder("after")), lte(versions.pos, placeholder("to")));
+    this.changes = versionQuery(db, range).orderBy(asc(versions.pos)).limit(placeholder("limit")).prepare();
+    this.changesOfStream = versionQuery(db, and(range, eq(objects.stream, placeholder("stream"))))
+      .orderBy(asc(versions.pos))
+      .limit(placeholder("limit"))
+      .prepare();
+    this.edgesOf = db
+      .select({ parent: edges.parent })
+      .from(edges)
+      .where(eq(edges.child, placeholder("child")))
+      .orderBy(asc(edges.parent))
+      .prepare();
+    this.hasEdges = db.select({ child: edges.child }).from(edges).limit(1).prepare();
+    this.streamIds = db.select({ id: streams.id }).from(streams).orderBy(asc(streams.id)).prepare();
+  }
+
+  /** Keys of a stream in key order with the version that is current, now or at a position. */
+  list(query: KeyQuery): ListQuery {
+    return remember(this.#lists, JSON.stringify(query), () => listQuery(this.#db, query));
+  }
+
+  /** Ids of the objects with a version in (low, high], in key order. */
+  touched(query: { readonly hasEnd: boolean; readonly isNarrow: boolean }): TouchedQuery {
+    return remember(this.#touched, JSON.stringify(query), () => touchedQuery(this.#db, query));
+  }
+}
+
+type ListQuery = ReturnType<typeof listQuery>;
+type TouchedQuery = ReturnType<typeof touchedQuery>;
+
+function versionQuery(db: BetterSQLite3Database, where: SQL | undefined) {
+  return db
+    .select(row)
+    .from(versions)
+    .innerJoin(objects, eq(objects.id, versions.object))
+    .innerJoin(streams, eq(streams.id, objects.stream))
+    .innerJoin(batches, eq(batches.id, versions.batch))
+    .innerJoin(epochs, eq(epochs.id, versions.epoch))
+    .where(where);
+}
+
+const keyRange = (hasEnd: boolean) =>
+  and(
+    eq(objects.stream, placeholder("stream")),
+    gte(objects.key, placeholder("start")),
+    hasEnd ? lt(objects.key, placeholder("end")) : undefined,
+  );
+
+function listQuery(db: BetterSQLite3Database, { isAsOf, hasEnd, includeDeleted }: KeyQuery) {
+  const shown = isAsOf
+    ? sql`(SELECT max(w.pos) FROM ${versions} w WHERE w.object = ${objects.id} AND w.pos <= ${placeholder("pos")})`
+    : objects.head;
+  return db
+    .select(row)
+    .from(objects)
+    .innerJoin(versions, eq(versions.pos, shown))
+    .innerJoin(streams, eq(streams.id, objects.stream))
+    .innerJoin(batches, eq(batches.id, versions.batch))
+    .innerJoin(epochs, eq(epochs.id, versions.epoch))
+    .where(
+      and(keyRange(hasEnd), includeDeleted ? undefined : isAsOf ? isNotNull(versions.value) : eq(objects.isDeleted, 0)),
+    )
+    .orderBy(asc(objects.key))
+    .limit(placeholder("limit"))
+    .prepare();
+}
+
+function touchedQuery(db: BetterSQLite3Database, { hasEnd, isNarrow }: { hasEnd: boolean; isNarrow: boolean }) {
+  const between = and(gt(versions.pos, placeholder("low")), lte(versions.pos, placeholder("high")));
+  // Few positions: find the objects by them. Many: ask each object, and stop when the page is full.
+  const isTouched = isNarrow
+    ? inArray(objects.id, db.select({ object: versions.object }).from(versions).where(between))
+    : exists(
+        db
+          .select({ one: sql`1` })
+          .from(versions)
+          .where(and(eq(versions.object, objects.id), between)),
+      );
+  return db
+    .select({ id: objects.id, key: objects.key })
+    .from(objects)
+    .where(and(keyRange(hasEnd), isTouched))
+    .orderBy(asc(objects.key))
+    .limit(placeholder("limit"))
+    .prepare();
+}
+
+function remember<Value>(known: Map<string, Value>, key: string, make: () => Value): Value {
+  const value = known.get(key) ?? make();
+  known.set(key, value);
+  return value;
+}

@@ -1,0 +1,207 @@
+import { rmSync, statSync } from "node:fs";
+import { systemClock } from "@tidemark/clock";
+import type Database from "better-sqlite3";
+import { StoreWatchError } from "../errors.ts";
+import { FrameReader } from "../frame-layout.ts";
+import type { OpenStreamOptions } from "../history-types.ts";
+import { toErrorRecord } from "../worker/error-record.ts";
+import { Appender } from "./appender.ts";
+import { CommitTable } from "./commit-table.ts";
+import { GroupWriter } from "./group-writer.ts";
+import { type Lease, takeLease } from "./lease.ts";
+import type { AppendInput, AppendOutput, OpenedStream, WriterMethods } from "./methods.ts";
+import { ObjectCache } from "./object-cache.ts";
+import { checkFile, openError, openWriterDatabase } from "./open-database.ts";
+import { Pruner } from "./pruner.ts";
+import { QuarantineResolver } from "./quarantine-resolver.ts";
+import { QuarantineTable } from "./quarantine-table.ts";
+import { commitFailed } from "./sqlite-errors.ts";
+import { Stage } from "./stage.ts";
+import type { StreamState } from "./stream-state.ts";
+import { isSameScope, resumeOf, StreamTable } from "./stream-table.ts";
+import { Transactions } from "./transactions.ts";
+import { VersionStore } from "./version-store.ts";
+
+/** Objects remembered per stream. About 300 bytes each. */
+const defaultCachedObjects = 50_000;
+/** A WAL larger than this after a commit is cut. */
+const maxWalBytes = 128 * 1024 * 1024;
+
+/** The only connection that writes, with everything that happens on its thread. */
+export class HistoryWriter {
+  readonly #file: string;
+  readonly #lease: Lease;
+  readonly #db: Database.Database;
+  readonly #states = new Map<number, StreamState>();
+  readonly #store: VersionStore;
+  readonly #streams: StreamTable;
+  readonly #commits: CommitTable;
+  readonly #transactions: Transactions;
+  readonly #appender: Appender;
+  readonly #resolver: QuarantineResolver;
+  readonly #pruner: Pruner;
+  readonly #maxCachedObjects: number;
+  #nextWalBytes = maxWalBytes;
+  readonly origin: string;
+
+  /**
+   * Takes the lease on the file and opens it. `origin` is the identity of a new database.
+   *
+   * @throws {StoreWatchError} `DATABASE_UNREADABLE`, `DATABASE_LOCKED`, `SCHEMA_NEWER`
+   */
+  constructor(options: Parameters<WriterMethods["open"]>[0] & { readonly maxCachedObjects?: number }) {
+    const { file, synchronous } = options;
+    this.#file = file;
+    this.#maxCachedObjects = options.maxCachedObjects ?? defaultCachedObjects;
+    checkFile(file);
+    this.#lease = leaseOf(file);
+    let db: Database.Database | undefined;
+    try {
+      db = openWriterDatabase(file, synchronous);
+      this.origin = identify(db, options.origin);
+      const store = new VersionStore(db);
+      const streams = new StreamTable(db);
+      const commits = new CommitTable(db);
+      const transactions = new Transactions(db, { store, streams, commits, all: this.#states });
+      const groups = new GroupWriter(db, store, new QuarantineTable(db));
+      this.#appender = new Appender({ store, groups, streams, commits, transactions });
+      const stateOf = (id: number) => this.#states.get(id) ?? this.#newState(id);
+      this.#resolver = new QuarantineResolver(db, { store, streams, commits, transactions, stateOf });
+      this.#pruner = new Pruner(db, { store, transactions, all: this.#states });
+      this.#db = db;
+      this.#store = store;
+      this.#streams = streams;
+      this.#commits = commits;
+      this.#transactions = transactions;
+    } catch (error) {
+      db?.close();
+      this.#lease.release();
+      throw openError(file, error);
+    }
+  }
+
+  openStream(options: OpenStreamOptions, nowMs: number): OpenedStream {
+    const stream = this.#transactions.run(undefined, () => {
+      const { id, previous } = this.#streams.open(options);
+      const old = this.#states.get(id);
+      // What an earlier writer left open comes again.
+      old?.stage.truncate(0);
+      const stream: StreamState = {
+        ...this.#newState(id),
+        ...(old !== undefined && { cache: old.cache, stage: old.stage, spare: old.spare, token: old.token + 1 }),
+      };
+      if (previous !== undefined && !isSameScope(previous, options)) {
+        if (stream.cursor !== undefined) {
+          const detail = `now it watches ${options.kind} ${options.description}, scope ${options.scope}; before: ${previous.kind}, scope ${previous.scope}`;
+          const now = this.#commits.begin(nowMs);
+          const stats = { versions: 0, duplicates: 0, quarantined: 0, gaps: 0 };
+          this.#streams.addGap(stream, "scope-changed", detail, undefined, undefined, this.#store.position, now, stats);
+          stream.cursor = undefined;
+        }
+        this.#streams.save(stream);
+      }
+      return stream;
+    });
+    this.#states.set(stream.id, stream);
+    return { id: stream.id, token: stream.token, resume: resumeOf(stream) };
+  }
+
+  /** Gives the buffer's memory back in any case. */
+  append(input: AppendInput): AppendOutput {
+    const { parts } = input;
+    try {
+      const stream = this.#states.get(input.stream);
+      if (stream === undefined || stream.token !== input.token) {
+        throw new StoreWatchError(
+          "STREAM_BUSY",
+          `the stream ${JSON.stringify(stream?.name ?? input.stream)} was opened again; only its newest writer may append`,
+        );
+      }
+      const appended = this.#appender.append(stream, new FrameReader(parts), input.nowMs);
+      this.#limitWal();
+      return { parts, ...appended, resume: resumeOf(stream) };
+    } catch (error) {
+      return { parts, error: toErrorRecord(commitFailed(error)) };
+    }
+  }
+
+  retryQuarantined(id: number, nowMs: number): void {
+    this.#resolver.retry(id, nowMs);
+  }
+
+  skipQuarantined(id: number, reason: string): void {
+    this.#resolver.skip(id, reason);
+  }
+
+  setConsumer(name: string, position: number | undefined, nowMs: number): void {
+    this.#pruner.setConsumer(name, position, nowMs);
+  }
+
+  prune(input: Parameters<WriterMethods["prune"]>[0]): Promise<{ readonly removed: number; readonly floor: number }> {
+    return this.#pruner.prune(input.before, input.stream, systemClock);
+  }
+
+  close(): void {
+    for (const stream of this.#states.values()) {
+      stream.stage.close();
+      stream.spare.close();
+    }
+    this.#db.close();
+    this.#lease.release();
+  }
+
+  #newState(id: number): StreamState {
+    return {
+      id,
+      ...this.#streams.load(id),
+      cache: new ObjectCache({ maxObjects: this.#maxCachedObjects, isComplete: !this.#streams.hasObjects(id) }),
+      token: 1,
+      open: undefined,
+      stage: new Stage(this.#stagePath(id, 1)),
+      spare: new Stage(this.#stagePath(id, 2)),
+      isAfterGap: false,
+      ownGap: undefined,
+    };
+  }
+
+  #stagePath(stream: number, number: 1 | 2): string {
+    const path = `${this.#file}-stage-${stream}-${number}`;
+    rmSync(path, { force: true });
+    return path;
+  }
+
+  /**
+   * SQLite copies the WAL back as it goes, but readers can keep it from starting over: then it waits for them, a little
+   * and not again before it has grown as much once more.
+   */
+  #limitWal(): void {
+    const bytes = statSync(`${this.#file}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+    if (bytes < this.#nextWalBytes) {
+      this.#nextWalBytes = Math.min(this.#nextWalBytes, Math.max(maxWalBytes, bytes + maxWalBytes));
+      return;
+    }
+    this.#db.pragma("busy_timeout = 200");
+    this.#db.pragma("wal_checkpoint(TRUNCATE)");
+    this.#db.pragma("busy_timeout = 5000");
+    const left = statSync(`${this.#file}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+    this.#nextWalBytes = left + maxWalBytes;
+  }
+}
+
+function leaseOf(file: string): Lease {
+  try {
+    return takeLease(file);
+  } catch (error) {
+    throw openError(file, error);
+  }
+}
+
+function identify(db: Database.Database, origin: string): string {
+  const known = db.prepare("SELECT value FROM meta WHERE key = 'origin'").pluck().get() as string | undefined;
+  if (known !== undefined) return known;
+  db.transaction(() => {
+    db.prepare("INSERT INTO meta (key, value) VALUES ('origin', ?)").run(origin);
+    db.prepare("INSERT INTO origins (id, name) VALUES (1, ?)").run(origin);
+  })();
+  return origin;
+}
