@@ -33,7 +33,7 @@ export class QuarantineTable {
     this.#known = db
       .prepare<unknown[], number>(
         `SELECT 1 FROM quarantine
-         WHERE stream = ? AND key = ? AND epoch = ? AND version IS ? AND (version IS NOT NULL OR cursor = ?) LIMIT 1`,
+         WHERE stream = ? AND key = ? AND epoch = ? AND version IS ? AND (version IS NOT NULL OR (cursor = ? AND value IS ?)) LIMIT 1`,
       )
       .pluck();
     this.#open = db.prepare("SELECT id, key FROM quarantine WHERE stream = ? AND state = 'open'");
@@ -56,7 +56,8 @@ export class QuarantineTable {
   /** `position` is the last one before it. A change that is there already is a duplicate (V1). */
   add(context: GroupContext, position: number, change: QuarantinedChange): void {
     const { stream, epoch, cursor, stats } = context;
-    if (this.#known.get(stream.id, change.key, epoch, change.version, cursor) !== undefined) {
+    const { key, version, value } = change;
+    if (this.#known.get(stream.id, key, epoch, version, cursor, value) !== undefined) {
       stats.duplicates++;
       return;
     }
