@@ -23,7 +23,7 @@ async function violations(page: Page): Promise<readonly string[]> {
 const views = {
   "an empty store": async () => {
     const daemon = await Daemon.open();
-    return { daemon, act: (page: Page) => page.getByText("tidemark put greeting hello").first().waitFor() };
+    return { daemon, act: (page: Page) => page.getByText("tidemark put greeting hello").waitFor() };
   },
   "the table with trouble": async () => {
     const daemon = await filled();

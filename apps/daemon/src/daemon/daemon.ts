@@ -88,6 +88,7 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
         startedAtMs,
         dataDir: settings.dataDir,
         watchUrl: store?.url ?? "",
+        command: process.env["TIDEMARK_COMMAND"] ?? "",
         nowMs: () => clock.now(),
       });
     const shared = new TtlCache({ name: "The status", load: report, ttlMs: 100, timeoutMs: 10_000, clock });

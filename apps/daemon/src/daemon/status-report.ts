@@ -11,6 +11,8 @@ export interface StatusReportOptions {
   readonly startedAtMs: number;
   readonly dataDir: string;
   readonly watchUrl: string;
+  /** How this command line is called here; empty: `tidemark`. */
+  readonly command: string;
   readonly nowMs: () => number;
 }
 
@@ -45,6 +47,7 @@ export async function readStatus(options: StatusReportOptions): Promise<MessageI
     dataDir: options.dataDir,
     origin: options.history.origin,
     watchUrl: options.watchUrl,
+    command: options.command,
     nowMs: BigInt(options.nowMs()),
   };
 }

@@ -61,6 +61,8 @@ export function createAdmin(history: History, signal: AbortSignal): TestAdmin {
     startedAtMs: 1n,
     nowMs: BigInt(Date.now()),
     dataDir: "/var/lib/tidemark",
+    watchUrl: "http://127.0.0.1:4651",
+    command: "npx tidemark",
     origin: history.origin,
     position: await history.position(),
     streams: (await history.streams()).map((record) => ({
