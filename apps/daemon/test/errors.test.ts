@@ -162,7 +162,7 @@ test("fsck of a folder works without a daemon, and says where none is", async ()
   expect(clean.exitCode).toBe(0);
 
   const database = new Database(join(folder, "replica.db"));
-  database.exec("UPDATE objects SET head_level = 99");
+  database.exec("UPDATE versions SET level = 99");
   database.close();
   const broken = await tidemark(["fsck", "--data", folder, "--json"]);
   expect(broken.exitCode).toBe(1);

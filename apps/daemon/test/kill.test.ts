@@ -1,11 +1,12 @@
+import { once } from "node:events";
 import { join } from "node:path";
-import { seededRng } from "@tidemark/clock";
+import { type SeededRng, seededRng } from "@tidemark/clock";
 import { type EtcdClient, startEtcd } from "@tidemark/source-etcd/testing";
 import { openHistory, parseSortableInteger } from "@tidemark/store-watch";
 import { createStoreClient, openStore } from "@tidemark/watch-server";
 import { serviceTest } from "@tidemark/tooling/services";
 import { expect, test } from "vitest";
-import { startDaemon, testFolder, tidemark, until } from "./support.ts";
+import { spawnCli, startDaemon, testFolder, tidemark, until } from "./support.ts";
 
 const isLong = process.env["TIDEMARK_LONG"] === "1";
 const rounds = isLong ? 200 : 10;
@@ -76,12 +77,22 @@ function expectListOfWhatWasDone(log: readonly Known[], writes: readonly Write[]
   expect([...answered.keys()], "acknowledged writes that the history does not have").toEqual([]);
 }
 
+/** A start that gets as far as chance will have it. */
+async function killWhileStarting(args: readonly string[], rng: SeededRng): Promise<void> {
+  const child = spawnCli(["up", "--listen", "127.0.0.1:0", "--log-level", "error", ...args]);
+  const closed = once(child, "close");
+  await new Promise((resolve) => setTimeout(resolve, 150 + rng.float() * 800));
+  child.kill("SIGKILL");
+  await closed;
+}
+
 test(`SIGKILL at ${rounds} random moments loses nothing of the embedded store`, { timeout: timeoutMs }, async () => {
   console.info(`seed ${seed}`);
   const rng = seededRng(seed);
   const folder = testFolder();
   const writes: Write[] = [];
   for (let round = 0; round < rounds; round++) {
+    if (rng.float() < 0.3) await killWhileStarting(["--data", folder, "--watch-listen", "127.0.0.1:0"], rng);
     const daemon = await startDaemon(["--data", folder, "--log-level", "error"]);
     const client = createStoreClient({ address: daemon.watch ?? "" });
     let isUp = true;
@@ -113,6 +124,9 @@ test(`SIGKILL at ${rounds} random moments loses nothing of the embedded store`, 
     await client.close();
     expect(daemon.output().stderr).toBe("");
   }
+  console.info(
+    `${writes.length} writes, ${writes.filter(({ revision }) => revision === undefined).length} without an answer`,
+  );
   expect(writes.length).toBeGreaterThan(rounds);
 
   // Up once more, so that it can catch up; going down it settles what it has.
@@ -164,6 +178,7 @@ serviceTest("etcd")(
       }
     });
     for (let round = 0; round < rounds; round++) {
+      if (rng.float() < 0.3) await killWhileStarting(args, rng);
       const daemon = await startDaemon([...args, "--log-level", "error"]);
       await new Promise((resolve) => setTimeout(resolve, 20 + rng.float() * 300));
       await daemon.stop("SIGKILL");
@@ -171,6 +186,7 @@ serviceTest("etcd")(
     }
     isWriting = false;
     await Promise.all(writers);
+    console.info(`${writes.length} writes`);
 
     const daemon = await startDaemon(args);
     // Waits until the replica has all that etcd has.

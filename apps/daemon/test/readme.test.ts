@@ -34,7 +34,7 @@ function stepsOf(text: string): readonly (readonly Step[])[] {
 /** What differs from run to run is replaced; what is left must be the same. */
 function shape(text: string): readonly string[] {
   return text
-    .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, "TIME")
+    .replaceAll(/\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+Z)?/g, "TIME")
     .replaceAll(/\d\d:\d\d:\d\d/g, "TIME")
     .replaceAll(/just now|(\d+[dhms] ?)+ ago/g, "AGO")
     .replaceAll(/Tidemark \d+\.\d+\.\d+/g, "Tidemark VERSION")

@@ -65,10 +65,13 @@ async function beforeLast(client: DaemonClient, key: Uint8Array, flags: DiffFlag
 const signs: Readonly<Record<string, string>> = { added: "+", removed: "-", changed: "~" };
 
 function format(one: Difference, { style }: Terminal): string {
-  const from = one.before === undefined ? "nothing" : `${one.before.position}`;
-  const to = one.after === undefined ? "nothing" : `${one.after.position}`;
   const head = `${signs[one.change] ?? "~"} ${showBytes(one.key)}`;
   const value = (version: Difference["before"]) =>
     version === undefined || version.deleted ? undefined : version.value;
-  return `${style("bold", head)}  ${style("dim", `${one.change}, position ${from} → ${to}`)}\n${formatValueDiff(value(one.before), value(one.after), style)}`;
+  return `${style("bold", head)}  ${style("dim", whereOf(one))}\n${formatValueDiff(value(one.before), value(one.after), style)}`;
+}
+
+function whereOf({ change, before, after }: Difference): string {
+  if (before === undefined) return `${change}, position ${after?.position}`;
+  return `${change}, position ${before.position}${after === undefined ? "" : ` → ${after.position}`}`;
 }

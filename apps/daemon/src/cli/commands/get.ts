@@ -1,10 +1,12 @@
 import { DaemonError } from "../../daemon-error.ts";
+import type { DaemonClient } from "../client.ts";
 import { atMessage, type CommandFlags, withDaemon } from "../command.ts";
 import { showBytes, textOf } from "../format/bytes.ts";
 import { formatAgo } from "../format/time.ts";
 import { jsonVersion, toJsonLine } from "../json.ts";
 import { keyArgument, parseKey } from "../keys.ts";
 import { syncFirst } from "../sync.ts";
+import type { Terminal } from "../terminal.ts";
 
 interface GetFlags extends CommandFlags {
   readonly at?: string;
@@ -21,15 +23,8 @@ export async function get(keyText: string, flags: GetFlags): Promise<number> {
     const stream = flags.stream ?? "";
     const { version } = await client.admin.get({ stream, key, ...(at && { at }) }, { signal });
     if (version === undefined || version.deleted) {
-      const when = flags.at === undefined ? "" : ` at ${flags.at}`;
       if (flags.json === true) await terminal.write(toJsonLine(version === undefined ? null : jsonVersion(version)));
-      throw new DaemonError(
-        "NOT_FOUND",
-        version === undefined
-          ? `There is no key ${showBytes(key)}${when}.`
-          : `The key ${showBytes(key)} was deleted ${formatAgo(Number(version.committedAtMs), terminal.nowMs())}.`,
-        version === undefined ? {} : { fix: `Its past: tidemark log ${keyArgument(key)}` },
-      );
+      throw await notFound(client, stream, key, flags, terminal);
     }
     if (flags.json === true) return terminal.write(toJsonLine(jsonVersion(version)));
     // A program gets the bytes as they are; a terminal gets nothing that could harm it.
@@ -38,4 +33,25 @@ export async function get(keyText: string, flags: GetFlags): Promise<number> {
     if (!terminal.isInteractive) return terminal.write(`${textOf(version.value) ?? ""}\n`);
     return terminal.write(`${showBytes(version.value, { isMultiline: true })}\n`);
   });
+}
+
+/** There may have been such a key; then its past is the answer. */
+async function notFound(
+  { admin }: DaemonClient,
+  stream: string,
+  key: Uint8Array,
+  flags: GetFlags,
+  terminal: Terminal,
+): Promise<DaemonError> {
+  const shown = showBytes(key);
+  const { versions } = await admin.log({ stream, key, limit: 1 }, { signal: terminal.signal });
+  const last = versions[0];
+  if (last === undefined) return new DaemonError("NOT_FOUND", `There is no key ${shown}.`);
+  const fix = `Its past: tidemark log ${keyArgument(key)}`;
+  if (flags.at !== undefined) return new DaemonError("NOT_FOUND", `There was no key ${shown} at ${flags.at}.`, { fix });
+  return new DaemonError(
+    "NOT_FOUND",
+    `The key ${shown} was deleted ${formatAgo(Number(last.committedAtMs), terminal.nowMs())}.`,
+    { fix },
+  );
 }
