@@ -31,13 +31,17 @@ export interface EtcdLinkOptions {
   readonly windowBytes: number;
 }
 
+/** The largest whole response of a watch. It is in memory at once, as bytes and as objects. */
+const maxWholeBytes = 32 << 20;
+
 /** Everything that goes over one connection to one endpoint, and nothing else. Every error it throws is ours. */
 export class EtcdLink implements Peer {
   readonly endpoint: Endpoint;
   readonly kv: Client<typeof KV>;
   readonly lease: Client<typeof Lease>;
   readonly auth: Client<typeof Auth>;
-  readonly #watch: Client<typeof Watch>;
+  readonly #fragments: Client<typeof Watch>;
+  readonly #wholes: Client<typeof Watch>;
   readonly #maintenance: Client<typeof Maintenance>;
   readonly #session: Http2Session;
   readonly #options: EtcdLinkOptions;
@@ -48,17 +52,20 @@ export class EtcdLink implements Peer {
     this.endpoint = options.endpoint;
     this.#options = options;
     this.#session = new Http2Session(options.endpoint, options.tls, options.windowBytes);
-    const transport = createGrpcTransport({
-      baseUrl: options.endpoint.origin,
-      sessionManager: this.#session,
-      // By default etcd would compress every answer of a kibibyte or more, which costs more than it saves.
-      acceptCompression: [],
-      readMaxBytes: options.maxMessageBytes,
-    });
+    const transportFor = (readMaxBytes: number) =>
+      createGrpcTransport({
+        baseUrl: options.endpoint.origin,
+        sessionManager: this.#session,
+        // By default etcd would compress every answer of a kibibyte or more, which costs more than it saves.
+        acceptCompression: [],
+        readMaxBytes,
+      });
+    const transport = transportFor(options.maxMessageBytes);
     this.kv = createClient(KV, transport);
     this.lease = createClient(Lease, transport);
     this.auth = createClient(Auth, transport);
-    this.#watch = createClient(Watch, transport);
+    this.#fragments = createClient(Watch, transport);
+    this.#wholes = createClient(Watch, transportFor(Math.min(maxWholeBytes, options.maxMessageBytes)));
     this.#maintenance = createClient(Maintenance, transport);
   }
 
@@ -75,9 +82,15 @@ export class EtcdLink implements Peer {
     return this.call((options) => this.#maintenance.status({}, options), signal);
   }
 
-  /** Messages out, messages in. `signal` cuts it. The first message comes after the token, if one is needed. */
-  watch(requests: AsyncIterable<WatchRequest>, signal: AbortSignal): AsyncIterable<WatchResponse> {
-    return { [Symbol.asyncIterator]: () => this.#watchIterator(requests, signal) };
+  /**
+   * Messages out, messages in. `signal` cuts it. The first message comes after the token, if one is needed.
+   *
+   * @param fragment whether the watches are created so. Whole responses are taken up to a bound only; a larger one ends
+   * the stream with `TOO_LARGE`.
+   */
+  watch(requests: AsyncIterable<WatchRequest>, signal: AbortSignal, fragment: boolean): AsyncIterable<WatchResponse> {
+    const client = fragment ? this.#fragments : this.#wholes;
+    return { [Symbol.asyncIterator]: () => this.#watchIterator(client, requests, signal) };
   }
 
   /** Resolves when the peer's HTTP/2 layer answered. */
@@ -143,7 +156,11 @@ export class EtcdLink implements Peer {
     }
   }
 
-  #watchIterator(requests: AsyncIterable<WatchRequest>, signal: AbortSignal): AsyncIterator<WatchResponse> {
+  #watchIterator(
+    client: Client<typeof Watch>,
+    requests: AsyncIterable<WatchRequest>,
+    signal: AbortSignal,
+  ): AsyncIterator<WatchResponse> {
     let inner: AsyncIterator<WatchResponse> | undefined;
     const wrap = (error: unknown): never => {
       signal.throwIfAborted();
@@ -153,7 +170,7 @@ export class EtcdLink implements Peer {
       const token = await this.#token(signal);
       // A member that lost its leader then ends the stream; otherwise it would look alive and never tell anything new.
       const headers = { hasleader: "true", ...tokenHeader(token) };
-      inner = this.#watch.watch(throwable(requests), { signal, headers })[Symbol.asyncIterator]();
+      inner = client.watch(throwable(requests), { signal, headers })[Symbol.asyncIterator]();
       return inner.next();
     };
     return {

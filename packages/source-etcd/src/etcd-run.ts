@@ -77,6 +77,13 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   /** What the next snapshot has to tell before it begins. */
   #loss: { readonly gap: GapFrame; readonly isNewStore: boolean } | undefined;
   #isSnapshotOpen = false;
+  /**
+   * Whether this connection's watch comes in fragments, and the next one's. etcd takes time by the square of the events
+   * to split a response into fragments (5 s for 100,000 small ones), so they are asked for only once a whole response was
+   * too large.
+   */
+  #isInFragments = false;
+  #needsFragments = false;
   #follower: Follower | undefined;
   #wanted: bigint;
 
@@ -124,8 +131,10 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
     const endpoint = endpoints[this.#attempts++ % endpoints.length] ?? endpoints[0];
     const link = new EtcdLink({ endpoint, tls, tokens, clock, requestTimeoutMs, maxMessageBytes, windowBytes });
     this.#link = link;
+    this.#isInFragments = this.#needsFragments;
+    this.#needsFragments = false;
     this.#sink.status({ state: "connecting", attempt: this.#reconnector.attempt + 1 });
-    return new WatchTransport(link);
+    return new WatchTransport(link, this.#isInFragments);
   }
 
   async handshake(stream: Handshake<WatchRequest, WatchResponse>): Promise<Visit> {
@@ -136,7 +145,7 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
     const store = await examineStore(link, range, known, stream.signal);
     if (store.replacedBecause !== undefined) this.#replaced(store.replacedBecause, cursor);
     if (this.#state === undefined || this.#needsSnapshot) return { link, store, watchId: undefined };
-    stream.send(createWatch(range, cursor));
+    stream.send(createWatch(range, cursor, this.#isInFragments));
     return { link, store, watchId: this.#watchIdOf(await stream.receive(), cursor) };
   }
 
@@ -159,7 +168,8 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   }
 
   classify(error: unknown): RetryClass {
-    return retryClassOf(this.#explained(error));
+    const explained = this.#explained(error);
+    return this.#isTooLargeWhole(explained) ? "fast" : retryClassOf(explained);
   }
 
   #onConnected(connection: Connection): void {
@@ -175,7 +185,10 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
     this.#isSnapshotOpen = false;
     this.#state?.break((frame) => this.#sink.write(frame));
     if (delayMs === undefined) return;
-    this.#sink.status({ state: "waiting", attempt, delayMs, error: this.#explained(error).detail });
+    const explained = this.#explained(error);
+    this.#needsFragments = this.#isTooLargeWhole(explained);
+    const more = this.#needsFragments ? " Asking for it in fragments." : "";
+    this.#sink.status({ state: "waiting", attempt, delayMs, error: `${explained.detail}${more}` });
   }
 
   #follow(connection: Connection, state: WatchState, watchId: bigint): void {
@@ -238,7 +251,7 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
       this.#isSnapshotOpen = false;
       this.#needsSnapshot = false;
       this.#state = new WatchState(revision, anchor);
-      connection.send(createWatch(range, revision));
+      connection.send(createWatch(range, revision, this.#isInFragments));
     } catch (error) {
       connection.fail(error);
     }
@@ -276,6 +289,10 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
       );
     }
     return watchId;
+  }
+
+  #isTooLargeWhole(error: EtcdError): boolean {
+    return error.code === "TOO_LARGE" && !this.#isInFragments;
   }
 
   #clusterChanged(): EtcdError {

@@ -21,7 +21,8 @@ export function prefixRange(prefix: Uint8Array): KeyRange {
   let length = prefix.length;
   while (length > 0 && prefix[length - 1] === 0xff) length--;
   if (length === 0) return { start: prefix, end: toTheEnd };
-  const end = prefix.slice(0, length);
+  // Not slice(): that of a Buffer is a view.
+  const end = Uint8Array.from(prefix.subarray(0, length));
   end[length - 1] = (end[length - 1] ?? 0) + 1;
   return { start: prefix, end };
 }

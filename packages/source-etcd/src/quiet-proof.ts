@@ -28,14 +28,14 @@ export async function proveQuiet(
   const done = new AbortController();
   const limit = AbortSignal.any([signal, done.signal]);
   async function* requests() {
-    yield createWatch(range, anchor.revision);
+    yield createWatch(range, anchor.revision, true);
     // The call stays open until the answer is there.
     await new Promise<void>((resolve) => limit.addEventListener("abort", () => resolve(), { once: true }));
   }
   let revisions = 0;
   let last = 0n;
   try {
-    for await (const { header, events, canceled, fragment } of link.watch(requests(), limit)) {
+    for await (const { header, events, canceled, fragment } of link.watch(requests(), limit, true)) {
       if (canceled) return undefined;
       if (events.length === 0) continue;
       if (revisions === 0 && events[0]?.kv?.modRevision !== anchor.revision) return undefined;

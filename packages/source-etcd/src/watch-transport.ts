@@ -5,14 +5,17 @@ import type { WatchRequest, WatchResponse } from "./gen/etcd/etcdserverpb/rpc_pb
 /** The Watch call of one link. It owns the link: when the stream is over, so is its connection. */
 export class WatchTransport implements StreamTransport<WatchRequest, WatchResponse> {
   readonly #link: EtcdLink;
+  readonly #fragment: boolean;
   readonly #cut = new AbortController();
 
-  constructor(link: EtcdLink) {
+  /** @param fragment whether the watches on it are created so. */
+  constructor(link: EtcdLink, fragment: boolean) {
     this.#link = link;
+    this.#fragment = fragment;
   }
 
   start(outgoing: AsyncIterable<WatchRequest>): AsyncIterable<WatchResponse> {
-    return this.#link.watch(outgoing, this.#cut.signal);
+    return this.#link.watch(outgoing, this.#cut.signal, this.#fragment);
   }
 
   cancel(reason: unknown): void {

@@ -12,6 +12,12 @@ test("a prefix is the keys from itself to the next prefix", () => {
   expect(prefixRange(bytes())).toEqual({ start: bytes(0), end: bytes(0) });
 });
 
+test("a prefix given as a Buffer is left as it is", () => {
+  const prefix = Buffer.from("a/");
+  expect(Buffer.from(prefixRange(prefix).end).toString()).toBe("a0");
+  expect(prefix.toString()).toBe("a/");
+});
+
 test("keys are shown as text where they are text", () => {
   expect(keyText(Buffer.from("/config/ä"))).toBe("/config/ä");
   expect(keyText(bytes(0x61, 0x00, 0xff))).toBe("a\\x00\\xff");
