@@ -102,7 +102,7 @@ export const checks: readonly Check[] = [
   },
   {
     invariant: "V6",
-    query: `SELECT 'stream ' || s.name || ' counts ' || s.keys || ' keys and ' || s.versions || ' versions, there are ' || keys || ' and ' || found
+    query: `SELECT 'stream ' || s.name || ' counts ' || s.keys || ' keys and ' || s.versions || ' versions, there are ' || live || ' and ' || found
       FROM (SELECT s.*, (SELECT count(*) FROM objects o WHERE o.stream = s.id AND o.is_deleted = 0) AS live,
           (SELECT count(*) FROM objects o JOIN versions v ON v.object = o.id WHERE o.stream = s.id) AS found FROM streams s) s
       WHERE s.keys <> live OR s.versions <> found`,
@@ -172,25 +172,37 @@ export const checks: readonly Check[] = [
 export function checkDatabase(db: Database.Database): FsckReport {
   const startedMs = systemClock.monotonic();
   const findings: FsckFinding[] = [];
-  const count = (query: string) => db.prepare<[], number>(query).pluck().get() as number;
+  // A damaged file fails in the middle of any query: that is a finding too.
+  const attempt = <T>(otherwise: T, query: () => T): T => {
+    try {
+      return query();
+    } catch (error) {
+      findings.push({ invariant: "SQLITE", message: error instanceof Error ? error.message : String(error) });
+      return otherwise;
+    }
+  };
+  const count = (query: string) => attempt(0, () => db.prepare<[], number>(query).pluck().get() as number);
   db.exec("BEGIN");
   try {
-    const integrity = db.pragma("integrity_check(20)") as { readonly integrity_check: string }[];
+    const integrity = attempt([], () => db.pragma("integrity_check(20)") as { readonly integrity_check: string }[]);
     for (const { integrity_check: message } of integrity) {
       if (message !== "ok") findings.push({ invariant: "SQLITE", message });
     }
     for (const { invariant, query } of checks) {
-      const messages = db.prepare<[], string>(`${query} LIMIT ${maxPerCheck}`).pluck().all();
-      for (const message of messages) findings.push({ invariant, message });
+      const messages = attempt([], () => db.prepare<[], string | null>(`${query} LIMIT ${maxPerCheck}`).pluck().all());
+      // Null: the row is so broken that it cannot be named.
+      for (const message of messages) findings.push({ invariant, message: message ?? "a row is broken" });
     }
+    const versions = count("SELECT count(*) FROM versions NOT INDEXED");
+    const keys = count("SELECT count(*) FROM objects WHERE is_deleted = 0");
     return {
       isClean: findings.length === 0,
       findings,
-      versions: count("SELECT count(*) FROM versions"),
-      keys: count("SELECT count(*) FROM objects WHERE is_deleted = 0"),
+      versions,
+      keys,
       durationMs: systemClock.monotonic() - startedMs,
     };
   } finally {
-    db.exec("COMMIT");
+    attempt(undefined, () => db.exec("ROLLBACK"));
   }
 }

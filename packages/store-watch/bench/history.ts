@@ -1,0 +1,149 @@
+// How fast frames become committed history, and what the event loop feels of it: `pnpm bench` (after `pnpm build` it
+// measures what users install: `TIDEMARK_DIST=1 pnpm bench`).
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { FrameBuffer, openHistory, sortableInteger } from "@tidemark/store-watch";
+
+const capabilities = {
+  resumable: true,
+  transactional: true,
+  tombstones: true,
+  snapshotMarker: true,
+  tooOldSignal: true,
+  ordered: true,
+  versioned: true,
+};
+
+const repetitions = Number(process.env["REPETITIONS"] ?? 5);
+const value = Buffer.alloc(200, "v");
+
+interface Case {
+  readonly name: string;
+  readonly changesPerGroup: number;
+  readonly changes: number;
+  /** Keys are drawn from so many at random; 0: every change makes a new key. */
+  readonly keys: number;
+  readonly framesPerBuffer: number;
+}
+
+function keyOf(number: number): Buffer {
+  return Buffer.from(`/config/services/${String(number).padStart(9, "0")}`, "latin1");
+}
+
+/** A fixed sequence, so that every run does the same. */
+function* numbers(below: number): Generator<number> {
+  for (let state = 12_345; ; ) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    yield (state >>> 0) % below;
+  }
+}
+
+function fill(buffer: FrameBuffer, revision: number, entry: Case, random: Generator<number>): number {
+  let next = revision;
+  for (let written = 0; written < entry.framesPerBuffer; ) {
+    next++;
+    for (let change = 0; change < entry.changesPerGroup; change++, written++) {
+      const key = entry.keys === 0 ? next * entry.changesPerGroup + change : (random.next().value as number);
+      buffer.write({ type: "change", key: keyOf(key), value, version: sortableInteger(next * 1000 + change) });
+    }
+    buffer.write({ type: "commit", cursor: sortableInteger(next * 1000 + 999) });
+  }
+  return next;
+}
+
+const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+
+/** From a full FrameBuffer to committed, one buffer written while the other one is committed, as the watcher does it. */
+async function ingest(entry: Case): Promise<{ rate: number; workerRate: number; p99: number; max: number }> {
+  const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
+  const history = await openHistory({ file: join(folder, "h.db") });
+  const stream = await history.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
+  const start = new FrameBuffer();
+  start.write({ type: "reset", epoch: "e" });
+  await stream.append(start);
+  const random = numbers(Math.max(1, entry.keys));
+  let [filling, committing] = [new FrameBuffer(), new FrameBuffer()];
+  let revision = fill(filling, 0, entry, random);
+  let sqlMs = 0;
+  let done = 0;
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const startedMs = performance.now();
+  while (done < entry.changes) {
+    [filling, committing] = [committing, filling];
+    const commit = stream.append(committing);
+    filling.clear();
+    // In slices, as frames arrive from a socket.
+    for (let slice = 0; slice < 16; slice++) {
+      const part = { ...entry, framesPerBuffer: Math.max(entry.changesPerGroup, entry.framesPerBuffer / 16) };
+      if (filling.frames < entry.framesPerBuffer) revision = fill(filling, revision, part, random);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const result = await commit;
+    sqlMs += result.commitMs;
+    done += result.versions;
+  }
+  const elapsedMs = performance.now() - startedMs;
+  delay.disable();
+  await history.close();
+  rmSync(folder, { recursive: true, force: true });
+  return { rate: (done / elapsedMs) * 1000, workerRate: (done / sqlMs) * 1000, p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 };
+}
+
+async function open(versions: number): Promise<{ openMs: number; readMs: number; mb: number }> {
+  const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
+  const file = join(folder, "h.db");
+  const entry: Case = { name: "", changesPerGroup: 10, changes: versions, keys: 100_000, framesPerBuffer: 20_000 };
+  const history = await openHistory({ file });
+  const stream = await history.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
+  const buffer = new FrameBuffer();
+  buffer.write({ type: "reset", epoch: "e" });
+  const random = numbers(entry.keys);
+  for (let done = 0, revision = 0; done < versions; done += entry.framesPerBuffer) {
+    revision = fill(buffer, revision, entry, random);
+    await stream.append(buffer);
+    buffer.clear();
+  }
+  await history.close();
+  const startedMs = performance.now();
+  const again = await openHistory({ file });
+  await again.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
+  await again.streams();
+  const openMs = performance.now() - startedMs;
+  const readMs = performance.now();
+  await again.list({ stream: "s" }, { limit: 1000 });
+  const result = { openMs, readMs: performance.now() - readMs, mb: statSync(file).size / 2 ** 20 };
+  await again.close();
+  rmSync(folder, { recursive: true, force: true });
+  return result;
+}
+
+const cases: Case[] = [
+  { name: "1 change a group, new keys", changesPerGroup: 1, changes: 400_000, keys: 0, framesPerBuffer: 16_384 },
+  { name: "1 change a group, 100,000 keys at random", changesPerGroup: 1, changes: 400_000, keys: 100_000, framesPerBuffer: 16_384 },
+  { name: "1 change a group, 1,000 keys at random", changesPerGroup: 1, changes: 400_000, keys: 1000, framesPerBuffer: 16_384 },
+  { name: "100 changes a group, new keys", changesPerGroup: 100, changes: 400_000, keys: 0, framesPerBuffer: 16_384 },
+  { name: "100 changes a group, 100,000 keys at random", changesPerGroup: 100, changes: 400_000, keys: 100_000, framesPerBuffer: 16_384 },
+  { name: "100 changes a group, 1,000 keys at random", changesPerGroup: 100, changes: 400_000, keys: 1000, framesPerBuffer: 16_384 },
+];
+
+const only = process.argv[2];
+console.log(`200-byte values, ${repetitions} repetitions, medians; loop: the main thread's event loop delay`);
+for (const entry of cases) {
+  if (only !== undefined && !entry.name.includes(only)) continue;
+  const results = [];
+  for (let round = 0; round < repetitions; round++) results.push(await ingest(entry));
+  const pick = (field: keyof (typeof results)[number]) => median(results.map((result) => result[field]));
+  const rate = (number: number) => Math.round(number).toLocaleString("en").padStart(9);
+  console.log(
+    `${entry.name.padEnd(46)} ${rate(pick("rate"))} changes/s, ${rate(pick("workerRate"))} while committing, loop p99 ${pick("p99").toFixed(1)} ms, max ${pick("max").toFixed(1)} ms`,
+  );
+}
+if (only === undefined || only === "open") {
+  const { openMs, readMs, mb } = await open(1_000_000);
+  console.log(`open 1,000,000 versions (${mb.toFixed(0)} MiB): ${openMs.toFixed(0)} ms until streams are known, then 1,000 keys in ${readMs.toFixed(0)} ms`);
+}
