@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { type ProcessUsage, usageOf } from "./process/process-usage.ts";
-import type { RoleMethods, RoleReply } from "./process/role-protocol.ts";
+import { exitRequest, type RoleMethods, type RoleReply } from "./process/role-protocol.ts";
 
 export interface StartRoleOptions {
   /** More arguments of Node, such as `--cpu-prof`. */
@@ -117,9 +117,10 @@ export class RoleProcess<M extends RoleMethods> {
     if (signal !== "SIGSTOP" && signal !== "SIGCONT") await this.ended;
   }
 
-  /** Lets it go on its own terms. */
+  /** Lets it end by itself. */
   async release(): Promise<RoleEnd> {
-    if (this.#child.connected) this.#child.disconnect();
+    // Not by disconnecting from here: then Node would never tell that the child's pipes are closed.
+    if (this.#child.connected) this.#child.send(exitRequest, () => {});
     return this.ended;
   }
 

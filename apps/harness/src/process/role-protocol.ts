@@ -8,6 +8,9 @@ export interface RoleRequest {
   readonly argument: unknown;
 }
 
+/** Asks the role's process to end by itself, as a program that is done. */
+export const exitRequest = "exit";
+
 export type RoleReply =
   | { readonly type: "ready" }
   | { readonly type: "event"; readonly event: unknown }

@@ -1,4 +1,4 @@
-import type { RoleMethods, RoleReply, RoleRequest } from "./role-protocol.ts";
+import { exitRequest, type RoleMethods, type RoleReply, type RoleRequest } from "./role-protocol.ts";
 
 /** Tells the parent something that it did not ask for. */
 export function tellParent(event: unknown): void {
@@ -7,7 +7,10 @@ export function tellParent(event: unknown): void {
 
 /** Answers the parent's calls in this process until the parent lets go of it. */
 export function serveRole(methods: RoleMethods): void {
-  process.on("message", (request: RoleRequest) => void answer(methods, request));
+  process.on("message", (request: RoleRequest | typeof exitRequest) => {
+    if (request === exitRequest) process.exit(0);
+    void answer(methods, request);
+  });
   // A role without a parent has nobody to work for.
   process.on("disconnect", () => process.exit(0));
   post({ type: "ready" });
