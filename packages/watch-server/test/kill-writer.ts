@@ -1,6 +1,6 @@
 // Runs as a process of its own, until it is killed: node kill-writer.ts FILE
 import { writeSync } from "node:fs";
-import { openStore } from "../src/index.ts";
+import { openStore } from "../src/store.ts";
 import { changeAt } from "./kill-script.ts";
 
 /** Nobody has to hear everything: when the pipe is full the next line will do. */

@@ -229,6 +229,6 @@ test("a store is a map with a log, whatever is done to it in whatever order", { 
         await real.store.close();
       }
     }),
-    { numRuns: isLong ? 200 : 12 },
+    { numRuns: isLong ? 200 : 6 },
   );
 });

@@ -192,7 +192,7 @@ test("every watch sees exactly the log, however slow, cut or compacted away it i
   let losses = 0;
   for (let seed = first; seed < first + (isLong ? 30 : 3); seed++) {
     try {
-      const result = await walk(seed, isLong ? 100 : 40);
+      const result = await walk(seed, isLong ? 100 : 30);
       cuts += result.cuts;
       losses += result.losses;
     } catch (error) {
