@@ -58,7 +58,7 @@ export interface EtcdRunOptions {
 }
 
 /** A page of small keys has many of them, because etcd 3.4 counts all the keys to come for every page. */
-const pages = { firstKeys: 200, maxKeys: 8_192, targetBytes: 2 << 20 };
+const pages = { firstKeys: 20, maxKeys: 8_192, targetBytes: 8 << 20 };
 
 /** One run of the source: what to do after every connect, and what was lost. */
 export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visit> {
@@ -194,8 +194,8 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   #follow(connection: Connection, state: WatchState, watchId: bigint): void {
     const { link, store } = connection.session;
     const traits = serverTraits(store.version);
-    const [sink, options, wanted] = [this.#sink, this.#options, this.#wanted];
-    const follower = new Follower({ connection, link, traits, watchId, state, sink, options, wanted });
+    const [sink, options, wanted, isInFragments] = [this.#sink, this.#options, this.#wanted, this.#isInFragments];
+    const follower = new Follower({ connection, link, traits, watchId, isInFragments, state, sink, options, wanted });
     this.#follower = follower;
     this.#sink.status({ state: "live" });
     this.#onLive({

@@ -21,6 +21,8 @@ export interface FollowerOptions {
   readonly link: EtcdLink;
   readonly traits: ServerTraits;
   readonly watchId: bigint;
+  /** The watch comes in fragments. */
+  readonly isInFragments: boolean;
   readonly state: WatchState;
   readonly sink: FrameSink;
   readonly options: ResolvedOptions;
@@ -102,11 +104,14 @@ export class Follower {
   }
 
   #handOn(message: WatchResponse): boolean {
-    const { state } = this.#options;
+    const { state, isInFragments, link } = this.#options;
     const hasRoom =
       message.events.length > 0
         ? state.take(message, this.#write)
         : state.progress(message.header?.revision ?? 0n, this.#write);
+    if (!isInFragments && isBetterInFragments(message)) {
+      throw new EtcdError("TOO_LARGE", `${link.endpoint.name} has a backlog of large values.`);
+    }
     return this.#redeem() && hasRoom;
   }
 
@@ -179,6 +184,21 @@ export class Follower {
       if (connection.isLive) this.#redeem();
     }
   }
+}
+
+/** From here on whole responses are dear in memory, */
+const largeResponseBytes = 8 << 20;
+/** and fragments of such events cost etcd next to nothing. */
+const largeEventBytes = 4 << 10;
+
+/** Whether more responses like this one are to come, and each would rather be split. */
+function isBetterInFragments({ events, header }: WatchResponse): boolean {
+  const first = events[0]?.kv;
+  const last = events.at(-1)?.kv;
+  if (first === undefined || last === undefined || last.modRevision === header?.revision) return false;
+  // Both are views of the one buffer that the response came in.
+  const bytes = last.key.byteOffset - first.key.byteOffset;
+  return bytes >= largeResponseBytes && bytes >= largeEventBytes * events.length;
 }
 
 /** The watch id of an answer to a progress request. */
