@@ -102,9 +102,14 @@ serviceTest("etcd")("TLS files of the configuration, relative to it, are what et
   const folder = testFolder();
   const file = (name: string) => join(folder, name);
   const names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+  const certificate = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(" ");
   await promisify(execFile)("openssl", [
-    ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"],
-    ...["-keyout", file("etcd.key"), "-out", file("etcd.pem"), ...names],
+    ...certificate,
+    "-keyout",
+    file("etcd.key"),
+    "-out",
+    file("etcd.pem"),
+    ...names,
   ]);
   const tls = { ca: readFileSync(file("etcd.pem"), "utf8") };
   await using etcd = await startEtcd({ tlsFiles: { cert: file("etcd.pem"), key: file("etcd.key") }, tls });

@@ -93,7 +93,7 @@ export function shellWords(command: string): string[] {
   );
 }
 
-export interface Ready {
+interface Ready {
   readonly ready: true;
   readonly http: string;
   readonly watch: string | null;
@@ -159,7 +159,7 @@ export async function startDaemon(args: readonly string[], options: RunOptions =
   };
 }
 
-export function jsonLines(text: string): readonly Json[] {
+function jsonLines(text: string): readonly Json[] {
   return text
     .split("\n")
     .filter((line) => line !== "")

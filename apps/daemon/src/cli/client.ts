@@ -18,7 +18,7 @@ export interface DaemonClient {
 const defaultUrl = `http://${configDefaults.listen}`;
 
 /** Where the daemon is: `--connect`, TIDEMARK_URL or the default. @throws {DaemonError} `USAGE` */
-export function daemonUrl(flags: ClientFlags, env: Readonly<Record<string, string | undefined>> = process.env): string {
+function daemonUrl(flags: ClientFlags, env: Readonly<Record<string, string | undefined>> = process.env): string {
   const [given, setting] =
     flags.connect === undefined ? [env["TIDEMARK_URL"] || defaultUrl, "TIDEMARK_URL"] : [flags.connect, "--connect"];
   const url = URL.parse(/^[a-z]+:\/\//i.test(given) ? given : `http://${given}`);

@@ -161,7 +161,7 @@ const codes: Partial<Record<StoreWatchErrorCode, Code>> = {
 };
 
 /** What a client is told about an error of ours: its sentence, without our codes and without secrets. */
-export function toConnectError(error: unknown): ConnectError {
+function toConnectError(error: unknown): ConnectError {
   if (error instanceof ConnectError) return error;
   if (StoreWatchError.is(error)) {
     return new ConnectError(redact(error.message.replace(/^\[[A-Z_]+\] /, "")), codes[error.code] ?? Code.Internal);

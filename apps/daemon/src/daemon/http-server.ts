@@ -60,7 +60,7 @@ interface Listening {
 }
 
 /** Listens and returns the port. @throws {DaemonError} `ADDRESS_IN_USE` or `ADDRESS_INVALID`. */
-export async function listen(server: Listening, address: Address, flag: string): Promise<number> {
+async function listen(server: Listening, address: Address, flag: string): Promise<number> {
   try {
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);

@@ -9,7 +9,7 @@ import {
 } from "@tidemark/store-watch";
 import { DaemonError } from "../daemon-error.ts";
 
-export const replicaFileName = "replica.db";
+const replicaFileName = "replica.db";
 
 /** Opens the history in a data folder. @throws {DaemonError} `SCHEMA_NEWER`, `DATA_DIR_IN_USE` or `DATA_DIR`. */
 export async function openReplica(folder: string, options: Omit<HistoryOptions, "file"> = {}): Promise<History> {
