@@ -10,7 +10,7 @@ export interface CommitObserver {
   failed(error: unknown, attempt: number, delayMs: number): void;
   stalled(forMs: number): void;
   quarantined(error: unknown): void;
-  /** The batch is gone, and perhaps it was committed. */
+  /** The batch is gone, or nobody knows whether it was committed. */
   lost(error: unknown): void;
   /** The history is closed, or another writer took the stream: there is nothing to wait for. */
   fatal(error: unknown): void;
@@ -156,8 +156,9 @@ export class Commits {
       if (!this.#isOver) observer.committed(result, batch, groups);
       this.#settle();
     } catch (error) {
-      // The history gives a buffer back with every refusal; one that stays away died with the thread that had it.
-      if (batch.frames.isAway && !this.#isOver) {
+      // A buffer that stays away died with the thread that had it. One that came back may be offered again only if it
+      // is certain that nothing of it is in the database.
+      if ((batch.frames.isAway || !isRefusal(error)) && !this.#isOver) {
         this.#isLost = true;
         observer.lost(error);
       }
@@ -175,7 +176,7 @@ export class Commits {
   }
 
   #classify(error: unknown): "retry" | "quarantine" {
-    if (this.#isLost || !StoreWatchError.is(error)) return this.#isLost ? "quarantine" : "retry";
+    if (this.#isLost || !StoreWatchError.is(error)) return "quarantine";
     return error.retryable ? "retry" : "quarantine";
   }
 
@@ -190,6 +191,14 @@ export class Commits {
       }
     }
   }
+}
+
+/** Whether the history said no before or instead of committing. Any other error leaves open what is in the database. */
+function isRefusal(error: unknown): boolean {
+  if (!StoreWatchError.is(error)) return false;
+  return (
+    error.code === "COMMIT_FAILED" || error.code === "PROTOCOL" || error.code === "OPTIONS_INVALID" || isFatal(error)
+  );
 }
 
 function isFatal(error: unknown): boolean {

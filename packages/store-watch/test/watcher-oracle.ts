@@ -253,12 +253,12 @@ export async function audit({
   mustBeRefused(await history.quarantine(stream, { includeResolved: true }), refused, isVersioned);
 }
 
-/** An equal value is no new version where the source has none. */
+/** An equal value is no new version where the source has none, also in another epoch. */
 function withoutVersions(versions: readonly Expected[]): Expected[] {
   const kept: Expected[] = [];
   for (const { kind, value, epoch } of versions) {
     const head = kept.at(-1);
-    if (head?.kind === kind && head.value === value && head.epoch === epoch) continue;
+    if (head?.kind === kind && head.value === value) continue;
     kept.push({ kind, value, epoch, version: undefined });
   }
   return kept;

@@ -106,7 +106,7 @@ class World {
     this.#source = new SimulatedSource(mutant.store?.(this.#store) ?? this.#store, {
       clock,
       rng: rng.fork("source"),
-      faults: sourceFaults(plan, this.#capabilities.versioned),
+      faults: sourceFaults(plan, this.#capabilities.versioned && this.#capabilities.resumable),
       capabilities: this.#capabilities,
       silenceMs: 3_600_000,
       maxDelayMs: 2_000,
@@ -114,7 +114,7 @@ class World {
     this.#faulty = new FaultyHistory(options.history, {
       clock,
       rng: rng.fork("history"),
-      faults: historyFaults(plan, this.#capabilities.versioned),
+      faults: historyFaults(plan),
       external: (work) => simulation.external(work),
       onCrash: () => this.#crash(),
       onCommitted: (commit) => this.#committed(commit),
@@ -154,7 +154,7 @@ class World {
     this.#drops += drops;
     await this.#watcher?.close();
     if (this.#error !== undefined) throw this.#error as Error;
-    if (this.#drops > 0 && this.#faulty.counts.lost === 0) {
+    if (this.#drops > 0 && this.#faulty.counts.lost + this.#faulty.counts.unknown === 0) {
       throw new OracleError(`O5: ${this.#drops} changes were dropped although no memory was lost`);
     }
     if (resume?.cursor !== this.#log.cursor) {
@@ -230,13 +230,14 @@ class World {
     this.#reopening = this.#clock.sleep(delayMs).then(() => this.#open());
   }
 
-  #committed({ frames, result, isRepeated }: ObservedCommit): void {
+  #committed({ frames, result }: ObservedCommit): void {
     try {
-      if (!isRepeated) this.#log.add(frames);
+      this.#log.add(frames);
       const durable = this.#options.durableCursor?.(this.#stream);
       const kinds = frames.map(({ type }) => (type === "change" ? "." : type)).join(" ");
-      const again = isRepeated ? " again" : "";
-      this.#simulation.trace.record(`committed${again}: ${kinds}: ${result.versions} new, at ${this.#log.cursor}`);
+      this.#simulation.trace.record(
+        `committed: ${kinds}: ${result.versions} new, at ${this.#log.cursor}, durable ${durable}`,
+      );
       if (this.#options.durableCursor !== undefined && durable !== this.#log.cursor) {
         throw new OracleError(`O4: ${this.#log.cursor} was committed, but the durable cursor is ${durable}`);
       }
@@ -325,11 +326,11 @@ function some(plan: SeededRng, most: number): number {
   return plan.float() < 0.5 ? 0 : plan.float() * most;
 }
 
-function sourceFaults(plan: SeededRng, isVersioned: boolean): SourceFaults {
+function sourceFaults(plan: SeededRng, canRepeat: boolean): SourceFaults {
   return {
     refuse: some(plan, 0.5),
     disconnect: some(plan, 0.15),
-    duplicate: isVersioned ? some(plan, 0.2) : 0,
+    duplicate: canRepeat ? some(plan, 0.2) : 0,
     crash: some(plan, 0.05),
     silence: some(plan, 0.02),
     delay: some(plan, 0.3),
@@ -339,11 +340,11 @@ function sourceFaults(plan: SeededRng, isVersioned: boolean): SourceFaults {
   };
 }
 
-function historyFaults(plan: SeededRng, isVersioned: boolean): HistoryFaults {
+function historyFaults(plan: SeededRng): HistoryFaults {
   return {
     delay: some(plan, 0.3),
     busy: some(plan, 0.3),
-    unknown: isVersioned ? some(plan, 0.1) : 0,
+    unknown: some(plan, 0.05),
     lost: some(plan, 0.05),
     hang: some(plan, 0.05),
     crash: some(plan, 0.08),

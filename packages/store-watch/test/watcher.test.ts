@@ -114,6 +114,30 @@ test("H2: changes that left memory without a commit are counted, told, and asked
     await watcher.close();
   }));
 
+test("H2: a commit of which nobody knows whether it happened is not made twice", () =>
+  onStage(async (stage) => {
+    let isBroken = false;
+    stage.around = async (append, buffer) => {
+      const frames = buffer.decode();
+      const result = await append(buffer);
+      if (isBroken || !frames.some((frame) => frame.type === "change")) return result;
+      isBroken = true;
+      buffer.clear();
+      for (const frame of frames) buffer.write(frame);
+      throw new Error("the connection broke during COMMIT");
+    };
+    // Without versions, committing the same frames twice would show.
+    const watcher = await stage.watch({ source: stage.source({ capabilities: { versioned: false } }) });
+    await watcher.waitFor("now");
+    for (const value of ["1", "2", "1"]) stage.put("a", value);
+    await watcher.waitFor("now");
+    await stage.clock.sleep(10_000);
+    expect(isBroken).toBe(true);
+    expect(await stage.log("a")).toEqual(["1", "2", "1"]);
+    expect(watcher.status()).toMatchObject({ state: "live", gaps: 0 });
+    await watcher.close();
+  }));
+
 test("H3: a buffer under way to the database is not written to", () =>
   onStage(async (stage) => {
     const before: string[] = [];

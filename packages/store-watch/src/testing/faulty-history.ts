@@ -11,8 +11,8 @@ export interface HistoryFaults {
   /** The append fails before anything was committed, as with a busy or full disk; the buffer comes back. */
   readonly busy?: number;
   /**
-   * The append commits, and then fails all the same; the buffer comes back, so the same frames are committed twice. Only
-   * sources with versions survive that without a trace.
+   * The append commits, and then fails all the same with an error that does not say so, as when a connection breaks
+   * during COMMIT. The buffer comes back, and must not be offered again.
    */
   readonly unknown?: number;
   /** The thread that had the buffer dies, before or after it committed; the buffer does not come back. */
@@ -50,8 +50,6 @@ export interface ObservedCommit {
   readonly stream: string;
   readonly frames: readonly Frame[];
   readonly result: AppendResult;
-  /** The same frames were committed before, and the caller was told otherwise. */
-  readonly isRepeated: boolean;
 }
 
 /** How often each fault struck. */
@@ -65,8 +63,6 @@ export class FaultyHistory implements Pick<History, "openStream"> {
   /** Which stream of a name is the newest: an older one belongs to a process that died. */
   readonly #newest = new Map<string, HistoryStream>();
   readonly #healed = new AbortController();
-  /** Committed already, and given back as if they were not. */
-  readonly #unknown = new WeakSet<FrameBuffer>();
   #faults: HistoryFaults;
 
   constructor(history: Pick<History, "openStream">, options: FaultyHistoryOptions) {
@@ -118,8 +114,7 @@ export class FaultyHistory implements Pick<History, "openStream"> {
       return await never;
     }
     const result = await this.#external(() => stream.append(buffer));
-    const isRepeated = this.#unknown.delete(buffer);
-    onCommitted?.({ stream: stream.name, frames, result, isRepeated });
+    onCommitted?.({ stream: stream.name, frames, result });
     if (isCrash) {
       onCrash?.();
       return await never;
@@ -128,8 +123,7 @@ export class FaultyHistory implements Pick<History, "openStream"> {
     if (this.#strikes("unknown")) {
       buffer.clear();
       for (const frame of frames) buffer.write(frame);
-      this.#unknown.add(buffer);
-      throw new StoreWatchError("COMMIT_FAILED", "a simulated failure after the commit", { retryable: true });
+      throw new Error("a simulated failure after the commit");
     }
     // A worker's reply takes no virtual time, but it does take a turn.
     await clock.sleep(0);
