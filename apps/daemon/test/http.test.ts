@@ -1,5 +1,9 @@
 import { request } from "node:http";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { createStoreClient } from "@tidemark/watch-server";
 import { expect, test } from "vitest";
+import { AdminService } from "../src/gen/tidemark/admin/v1/admin_pb.ts";
 import { startDaemon, testFolder, until } from "./support.ts";
 
 function ask(
@@ -58,4 +62,46 @@ test("a method of the AdminService is plain HTTP and JSON", async () => {
   });
   expect(response.status).toBe(200);
   expect(await response.json()).toMatchObject({ streams: [{ name: "store", state: "live" }] });
+});
+
+test("WatchStatus begins with the present, skips what is overtaken and ends with the newest", async () => {
+  const daemon = await startDaemon(["--data", testFolder()]);
+  const admin = createClient(AdminService, createConnectTransport({ baseUrl: daemon.http, httpVersion: "1.1" }));
+  await using store = createStoreClient({ address: daemon.watch ?? "" });
+  const stop = new AbortController();
+  const seen: bigint[] = [];
+  const writes = 300;
+  const watching = (async () => {
+    for await (const { position } of admin.watchStatus({}, { signal: stop.signal })) {
+      seen.push(position);
+      if (position === BigInt(writes)) return;
+    }
+  })();
+  await until(() => seen.length === 1);
+  expect(seen).toEqual([0n]);
+  for (let n = 0; n < writes; n++) await store.put(`key/${n}`, "value");
+  await watching;
+  stop.abort();
+  expect(seen).toEqual(seen.toSorted((a, b) => Number(a - b)));
+  expect(seen.length).toBeLessThan(writes / 2);
+});
+
+test("Watch gives a reader that stops reading everything, once it reads again", async () => {
+  const daemon = await startDaemon(["--data", testFolder()]);
+  const admin = createClient(AdminService, createConnectTransport({ baseUrl: daemon.http, httpVersion: "1.1" }));
+  await using store = createStoreClient({ address: daemon.watch ?? "" });
+  const stop = new AbortController();
+  const responses = admin.watch({ after: 0n }, { signal: stop.signal })[Symbol.asyncIterator]();
+  expect((await responses.next()).value).toMatchObject({ position: 0n, versions: [] });
+  // Far more than the sockets hold.
+  const value = Buffer.alloc(100_000, 1);
+  await Promise.all(Array.from({ length: 200 }, (_, n) => store.put(`key/${n}`, value)));
+  expect((await daemon.json(["status"]))[0].position).toMatch(/^\d+$/);
+  const positions: bigint[] = [];
+  while (positions.length < 200) {
+    const { value: response } = await responses.next();
+    positions.push(...response.versions.map(({ position }: { readonly position: bigint }) => position));
+  }
+  stop.abort();
+  expect(positions).toEqual(Array.from({ length: 200 }, (_, n) => BigInt(n + 1)));
 });

@@ -147,3 +147,12 @@ export function checkConfig(
   if (result.success) return { config: result.output as TidemarkConfig };
   return { problems: result.issues.map(describe) };
 }
+
+/** Every setting there is, as `history.synchronous`; those of a source without the list before them. */
+export function settingNames(): readonly string[] {
+  const inSources = [...Object.keys(etcd.entries), ...Object.keys(watch.entries)].filter(
+    (name) => name !== "kind" && name !== "tls",
+  );
+  const top = Object.keys(schema.entries).filter((name) => name !== "history");
+  return [...top, "history.synchronous", ...inSources, ...Object.keys(tls.entries).map((name) => `tls.${name}`)];
+}
