@@ -21,6 +21,11 @@ test("an etcd that cannot be reached does not keep the daemon down", async () =>
   const human = await daemon.cli(["status"]);
   expect(human.stdout).toMatch(/problem +.*127\.0\.0\.1:1/);
   await until(() => daemon.output().stderr.includes("it is tried again until it works"));
+  const fresh = await daemon.cli(["ls", "--fresh"]);
+  expect(fresh.stderr).toMatch(
+    /^error: The replica did not catch up with its source within 10 s\.\n {2}`tidemark status`/,
+  );
+  expect(fresh.exitCode).toBe(5);
   expect(await daemon.stop("SIGTERM")).toBe(0);
 });
 

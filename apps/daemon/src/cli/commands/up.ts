@@ -73,7 +73,7 @@ function describe(daemon: Daemon, settings: Settings, style: Style): string {
     if (name === "store") continue;
     fields.push([
       "follows",
-      `${description}${problem === undefined ? "" : `  ${style("yellow", `not yet: ${problem}`)}`}`,
+      `${description}${problem === undefined ? "" : `  ${style("yellow", `not yet, it keeps trying: ${problem}`)}`}`,
     ]);
   }
   const folder = relative(process.cwd(), settings.dataDir);
