@@ -5,7 +5,7 @@ import type { AppendResult, HistoryStream } from "./history-types.ts";
 import { WatchBatch } from "./watcher-batch.ts";
 import type { WatcherLimits } from "./watcher-types.ts";
 
-export interface CommitObserver {
+interface CommitObserver {
   committed(result: AppendResult, batch: WatchBatch, groups: number): void;
   failed(error: unknown, attempt: number, delayMs: number): void;
   stalled(forMs: number): void;

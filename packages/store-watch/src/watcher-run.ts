@@ -2,7 +2,7 @@ import type { Clock, Timer } from "@tidemark/clock";
 import type { ChangeFrame, ResumePoint, Source } from "./contract.ts";
 import { RunSink, type SinkObserver, type SinkTarget } from "./watcher-sink.ts";
 
-export interface RunObserver extends SinkObserver {
+interface RunObserver extends SinkObserver {
   /** The run is over by itself; also where it resolved, because a run ends only when it is told to. */
   ended(error: string): void;
   silent(silentMs: number): void;

@@ -4,6 +4,7 @@ import type { ChangeFrame, GapReason, ResumePoint, Source } from "./contract.ts"
 import { StoreWatchError } from "./errors.ts";
 import type { History } from "./history-types.ts";
 
+/** What `openWatcher` needs, and what may be set. */
 export interface WatcherOptions {
   /** What to follow. It belongs to the watcher until that is closed. */
   readonly source: Source;
@@ -66,6 +67,7 @@ export interface WatcherOptions {
   readonly rng?: Rng;
 }
 
+/** The limits that hold where none are given. */
 export const watcherDefaults = {
   flushIntervalMs: 0,
   maxBufferBytes: 64 * 1024 * 1024,
@@ -106,6 +108,7 @@ function invalid(message: string): StoreWatchError {
   return new StoreWatchError("OPTIONS_INVALID", message);
 }
 
+/** What a watcher does, for people and for readiness probes. */
 export type WatcherState =
   /** The source was started and has not got anywhere yet. */
   | "starting"
@@ -131,6 +134,7 @@ export interface WatcherLag {
   readonly currentMs: number;
   /** Groups (transactions of the source) accepted and not committed. */
   readonly pendingGroups: number;
+  /** Changes accepted and not committed, those of an open group included. */
   readonly pendingChanges: number;
 }
 
@@ -142,6 +146,7 @@ export interface WatcherStatus {
   readonly state: WatcherState;
   /** Why it is in this state. */
   readonly reason: string;
+  /** Since when it is in this state. */
   readonly sinceMs: number;
   /** What is wrong and what to do about it; undefined: nothing. */
   readonly problem: string | undefined;
@@ -151,6 +156,7 @@ export interface WatcherStatus {
   readonly isStalled: boolean;
   /** When the next attempt is due, while reconnecting. */
   readonly nextAttemptAtMs: number | undefined;
+  /** How far the history is behind. */
   readonly lag: WatcherLag;
   /** The last sign of life of the source. */
   readonly lastFrameAtMs: number | undefined;
@@ -159,6 +165,7 @@ export interface WatcherStatus {
   readonly inflightBytes: number;
   /** Accepted, not yet being committed. */
   readonly bufferedBytes: number;
+  /** Committed, over the last ten seconds. */
   readonly changesPerSecond: number;
   /** What was last committed: the next run goes on from here. */
   readonly resume: ResumePoint | undefined;
@@ -169,9 +176,13 @@ export interface WatcherStatus {
   readonly drops: number;
   /** Changes that the history knew already. */
   readonly duplicates: number;
+  /** Losses put on record since the watcher was opened. */
   readonly gaps: number;
+  /** Interruptions of the stream, for whatever cause. */
   readonly reconnects: number;
+  /** Changes set aside. */
   readonly quarantined: number;
+  /** New versions made. */
   readonly versions: number;
 }
 
@@ -205,6 +216,7 @@ export type WatcherEvent =
   /** This reader was too slow: so many events before this one are missing. */
   | { readonly type: "skipped"; readonly count: number };
 
+/** How a watcher ends. */
 export interface WatcherCloseOptions {
   /**
    * Whether what was accepted is committed first. Otherwise it is let go; the cursor stands before it, so it comes again
@@ -221,7 +233,9 @@ export interface WatcherCloseOptions {
 
 /** Follows one source into one stream of a history. */
 export interface Watcher {
+  /** The stream in the history. */
   readonly name: string;
+  /** How things stand now. */
   status(): WatcherStatus;
   /** What happens from now on. Ends when the watcher does; leaving the loop lets go. A slow reader gets `skipped`. */
   events(): AsyncIterable<WatcherEvent>;
@@ -243,5 +257,6 @@ export interface Watcher {
   close(options?: WatcherCloseOptions): Promise<void>;
   /** Stops now. As after a crash, what was not committed comes again. */
   destroy(reason?: unknown): void;
+  /** `close()`. */
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -8,7 +8,7 @@ import type { Mutant } from "./watcher-world.ts";
 type Write = (frame: Frame) => boolean;
 
 /** A source that says something else than it should. `begin` is called for every run. */
-export function tampered(source: Source, begin: () => (frame: Frame, write: Write) => boolean): Source {
+function tampered(source: Source, begin: () => (frame: Frame, write: Write) => boolean): Source {
   return {
     kind: source.kind,
     description: source.description,

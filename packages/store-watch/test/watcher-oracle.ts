@@ -137,7 +137,7 @@ interface Refused {
 const text = (value: Uint8Array | undefined) => (value === undefined ? undefined : Buffer.from(value).toString("hex"));
 
 /** What the history must hold: the store's own history, restricted to the stretches that were followed. */
-export function expectedHistory(store: ReferenceStore, segments: readonly Segment[]) {
+function expectedHistory(store: ReferenceStore, segments: readonly Segment[]) {
   const keys = new Map<string, Expected[]>();
   const refused: Refused[] = [];
   const versionsOf = (id: string) => {

@@ -32,10 +32,10 @@ afterAll(async () => {
 });
 
 export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
-export const textOf = (value: Uint8Array | undefined): string | undefined =>
+const textOf = (value: Uint8Array | undefined): string | undefined =>
   value === undefined ? undefined : new TextDecoder().decode(value);
 
-export const everything: SourceCapabilities = {
+const everything: SourceCapabilities = {
   resumable: true,
   transactional: true,
   tombstones: true,

@@ -25,6 +25,7 @@ export interface HistoryFaults {
   readonly open?: number;
 }
 
+/** What `faultyHistory` needs, and what may be set. */
 export interface FaultyHistoryOptions {
   readonly clock: Clock;
   /** Draws the faults. */
@@ -71,6 +72,7 @@ export class FaultyHistory implements Pick<History, "openStream"> {
     this.#faults = options.faults ?? {};
   }
 
+  /** How often each fault struck. */
   get counts(): HistoryFaultCounts {
     return { ...this.#counts };
   }
@@ -81,6 +83,7 @@ export class FaultyHistory implements Pick<History, "openStream"> {
     this.#healed.abort();
   }
 
+  /** Opens a stream of the real history, unless that fails; streams of the same name that are open stop for good. */
   async openStream(options: OpenStreamOptions): Promise<HistoryStream> {
     if (this.#strikes("open")) {
       throw new StoreWatchError("WORKER_DIED", "a simulated failure to open a stream", { retryable: true });

@@ -47,6 +47,7 @@ export class ReferenceStore {
     this.#lives.push([]);
   }
 
+  /** The history that its revisions belong to now. */
   get epoch(): Epoch {
     return this.#epoch;
   }
@@ -65,10 +66,12 @@ export class ReferenceStore {
     return this.#lives.at(-1) as StoreTransaction[];
   }
 
+  /** One write in a transaction of its own; returns the revision afterwards. */
   put(key: Uint8Array, value: Uint8Array): bigint {
     return this.transact([{ key, value }]);
   }
 
+  /** One deletion in a transaction of its own; returns the revision afterwards. */
   delete(key: Uint8Array): bigint {
     return this.transact([{ key, value: undefined }]);
   }
@@ -173,6 +176,7 @@ function byKey(a: StoreChange, b: StoreChange): number {
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
+/** What `createReferenceStore` may be given. */
 export interface ReferenceStoreOptions {
   /**
    * Names the epochs.

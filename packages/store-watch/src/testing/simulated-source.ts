@@ -34,6 +34,7 @@ export interface SourceFaults {
   readonly restore?: number;
 }
 
+/** What `createSimulatedSource` needs, and what may be set. */
 export interface SimulatedSourceOptions {
   readonly clock: Clock;
   /** Draws faults and latencies. */
@@ -58,6 +59,7 @@ export interface SimulatedLoss {
   readonly from: Cursor;
 }
 
+/** What happened so far, and how often each fault struck. */
 export interface SimulatedSourceStats {
   readonly runs: number;
   readonly connects: number;
@@ -139,6 +141,7 @@ export class SimulatedSource implements Source {
     this.#snapshotPage = options.snapshotPage ?? 20;
   }
 
+  /** Counters since it was made. */
   get stats(): SimulatedSourceStats {
     return { ...this.#stats };
   }
@@ -154,6 +157,7 @@ export class SimulatedSource implements Source {
     this.#cut?.abort(new Disconnected("the connection was cut"));
   }
 
+  /** The last revision, which an idle run reports as well. */
   async barrier(signal: AbortSignal): Promise<ResumePoint> {
     const point = { epoch: this.#store.epoch, cursor: simulatedCursor(this.#store.revision) };
     await this.#clock.sleep(this.#rng.int(0, 3), { signal });
@@ -161,6 +165,7 @@ export class SimulatedSource implements Source {
     return point;
   }
 
+  /** Follows the store; see {@link Source}. */
   async run(from: ResumePoint | undefined, sink: FrameSink, signal: AbortSignal): Promise<void> {
     this.#stats.runs++;
     const run = new Run(sink, signal, from === undefined ? undefined : placeOf(from));

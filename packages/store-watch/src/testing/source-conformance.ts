@@ -20,6 +20,7 @@ export interface ConformanceDriver {
   replace?(): Promise<void>;
 }
 
+/** What the suite is about. */
 export interface ConformanceOptions {
   /** A new source, not running, over the driver's store. */
   open(): Source | Promise<Source>;

@@ -68,10 +68,12 @@ export class SourceProbe implements FrameSink {
     return { epoch: this.epoch, cursor: this.cursor };
   }
 
+  /** The run has settled. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
+  /** Runs the source; once. */
   start(source: Source, from?: ResumePoint): this {
     this.epoch = from?.epoch;
     this.cursor = from?.cursor;
@@ -93,6 +95,7 @@ export class SourceProbe implements FrameSink {
     this.#room = Promise.withResolvers<void>();
   }
 
+  /** There is room again. */
   release(): void {
     this.#isHeld = false;
     this.#room.resolve();
