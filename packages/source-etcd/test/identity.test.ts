@@ -37,6 +37,7 @@ async function expectNewStore(
 ) {
   await probe.until("another epoch", () => probe.epoch !== epoch && probe.snapshots > 0);
   await isLive(probe);
+  await reached(probe, ledger.last);
   const snapshot = revisionOf(probe.cursor);
   expect(probe.gaps).toHaveLength(1);
   expect(probe.gaps[0]).toMatchObject({ reason: "epoch-changed", from });

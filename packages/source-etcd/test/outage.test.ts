@@ -125,6 +125,21 @@ etcdTest("tells once what was compacted away while nobody was connected, and sta
   ledger.check(probe, snapshot);
 });
 
+etcdTest("tells a gap once although the snapshot after it is cut", async () => {
+  const { client } = shared.etcd;
+  const ledger = new Ledger("gap-once/");
+  const from = await beginning("gap-once/");
+  await inParallel(600, (index) => ledger.put(client, `gap-once/${index}`, "v".repeat(2_000)));
+  await shared.etcd.compact();
+  const proxy = await proxied();
+  const probe = follow(quickSource({ endpoints: [proxy.endpoint], prefix: "gap-once/" }), from);
+  await proxy.cutAfter(300_000);
+  await proxy.cutAfter(600_000);
+  await probe.until("the snapshot", () => probe.snapshots === 1);
+  expect(probe.gaps.map(({ reason }) => reason)).toEqual(["compacted"]);
+  ledger.checkState(probe);
+});
+
 etcdTest("a compaction of what was seen already is no gap", async () => {
   const { client, endpoint } = shared.etcd;
   const ledger = new Ledger("seen/");

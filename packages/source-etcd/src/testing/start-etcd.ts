@@ -67,9 +67,13 @@ export class TestEtcd {
   #client: EtcdClient | undefined;
   #credentials: EtcdCredentials | undefined;
 
+  /** What goes away with it; undefined: nothing. */
+  readonly #folder: string | undefined;
+
   /** Starts nothing; see `startEtcd`. */
-  constructor(options: StartEtcdOptions, dir: string, port: number, peerPort: number) {
+  constructor(options: StartEtcdOptions, dir: string, folder: string | undefined, port: number, peerPort: number) {
     this.#options = options;
+    this.#folder = folder;
     this.#clock = options.clock ?? systemClock;
     this.dir = dir;
     this.port = port;
@@ -219,7 +223,7 @@ export class TestEtcd {
   async [Symbol.asyncDispose](): Promise<void> {
     this.thaw();
     await this.kill9();
-    if (this.#options.dir === undefined) await rm(this.dir, { recursive: true, force: true });
+    if (this.#folder !== undefined) await rm(this.#folder, { recursive: true, force: true });
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
@@ -258,8 +262,9 @@ export class TestEtcd {
 /** Starts a real etcd from PATH with a data folder of its own, on free loopback ports, and resolves when it serves. */
 export async function startEtcd(options: StartEtcdOptions = {}): Promise<TestEtcd> {
   const [freePort, peerPort] = await freePorts();
-  const dir = options.dir ?? join(await mkdtemp(join(tmpdir(), "tidemark-etcd-")), "data");
-  const etcd = new TestEtcd(options, dir, options.port ?? freePort, peerPort);
+  const folder = options.dir === undefined ? await mkdtemp(join(tmpdir(), "tidemark-etcd-")) : undefined;
+  const dir = options.dir ?? join(folder ?? "", "data");
+  const etcd = new TestEtcd(options, dir, folder, options.port ?? freePort, peerPort);
   try {
     await etcd.start();
   } catch (error) {

@@ -40,9 +40,19 @@ export class Authority {
     const file = (ending: string) => join(this.folder, `${name}.${ending}`);
     await writeFile(file("ext"), `subjectAltName=${names}\nextendedKeyUsage=serverAuth,clientAuth\n`);
     await openssl("req", ...newKey, "-keyout", file("key"), "-out", file("csr"), "-subj", `/CN=${name}`);
+    const ca = ["-CA", this.caFile, "-CAkey", join(this.folder, "ca.key"), "-CAcreateserial"];
     await openssl(
-      ...["x509", "-req", "-in", file("csr"), "-CA", this.caFile, "-CAkey", join(this.folder, "ca.key")],
-      ...["-CAcreateserial", "-out", file("pem"), "-days", "2", "-extfile", file("ext")],
+      "x509",
+      "-req",
+      "-in",
+      file("csr"),
+      ...ca,
+      "-out",
+      file("pem"),
+      "-days",
+      "2",
+      "-extfile",
+      file("ext"),
     );
     const [cert, key] = await Promise.all([readFile(file("pem"), "utf8"), readFile(file("key"), "utf8")]);
     return { certFile: file("pem"), keyFile: file("key"), cert, key };
