@@ -91,7 +91,12 @@ async function ingest(entry: Case): Promise<{ rate: number; workerRate: number; 
   delay.disable();
   await history.close();
   rmSync(folder, { recursive: true, force: true });
-  return { rate: (done / elapsedMs) * 1000, workerRate: (done / sqlMs) * 1000, p99: delay.percentile(99) / 1e6, max: delay.max / 1e6 };
+  return {
+    rate: (done / elapsedMs) * 1000,
+    workerRate: (done / sqlMs) * 1000,
+    p99: delay.percentile(99) / 1e6,
+    max: delay.max / 1e6,
+  };
 }
 
 async function open(versions: number): Promise<{ openMs: number; readMs: number; mb: number }> {
@@ -124,11 +129,35 @@ async function open(versions: number): Promise<{ openMs: number; readMs: number;
 
 const cases: Case[] = [
   { name: "1 change a group, new keys", changesPerGroup: 1, changes: 400_000, keys: 0, framesPerBuffer: 16_384 },
-  { name: "1 change a group, 100,000 keys at random", changesPerGroup: 1, changes: 400_000, keys: 100_000, framesPerBuffer: 16_384 },
-  { name: "1 change a group, 1,000 keys at random", changesPerGroup: 1, changes: 400_000, keys: 1000, framesPerBuffer: 16_384 },
+  {
+    name: "1 change a group, 100,000 keys at random",
+    changesPerGroup: 1,
+    changes: 400_000,
+    keys: 100_000,
+    framesPerBuffer: 16_384,
+  },
+  {
+    name: "1 change a group, 1,000 keys at random",
+    changesPerGroup: 1,
+    changes: 400_000,
+    keys: 1000,
+    framesPerBuffer: 16_384,
+  },
   { name: "100 changes a group, new keys", changesPerGroup: 100, changes: 400_000, keys: 0, framesPerBuffer: 16_384 },
-  { name: "100 changes a group, 100,000 keys at random", changesPerGroup: 100, changes: 400_000, keys: 100_000, framesPerBuffer: 16_384 },
-  { name: "100 changes a group, 1,000 keys at random", changesPerGroup: 100, changes: 400_000, keys: 1000, framesPerBuffer: 16_384 },
+  {
+    name: "100 changes a group, 100,000 keys at random",
+    changesPerGroup: 100,
+    changes: 400_000,
+    keys: 100_000,
+    framesPerBuffer: 16_384,
+  },
+  {
+    name: "100 changes a group, 1,000 keys at random",
+    changesPerGroup: 100,
+    changes: 400_000,
+    keys: 1000,
+    framesPerBuffer: 16_384,
+  },
 ];
 
 const only = process.argv[2];
@@ -145,5 +174,7 @@ for (const entry of cases) {
 }
 if (only === undefined || only === "open") {
   const { openMs, readMs, mb } = await open(1_000_000);
-  console.log(`open 1,000,000 versions (${mb.toFixed(0)} MiB): ${openMs.toFixed(0)} ms until streams are known, then 1,000 keys in ${readMs.toFixed(0)} ms`);
+  console.log(
+    `open 1,000,000 versions (${mb.toFixed(0)} MiB): ${openMs.toFixed(0)} ms until streams are known, then 1,000 keys in ${readMs.toFixed(0)} ms`,
+  );
 }

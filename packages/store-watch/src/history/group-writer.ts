@@ -61,6 +61,8 @@ export class GroupWriter {
   #windowStart = 0;
   #windowEnd = 0;
   readonly #keys: string[] = Array.from({ length: windowFrames }, () => "");
+  /** The objects that were known when the window was opened. */
+  readonly #known: (CachedObject | undefined)[] = Array.from({ length: windowFrames }, () => undefined);
   readonly #facts: { -readonly [Key in keyof ChangeFacts]: ChangeFacts[Key] } = {
     isDelete: false,
     version: undefined,
@@ -96,7 +98,7 @@ export class GroupWriter {
       if (kind === frameKinds.poison) this.#setAside(context, reader, frame);
       else if (kind !== frameKinds.change) continue;
       else if (context.isCareful) this.#changeCarefully(context, reader, frame, this.#keyOf(frame));
-      else this.#change(context, reader, frame, this.#keyOf(frame));
+      else this.#change(context, reader, frame, this.#keyOf(frame), this.#known[frame - this.#windowStart]);
     }
   }
 
@@ -170,7 +172,9 @@ export class GroupWriter {
       const end = start + reader.fieldLength(frame, 0);
       const key = reader.data.toString("latin1", start, end);
       keys[frame - from] = key;
-      if (cache.isComplete || cache.get(key) !== undefined) continue;
+      const object = cache.get(key);
+      this.#known[frame - from] = object;
+      if (object !== undefined || cache.isComplete) continue;
       missing ??= new Map();
       missing.set(key, reader.data.subarray(start, end));
     }
@@ -182,10 +186,10 @@ export class GroupWriter {
     this.#windowEnd = to;
   }
 
-  #change(context: GroupContext, reader: FrameReader, frame: number, key: string): void {
+  #change(context: GroupContext, reader: FrameReader, frame: number, key: string, known?: CachedObject): void {
     const { stream, stats, contained } = context;
     const facts = this.#facts;
-    let object = stream.cache.get(key);
+    let object = known ?? stream.cache.get(key);
     facts.isDelete = reader.fieldLength(frame, 1) === absent;
     facts.version = reader.text(frame, 2);
     facts.epoch = context.epoch;
@@ -195,7 +199,7 @@ export class GroupWriter {
       facts.isFirstInSnapshot = !contained.has(object.id);
       if (!facts.isDelete) contained.add(object.id);
     }
-    const version = decideVersion(object, facts, (known) => this.#isSameValue(known, reader, frame));
+    const version = decideVersion(object, facts, (head) => this.#isSameValue(head, reader, frame));
     if (version === undefined) {
       stats.duplicates++;
       if (object === undefined && stream.quarantined > 0) this.#voidQuarantined(context, reader, frame);

@@ -12,7 +12,9 @@ import { VersionQueries } from "./version-queries.ts";
 /** A page ends early at this many bytes, so that large values do not fill the memory. */
 const maxPageBytes = 8 * 1024 * 1024;
 /** Rows fetched at first, as long as nothing is known of their size. */
-const firstRows = 32;
+const firstRows = 8;
+/** Keys looked for together in a diff. */
+const keysAtOnce = 64;
 /** Log positions searched for the changes of one stream before the caller gets a say. */
 const positionsAtOnce = 50_000;
 /** Up to this many positions apart, the objects that differ are found by position. */
@@ -138,7 +140,7 @@ export class HistoryReader {
         let after = token?.stream === stream ? token.key : undefined;
         for (;;) {
           const start = startAfter(bounds.start, after);
-          const keys = statement.all({ stream, start, end: bounds.end, low, high, limit: firstRows });
+          const keys = statement.all({ stream, start, end: bounds.end, low, high, limit: keysAtOnce });
           for (const { id, key } of keys) {
             after = key;
             const [before, now] = [this.#at(id, from), this.#at(id, to)];
@@ -150,7 +152,7 @@ export class HistoryReader {
               return { versions: this.#pack(pairs), next: encodePageToken({ ...last, positions: [from, to] }) };
             }
           }
-          if (keys.length < firstRows) break;
+          if (keys.length < keysAtOnce) break;
         }
       }
       return { versions: this.#pack(pairs), next: undefined };
@@ -209,6 +211,7 @@ export class HistoryReader {
         const count = Math.min(left, Math.max(1, Math.floor((maxPageBytes - bytes) / mean)));
         const fetched = fetch(stream, last, count);
         for (const row of fetched) {
+          if (bytes >= maxPageBytes) return { rows, isEnd: false };
           rows.push({ stream, row });
           bytes += sizeOf(row);
         }

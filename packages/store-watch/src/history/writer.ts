@@ -22,8 +22,8 @@ import { isSameScope, resumeOf, StreamTable } from "./stream-table.ts";
 import { Transactions } from "./transactions.ts";
 import { VersionStore } from "./version-store.ts";
 
-/** Objects remembered per stream. About 300 bytes each. */
-const defaultCachedObjects = 50_000;
+/** Objects remembered per stream, about 250 bytes each: half as many are certain to be found again. */
+const defaultCachedObjects = 160_000;
 /** A WAL larger than this after a commit is cut. */
 const maxWalBytes = 128 * 1024 * 1024;
 

@@ -56,14 +56,17 @@ export function dump(file: string): Record<string, unknown[]> {
   try {
     const all = (query: string) => db.prepare(query).raw().all();
     return {
-      versions: all(`SELECT v.pos, quote(o.key), v.gen, e.identity, v.parent, v.level, v.via, v.version, quote(v.value), v.batch
+      versions:
+        all(`SELECT v.pos, quote(o.key), v.gen, e.identity, v.parent, v.level, v.via, v.version, quote(v.value), v.batch
         FROM versions v JOIN objects o ON o.id = v.object JOIN epochs e ON e.id = v.epoch ORDER BY v.pos`),
       objects: all("SELECT quote(key), head, is_deleted, seen FROM objects ORDER BY key"),
       batches: all("SELECT id, epoch, cursor, first_pos, count, kind FROM batches ORDER BY id"),
       streams: all("SELECT name, epoch, cursor, keys, versions, gaps, quarantined FROM streams"),
       epochs: all("SELECT id, identity, reason FROM epochs ORDER BY id"),
       gaps: all("SELECT epoch, reason, detail, from_cursor, to_cursor, position FROM gaps ORDER BY id"),
-      quarantine: all("SELECT quote(key), quote(value), version, cursor, position, state, resolution FROM quarantine ORDER BY id"),
+      quarantine: all(
+        "SELECT quote(key), quote(value), version, cursor, position, state, resolution FROM quarantine ORDER BY id",
+      ),
     };
   } finally {
     db.close();

@@ -21,10 +21,14 @@ const anyFrame: fc.Arbitrary<Frame> = fc.oneof(
       sourceTimeMs: maybe(fc.double({ noNaN: true })),
     })
     .map(defined),
-  fc.record({ type: fc.constant("poison" as const), key: data, raw: data, error: text, version: maybe(text) }).map(defined),
+  fc
+    .record({ type: fc.constant("poison" as const), key: data, raw: data, error: text, version: maybe(text) })
+    .map(defined),
   fc.record({ type: fc.constant("begin-snapshot" as const), epoch: text }),
   fc.record({ type: fc.constant("snapshot-end" as const), cursor: text }),
-  fc.record({ type: fc.constant("commit" as const), cursor: text, sourceTimeMs: maybe(fc.double({ noNaN: true })) }).map(defined),
+  fc
+    .record({ type: fc.constant("commit" as const), cursor: text, sourceTimeMs: maybe(fc.double({ noNaN: true })) })
+    .map(defined),
   fc.record({ type: fc.constant("progress" as const), cursor: text }),
   fc
     .record({
@@ -83,7 +87,9 @@ test("throws while its memory is away, and owns nothing of what was written", ()
   const key = new Uint8Array([1, 2, 3]);
   const buffer = bufferOf([{ type: "change", key, value: key }]);
   key.fill(9);
-  expect(buffer.decode()).toEqual([{ type: "change", key: new Uint8Array([1, 2, 3]), value: new Uint8Array([1, 2, 3]) }]);
+  expect(buffer.decode()).toEqual([
+    { type: "change", key: new Uint8Array([1, 2, 3]), value: new Uint8Array([1, 2, 3]) },
+  ]);
   buffer.toTransfer();
   expect(buffer.isAway).toBe(true);
   expect(() => buffer.write(discard)).toThrow(/\[INTERNAL\]/);

@@ -22,8 +22,16 @@ function sound(folder: string): string {
 
 // One for each way in which the rules can be broken.
 const corruptions: readonly [name: string, invariant: FsckFinding["invariant"], sql: string][] = [
-  ["a version twice", "V1", "UPDATE versions SET version = 'a2', epoch = 1 WHERE pos = (SELECT max(pos) FROM versions WHERE object = 1)"],
-  ["a key twice", "V1", "INSERT INTO objects (stream, key, head, is_deleted) SELECT 2, key, head, is_deleted FROM objects WHERE id = 1; UPDATE objects SET stream = 1 WHERE stream = 2"],
+  [
+    "a version twice",
+    "V1",
+    "UPDATE versions SET version = 'a2', epoch = 1 WHERE pos = (SELECT max(pos) FROM versions WHERE object = 1)",
+  ],
+  [
+    "a key twice",
+    "V1",
+    "INSERT INTO objects (stream, key, head, is_deleted) SELECT 2, key, head, is_deleted FROM objects WHERE id = 1; UPDATE objects SET stream = 1 WHERE stream = 2",
+  ],
   ["a parent that never was", "V2", "UPDATE versions SET parent = 99 WHERE pos = 5"],
   ["a wrong level", "V2", "UPDATE versions SET level = 7 WHERE pos = 4"],
   ["a parent of another object", "V2", "UPDATE versions SET parent = 3 WHERE pos = 4"],
@@ -46,7 +54,11 @@ const corruptions: readonly [name: string, invariant: FsckFinding["invariant"], 
   ["a version in the wrong batch", "V7", "UPDATE versions SET batch = 1 WHERE pos = 6"],
   ["a deletion of nothing", "V8", "UPDATE versions SET value = NULL WHERE pos = 3"],
   ["a deleted object with a live head", "V8", "UPDATE objects SET is_deleted = 1 WHERE id = 1"],
-  ["a version pruned that the floor still shows", "V9", "UPDATE streams SET floor = 3; DELETE FROM versions WHERE pos = 2"],
+  [
+    "a version pruned that the floor still shows",
+    "V9",
+    "UPDATE streams SET floor = 3; DELETE FROM versions WHERE pos = 2",
+  ],
   ["a consumer below the floor", "V9", "UPDATE consumers SET position = 0; UPDATE streams SET floor = 2"],
   ["a reference to nothing", "SQLITE", "UPDATE quarantine SET epoch = 99"],
 ];
@@ -71,7 +83,10 @@ test("fsck finds nothing in a sound database, and one corruption of every kind i
       found: expect.arrayContaining([invariant]) as unknown,
     });
     for (const finding of report.findings) {
-      expect({ name, finding }).toMatchObject({ name, finding: { message: expect.stringMatching(/\w+ \w+/) as unknown } });
+      expect({ name, finding }).toMatchObject({
+        name,
+        finding: { message: expect.stringMatching(/\w+ \w+/) as unknown },
+      });
     }
   }
 });

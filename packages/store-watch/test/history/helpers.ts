@@ -5,9 +5,17 @@ import Database from "better-sqlite3";
 import { onTestFinished } from "vitest";
 import type { ChangeFrame, Frame, SourceCapabilities } from "../../src/contract.ts";
 import { sortableInteger } from "../../src/cursor.ts";
-import { FrameBuffer } from "../../src/frame-buffer.ts";
 import { openHistory } from "../../src/history/history.ts";
-import type { AppendResult, History, HistoryStream, OpenStreamOptions, VersionRecord } from "../../src/history-types.ts";
+import { bufferOf } from "./helpers-frames.ts";
+import type {
+  AppendResult,
+  History,
+  HistoryStream,
+  OpenStreamOptions,
+  VersionRecord,
+} from "../../src/history-types.ts";
+
+export { bufferOf };
 
 export const allCapabilities: SourceCapabilities = {
   resumable: true,
@@ -50,12 +58,6 @@ export const bytes = (text: string) => new Uint8Array(Buffer.from(text, "latin1"
 export const text = (value: Uint8Array | undefined) =>
   value === undefined ? undefined : Buffer.from(value).toString("latin1");
 
-export function bufferOf(frames: Iterable<Frame>): FrameBuffer {
-  const buffer = new FrameBuffer();
-  for (const frame of frames) buffer.write(frame);
-  return buffer;
-}
-
 export function append(stream: HistoryStream, frames: Iterable<Frame>): Promise<AppendResult> {
   return stream.append(bufferOf(frames));
 }
@@ -94,10 +96,10 @@ export function brief(version: VersionRecord): string {
 export async function state(history: History, options: Parameters<History["list"]>[1] = {}, stream?: string) {
   const found: Record<string, string> = {};
   for (let after: string | undefined; ; ) {
-    const page = await history.list(
-      stream === undefined ? {} : { stream },
-      { ...options, ...(after !== undefined && { after }) },
-    );
+    const page = await history.list(stream === undefined ? {} : { stream }, {
+      ...options,
+      ...(after !== undefined && { after }),
+    });
     for (const item of page.items) found[text(item.key) as string] = text(item.value) as string;
     after = page.next;
     if (after === undefined) return found;

@@ -37,12 +37,16 @@ function readHistory(file: string, isVersioned: boolean) {
       history.set(key, [...(history.get(key) ?? []), `${row.epoch} ${via} ${version} ${row.cursor} ${value}`]);
     }
     const current = db.prepare("SELECT key, value FROM current").all() as { key: Buffer; value: Buffer }[];
-    const gaps = db.prepare("SELECT reason || ' ' || from_cursor || ' ' || ifnull(to_cursor, '') FROM gaps ORDER BY id");
+    const gaps = db.prepare(
+      "SELECT reason || ' ' || from_cursor || ' ' || ifnull(to_cursor, '') FROM gaps ORDER BY id",
+    );
     return {
       history,
       current: new Map(current.map(({ key, value }) => [key.toString("latin1"), value.toString("latin1")])),
       gaps: gaps.pluck().all() as string[],
-      stream: db.prepare("SELECT s.cursor, e.identity AS epoch, s.quarantined FROM streams s JOIN epochs e ON e.id = s.epoch").get(),
+      stream: db
+        .prepare("SELECT s.cursor, e.identity AS epoch, s.quarantined FROM streams s JOIN epochs e ON e.id = s.epoch")
+        .get(),
     };
   } finally {
     db.close();
@@ -99,7 +103,9 @@ function holds(folder: string, isVersioned: boolean) {
   };
 }
 
-test("whatever a source does and however its frames are cut, the history is what it did", { timeout: 3_600_000 }, () => {
+test("whatever a source does and however its frames are cut, the history is what it did", {
+  timeout: 3_600_000,
+}, () => {
   const property = holds(temporaryFolder({ isInMemory: true }), true);
   fc.assert(fc.property(fc.array(anyStep, { maxLength: 25 }), anyCuts, anyCuts, property), { numRuns: runs });
 });

@@ -40,7 +40,9 @@ test("V1: applying the same frames again, from any boundary, is a no-op", async 
     expect(result).toMatchObject({ versions: 0, position: before });
     expect(result.duplicates).toBeGreaterThan(0);
   }
-  const rows = plain(file, (db) => db.prepare("SELECT count(*), count(DISTINCT object || version) FROM versions").raw().get());
+  const rows = plain(file, (db) =>
+    db.prepare("SELECT count(*), count(DISTINCT object || version) FROM versions").raw().get(),
+  );
   expect(rows).toEqual([Number(before), Number(before)]);
 });
 
@@ -71,7 +73,15 @@ test("V2: every version has the one before it as its parent and is one level abo
 test("V3: every key has exactly one head, the newest version, and nothing has the head as its parent", async () => {
   const { history, file } = await openedHistory();
   const stream = await history.openStream(streamOptions());
-  await append(stream, [begin("e"), put("a", "1", 1), put("b", "1", 1), end(1), put("a", "2", 2), remove("b", 2), commit(2)]);
+  await append(stream, [
+    begin("e"),
+    put("a", "1", 1),
+    put("b", "1", 1),
+    end(1),
+    put("a", "2", 2),
+    remove("b", 2),
+    commit(2),
+  ]);
   const heads = plain(file, (db) =>
     db
       .prepare(
@@ -90,7 +100,15 @@ test("V3: every key has exactly one head, the newest version, and nothing has th
 test("V4: there is one log record for each version, and it is the version", async () => {
   const { history } = await openedHistory();
   const stream = await history.openStream(streamOptions());
-  await append(stream, [begin("e"), put("a", "1", 1), put("b", "1", 1), end(1), put("a", "2", 2), remove("b", 3), commit(3)]);
+  await append(stream, [
+    begin("e"),
+    put("a", "1", 1),
+    put("b", "1", 1),
+    end(1),
+    put("a", "2", 2),
+    remove("b", 3),
+    commit(3),
+  ]);
   const records = (await history.changes(0n)).items;
   expect(records.map(brief)).toEqual([
     "1 a = 1 (a1, snapshot)",
@@ -110,8 +128,12 @@ test("V5: positions are dense over all streams, also after refused transactions,
   const two = await history.openStream(streamOptions("two"));
   await append(one, [begin("e"), put("a", "1", 1), end(1)]);
   await append(two, [begin("f"), put("a", "1", 1), put("b", "1", 1), end(1)]);
-  plain(file, (db) => db.exec("CREATE TRIGGER refuse BEFORE UPDATE ON streams BEGIN SELECT raise(ABORT, 'refused'); END"));
-  await expect(append(one, [put("a", "2", 2), put("c", "2", 2), commit(2)])).rejects.toMatchObject({ code: "COMMIT_FAILED" });
+  plain(file, (db) =>
+    db.exec("CREATE TRIGGER refuse BEFORE UPDATE ON streams BEGIN SELECT raise(ABORT, 'refused'); END"),
+  );
+  await expect(append(one, [put("a", "2", 2), put("c", "2", 2), commit(2)])).rejects.toMatchObject({
+    code: "COMMIT_FAILED",
+  });
   plain(file, (db) => db.exec("DROP TRIGGER refuse"));
   await append(two, [remove("a", 3), commit(3)]);
   await append(one, [put("a", "2", 2), commit(2)]);
@@ -195,12 +217,23 @@ test("V8: a deletion is a version with a parent, and what comes back has the tom
   const { history } = await openedHistory();
   const stream = await history.openStream(streamOptions());
   await append(stream, [begin("e"), put("a", "1", 1), put("b", "1", 1), end(1)]);
-  const result = await append(stream, [remove("a", 2), remove("a", 3), remove("never", 3), commit(3), put("a", "4", 4), commit(4)]);
+  const result = await append(stream, [
+    remove("a", 2),
+    remove("a", 3),
+    remove("never", 3),
+    commit(3),
+    put("a", "4", 4),
+    commit(4),
+  ]);
   expect(result).toMatchObject({ versions: 2, duplicates: 2 });
   // Vanished while nobody looked.
   await append(stream, [begin("e"), put("a", "4", 4), end(9)]);
   await append(stream, [put("b", "10", 10), commit(10)]);
-  expect(await versionsOf(history, "a")).toEqual(["1 a = 1 (a1, snapshot)", "3 a deleted (a2, stream)", "4 a = 4 (a4, stream)"]);
+  expect(await versionsOf(history, "a")).toEqual([
+    "1 a = 1 (a1, snapshot)",
+    "3 a deleted (a2, stream)",
+    "4 a = 4 (a4, stream)",
+  ]);
   const { items } = await history.log("s", bytes("b"));
   expect(items.map((item) => [brief(item), item.parents])).toEqual([
     ["6 b = 10 (b10, stream)", [5n]],
@@ -218,7 +251,12 @@ test("V9: pruning keeps what consumers need, the floor is durable first, and rea
   }
   await history.setConsumer("slow", 4n);
   expect(await history.prune({ before: {} })).toEqual({ removed: 2, floor: 4n });
-  expect(await versionsOf(history, "a")).toEqual(["4 a = 3 (a3, stream)", "5 a = 4 (a4, stream)", "6 a = 5 (a5, stream)", "7 a = 6 (a6, stream)"]);
+  expect(await versionsOf(history, "a")).toEqual([
+    "4 a = 3 (a3, stream)",
+    "5 a = 4 (a4, stream)",
+    "6 a = 5 (a5, stream)",
+    "7 a = 6 (a6, stream)",
+  ]);
   expect((await history.changes(4n)).items).toHaveLength(3);
   expect(await state(history, { at: { position: 4n } })).toEqual({ a: "3", b: "1" });
   await expect(history.changes(3n)).rejects.toMatchObject({ code: "TOO_OLD" });
@@ -230,7 +268,9 @@ test("V9: pruning keeps what consumers need, the floor is durable first, and rea
 
   // The removal fails; that the history starts later is known all the same.
   await history.setConsumer("slow", undefined);
-  plain(file, (db) => db.exec("CREATE TRIGGER refuse BEFORE DELETE ON versions BEGIN SELECT raise(ABORT, 'refused'); END"));
+  plain(file, (db) =>
+    db.exec("CREATE TRIGGER refuse BEFORE DELETE ON versions BEGIN SELECT raise(ABORT, 'refused'); END"),
+  );
   await expect(history.prune({ before: {} })).rejects.toThrow(/refused/);
   plain(file, (db) => db.exec("DROP TRIGGER refuse"));
   await expect(history.changes(5n)).rejects.toMatchObject({ code: "TOO_OLD" });

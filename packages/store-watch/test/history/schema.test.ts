@@ -94,7 +94,9 @@ test("the statements create exactly the indexes, unique constraints and referenc
 test("every table is strict and every view can be selected from", () => {
   const db = created();
   const lists = db.pragma("table_list") as { name: string; type: string; strict: number }[];
-  const loose = lists.filter(({ name, type, strict }) => type === "table" && !name.startsWith("sqlite_") && strict !== 1);
+  const loose = lists.filter(
+    ({ name, type, strict }) => type === "table" && !name.startsWith("sqlite_") && strict !== 1,
+  );
   expect(loose).toEqual([]);
   for (const view of Object.keys(views)) expect(db.prepare(`SELECT * FROM ${view}`).all()).toEqual([]);
 });

@@ -7,7 +7,11 @@ import { at, begin, discard, reset } from "./helpers.ts";
 
 export type Step =
   | { readonly type: "transaction"; readonly writes: readonly Write[]; readonly poison: number }
-  | { readonly type: "broken"; readonly writes: readonly Write[]; readonly restart: "discard" | "snapshot" | "progress" }
+  | {
+      readonly type: "broken";
+      readonly writes: readonly Write[];
+      readonly restart: "discard" | "snapshot" | "progress";
+    }
   | { readonly type: "replay"; readonly back: number }
   | { readonly type: "lost"; readonly transactions: readonly (readonly Write[])[]; readonly abandoned: number }
   | { readonly type: "replaced"; readonly keep: number; readonly says: "reset" | "gap" | "both" | "nothing" }
@@ -27,7 +31,10 @@ const write: fc.Arbitrary<Write> = fc.record({
 const writes = fc.array(write, { minLength: 1, maxLength: 6 });
 
 export const anyStep: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ type: fc.constant("transaction" as const), writes, poison: fc.nat({ max: 20 }) }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({ type: fc.constant("transaction" as const), writes, poison: fc.nat({ max: 20 }) }),
+  },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -164,9 +171,7 @@ export class Script {
     for (const [index, { key, value }] of step.writes.entries()) {
       const version = at((this.#revision + 1) * 100 + index);
       const name = keys[key] as string;
-      this.frames.push(
-        value === undefined ? this.#remove(name, version) : this.#put(name, `broken ${value}`, version),
-      );
+      this.frames.push(value === undefined ? this.#remove(name, version) : this.#put(name, `broken ${value}`, version));
     }
     if (step.restart === "progress") this.frames.push(progress(this.#revision + 1));
     if (step.restart === "snapshot") this.#snapshot();
@@ -182,7 +187,13 @@ export class Script {
       }
     }
     if (step.transactions.length > 0) {
-      this.frames.push({ type: "gap", reason: "compacted", detail: "compacted", from: cursorOf(from), to: this.cursor });
+      this.frames.push({
+        type: "gap",
+        reason: "compacted",
+        detail: "compacted",
+        from: cursorOf(from),
+        to: this.cursor,
+      });
       this.gaps.push(`compacted ${cursorOf(from)} ${this.cursor}`);
     }
     for (let round = 0; round < step.abandoned; round++) {
