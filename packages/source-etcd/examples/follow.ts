@@ -10,4 +10,5 @@ await using watcher = await openWatcher({ source, history, name: "config" });
 // Everything that etcd had accepted before is in SQL then.
 await watcher.waitFor("now");
 const { items } = await history.list({ stream: "config" });
-for (const { key, value } of items) console.log(`${Buffer.from(key)} = ${Buffer.from(value ?? [])}`);
+const text = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString();
+for (const { key, value } of items) console.log(`${text(key)} = ${text(value)}`);

@@ -18,7 +18,7 @@ export function sharedEtcd(options: StartEtcdOptions = {}): { readonly etcd: Tes
 }
 
 /** Fast enough for a test, slow enough for a loaded machine. */
-export const quick = {
+const quick = {
   heartbeatIntervalMs: 300,
   silenceTimeoutMs: 1_500,
   connectTimeoutMs: 2_000,
