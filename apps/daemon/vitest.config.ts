@@ -1,3 +1,4 @@
 import { packageTests } from "@tidemark/tooling/vitest";
 
-export default packageTests({ testTimeout: 90_000 });
+// Most of the time a test here waits for a process of its own.
+export default packageTests({ testTimeout: 90_000, maxWorkers: 2 });

@@ -10,11 +10,13 @@ export type DaemonErrorCode =
   | "DATA_DIR_IN_USE"
   | "SCHEMA_NEWER"
   | "REFUSED"
+  | "STILL_REFUSED"
   | "STOPPED_LATE";
 
 /** Exit codes of `tidemark`; part of the API. Everything that is not listed is 5, a failure nobody foresaw. */
 export const exitCodes = {
   NOT_FOUND: 1,
+  STILL_REFUSED: 1,
   USAGE: 2,
   CONFIG_INVALID: 2,
   UNREACHABLE: 3,

@@ -10,6 +10,8 @@ import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 
 const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
+/** Shared by all runs, and not the one of whoever runs the tests. */
+const compileCache = fileURLToPath(new URL("../node_modules/.cache/compiled", import.meta.url));
 const nodeArgs = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
 
 /** A folder that goes away with the test. */
@@ -35,7 +37,7 @@ export interface RunOptions {
 
 function environment(more: Readonly<Record<string, string>> = {}): Record<string, string | undefined> {
   const { NO_COLOR: _, FORCE_COLOR: __, TIDEMARK_URL: ___, ...rest } = process.env;
-  return { ...rest, ...more };
+  return { ...rest, NODE_COMPILE_CACHE: compileCache, ...more };
 }
 
 /** Runs the real command line to its end. */

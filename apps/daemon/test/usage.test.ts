@@ -1,6 +1,7 @@
 import { createServer } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
 import { version } from "../src/version.ts";
 import { tidemark, testFolder } from "./support.ts";
@@ -84,4 +85,17 @@ test("something else at the address is not taken for a daemon", async () => {
   server.close();
   expect(stderr).toMatch(/What answers at .* is not this version of Tidemark/);
   expect(exitCode).toBe(5);
+});
+
+test("colours appear on a terminal only, and NO_COLOR wins", async () => {
+  const args = ["status", "--connect", "127.0.0.1:1"];
+  const [plain, forced, none] = await Promise.all([
+    tidemark(args),
+    tidemark(args, { env: { FORCE_COLOR: "1" } }),
+    tidemark(args, { env: { NO_COLOR: "1" } }),
+  ]);
+  expect(plain?.stderr).toMatch(/^error: /);
+  expect(stripVTControlCharacters(forced?.stderr ?? "")).toBe(plain?.stderr);
+  expect(forced?.stderr).not.toBe(plain?.stderr);
+  expect(none?.stderr).toBe(plain?.stderr);
 });

@@ -158,6 +158,7 @@ const codes: Partial<Record<StoreWatchErrorCode, Code>> = {
   TOO_OLD: Code.OutOfRange,
   NOT_REACHED: Code.OutOfRange,
   NOT_FOUND: Code.NotFound,
+  COMMIT_FAILED: Code.FailedPrecondition,
 };
 
 /** What a client is told about an error of ours: its sentence, without our codes and without secrets. */

@@ -140,7 +140,7 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
       stopping.abort(new Error("The daemon is stopping."));
       await http.close(Math.min(1000, settings.stopTimeoutMs / 4));
       // What the embedded store has acknowledged is in the replica, too, when we are gone.
-      if (store !== undefined) await followers.settle(storeStreamName, settings.stopTimeoutMs / 4);
+      if (store !== undefined) await followers.settle(storeStreamName, settings.stopTimeoutMs / 2);
       await closers.close(settings.stopTimeoutMs - (clock.monotonic() - beganMs));
       log.info("stopped");
     }

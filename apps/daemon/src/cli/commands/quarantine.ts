@@ -1,3 +1,4 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import { DaemonError } from "../../daemon-error.ts";
 import { type CommandFlags, withDaemon } from "../command.ts";
 import { safeText, showBytes } from "../format/bytes.ts";
@@ -63,12 +64,22 @@ async function resolve(idText: string, flags: CommandFlags, action: Action): Pro
     );
   }
   return withDaemon(flags, async ({ admin }, terminal) => {
-    const { item } = await admin.resolveQuarantined({ id, action }, { signal: terminal.signal });
+    const { item } = await admin
+      .resolveQuarantined({ id, action }, { signal: terminal.signal })
+      .catch((error: unknown) => {
+        const { code, rawMessage } = ConnectError.from(error);
+        if (code !== Code.FailedPrecondition) throw error;
+        throw new DaemonError(
+          "STILL_REFUSED",
+          `The change could not be stored this time either: ${safeText(rawMessage)}`,
+          {
+            cause: error,
+            fix: `Remove the cause and retry, or leave it out for good: tidemark quarantine skip ${id} --reason …`,
+          },
+        );
+      });
     if (item === undefined) throw new DaemonError("NOT_FOUND", `Nothing quarantined has the id ${id}.`);
     if (flags.json === true) await terminal.write(toJsonLine(jsonQuarantined(item)));
-    else if (item.state === "open")
-      terminal.note(`${showBytes(item.key)} could not be stored again: ${safeText(item.error)}`);
     else await terminal.write(`${showBytes(item.key)} ${item.state}: ${safeText(item.resolution)}\n`);
-    return item.state === "open" ? 1 : 0;
   });
 }
