@@ -1,3 +1,4 @@
 import { packageTests } from "@tidemark/tooling/vitest";
 
-export default packageTests();
+// Most tests wait for a real etcd, not for a core.
+export default packageTests({ maxWorkers: 3 });

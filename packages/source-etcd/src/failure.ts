@@ -177,7 +177,8 @@ function explainStatus(error: ConnectError, peer: Peer): Explanation {
         `${name} speaks HTTP/2, but not etcd's v3 API (${text}): is this the client port of an etcd?`,
       ];
     case Code.ResourceExhausted:
-      return ["TOO_LARGE", `${name}: ${text}`];
+      if (text.includes("larger than")) return ["TOO_LARGE", `${name} sent more at once than is taken (${text}).`];
+      return ["UNAVAILABLE", `${name} cannot serve now: ${text}`];
     case Code.InvalidArgument:
       if (text.includes("authentication failed")) {
         return ["UNAUTHENTICATED", `${name} does not accept user and password: are they right?`];

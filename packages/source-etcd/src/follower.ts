@@ -181,7 +181,11 @@ export class Follower {
       connection.send(requestProgress());
     } else if (state.anchor !== undefined) {
       this.#proof = await proveQuiet(link, options.range, state.anchor, connection.signal);
-      if (connection.isLive) this.#redeem();
+      try {
+        if (connection.isLive) this.#redeem();
+      } catch (error) {
+        connection.fail(error);
+      }
     }
   }
 }

@@ -15,17 +15,20 @@ const maxDelayMs = 1_000;
 export class ProgressSeeker {
   readonly #options: ProgressSeekerOptions;
   #timer: Timer | undefined;
+  /** Of the timer that runs or ran last; 0: the next one is to be quick. */
+  #delayMs = 0;
+  #isSeeking = false;
   #isStopped = false;
 
   constructor(options: ProgressSeekerOptions) {
     this.#options = options;
   }
 
-  /** Begins anew, quickly. */
+  /** Begins anew, quickly. Calling it often does not put off what is due. */
   start(): void {
     if (this.#isStopped || this.#options.isReached()) return;
-    this.#timer?.cancel();
-    this.#schedule(firstDelayMs);
+    if (this.#isSeeking) this.#delayMs = 0;
+    else if (this.#timer === undefined || this.#delayMs > firstDelayMs) this.#schedule(firstDelayMs);
   }
 
   stop(): void {
@@ -34,19 +37,22 @@ export class ProgressSeeker {
   }
 
   #schedule(delayMs: number): void {
-    const timer = this.#options.clock.setTimer(delayMs, () => void this.#seek(delayMs, timer)).unref();
-    this.#timer = timer;
+    this.#timer?.cancel();
+    this.#delayMs = delayMs;
+    this.#timer = this.#options.clock.setTimer(delayMs, () => void this.#seek()).unref();
   }
 
-  async #seek(delayMs: number, timer: Timer): Promise<void> {
+  async #seek(): Promise<void> {
+    this.#timer = undefined;
     if (this.#isStopped || this.#options.isReached()) return;
+    this.#isSeeking = true;
     try {
       await this.#options.seek();
     } catch {
       // The connection says by itself when it is broken; everything else is tried again.
     }
-    if (!this.#isStopped && this.#timer === timer && !this.#options.isReached()) {
-      this.#schedule(Math.min(maxDelayMs, delayMs * 3));
-    }
+    this.#isSeeking = false;
+    if (this.#isStopped || this.#options.isReached()) return;
+    this.#schedule(this.#delayMs === 0 ? firstDelayMs : Math.min(maxDelayMs, this.#delayMs * 3));
   }
 }

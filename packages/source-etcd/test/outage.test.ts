@@ -18,6 +18,7 @@ import { Ledger } from "./support/ledger.ts";
 const etcdTest = serviceTest("etcd");
 const shared = sharedEtcd();
 const isLong = process.env["TIDEMARK_LONG"] === "1";
+const longer = isLong ? 600_000 : 30_000;
 
 async function proxied(target = shared.etcd.endpoint): Promise<TcpProxy> {
   const proxy = await tcpProxy({ target });
@@ -34,35 +35,39 @@ async function beginning(prefix: string) {
   return resume;
 }
 
-etcdTest("loses nothing of a 5001-revision backlog when it is cut again and again at any byte", async () => {
-  const { client } = shared.etcd;
-  const ledger = new Ledger("backlog/");
-  const from = await beginning("backlog/");
-  await inParallel(5_001, (index) => ledger.put(client, `backlog/${index % 700}`, `${index}`), 64);
-  const proxy = await proxied();
-  const source = quickSource({ endpoints: [proxy.endpoint], prefix: "backlog/" });
-  // All of it once, to know how many bytes there are to be cut at.
-  const whole = follow(source, from);
-  await reached(whole, ledger.last);
-  ledger.check(whole, parseSortableInteger(from.cursor));
-  await whole.stop();
-  const bytes = proxy.stats.bytesDown;
-  const seed = Number(process.env["TIDEMARK_SEED"] ?? 1);
-  const rng = seededRng(seed);
-  for (let round = 0; round < (isLong ? 100 : 4); round++) {
-    const cuts = Array.from({ length: 3 }, () => rng.int(1, Math.floor(bytes / 2)));
-    const probe = follow(source, from);
-    for (const cut of cuts) {
-      await Promise.race([proxy.cutAfter(cut), reached(probe, ledger.last)]);
+etcdTest(
+  "loses nothing of a 5001-revision backlog when it is cut again and again at any byte",
+  async () => {
+    const { client } = shared.etcd;
+    const ledger = new Ledger("backlog/");
+    const from = await beginning("backlog/");
+    await inParallel(5_001, (index) => ledger.put(client, `backlog/${index % 700}`, `${index}`), 64);
+    const proxy = await proxied();
+    const source = quickSource({ endpoints: [proxy.endpoint], prefix: "backlog/" });
+    // All of it once, to know how many bytes there are to be cut at.
+    const whole = follow(source, from);
+    await reached(whole, ledger.last);
+    ledger.check(whole, parseSortableInteger(from.cursor));
+    await whole.stop();
+    const bytes = proxy.stats.bytesDown;
+    const seed = Number(process.env["TIDEMARK_SEED"] ?? 1);
+    const rng = seededRng(seed);
+    for (let round = 0; round < (isLong ? 100 : 2); round++) {
+      const cuts = Array.from({ length: 3 }, () => rng.int(1, Math.floor(bytes / 2)));
+      const probe = follow(source, from);
+      for (const cut of cuts) {
+        await Promise.race([proxy.cutAfter(cut), reached(probe, ledger.last)]);
+      }
+      await reached(probe, ledger.last);
+      expect(probe.gaps, `seed ${seed}, cut at ${cuts.join()}`).toEqual([]);
+      expect(probe.snapshots, `seed ${seed}, cut at ${cuts.join()}`).toBe(0);
+      ledger.check(probe, parseSortableInteger(from.cursor));
+      await probe.stop();
+      proxy.heal();
     }
-    await reached(probe, ledger.last);
-    expect(probe.gaps, `seed ${seed}, cut at ${cuts.join()}`).toEqual([]);
-    expect(probe.snapshots, `seed ${seed}, cut at ${cuts.join()}`).toBe(0);
-    ledger.check(probe, parseSortableInteger(from.cursor));
-    await probe.stop();
-    proxy.heal();
-  }
-});
+  },
+  longer,
+);
 
 etcdTest("V7: takes back half a transaction when it is cut inside a fragment", async () => {
   const { client } = shared.etcd;
@@ -206,24 +211,28 @@ etcdTest("notices what etcd 3.4.23 skips without a word when a compaction passes
   ledger.checkState(probe);
 });
 
-etcdTest("follows on through SIGKILL and a restart of etcd", async () => {
-  await using etcd = await startEtcd();
-  const ledger = new Ledger();
-  const probe = follow(quickSource({ endpoints: [etcd.endpoint], prefix: "" }));
-  await isLive(probe);
-  const snapshot = revisionOf(probe.cursor);
-  for (let round = 0; round < (isLong ? 20 : 2); round++) {
-    for (let index = 0; index < 50; index++) await ledger.put(etcd.client, `k${index}`, `${round}`);
-    await etcd.kill9();
-    await complaint(probe, "is etcd running there?");
-    await etcd.start();
-    for (let index = 0; index < 50; index++) await ledger.put(etcd.client, `k${index}`, `${round}+`);
-  }
-  await reached(probe, ledger.last);
-  expect(probe.gaps).toEqual([]);
-  expect(probe.snapshots).toBe(1);
-  ledger.check(probe, snapshot);
-});
+etcdTest(
+  "follows on through SIGKILL and a restart of etcd",
+  async () => {
+    await using etcd = await startEtcd();
+    const ledger = new Ledger();
+    const probe = follow(quickSource({ endpoints: [etcd.endpoint], prefix: "" }));
+    await isLive(probe);
+    const snapshot = revisionOf(probe.cursor);
+    for (let round = 0; round < (isLong ? 20 : 2); round++) {
+      for (let index = 0; index < 50; index++) await ledger.put(etcd.client, `k${index}`, `${round}`);
+      await etcd.kill9();
+      await complaint(probe, "is etcd running there?");
+      await etcd.start();
+      for (let index = 0; index < 50; index++) await ledger.put(etcd.client, `k${index}`, `${round}+`);
+    }
+    await reached(probe, ledger.last);
+    expect(probe.gaps).toEqual([]);
+    expect(probe.snapshots).toBe(1);
+    ledger.check(probe, snapshot);
+  },
+  longer,
+);
 
 etcdTest("H12: notices a frozen etcd in time, and goes on when it thaws", async () => {
   await using etcd = await startEtcd();

@@ -4,6 +4,7 @@ import { CompactionGuard } from "../src/compaction-guard.ts";
 import { Gate } from "../src/gate.ts";
 import { Heartbeat } from "../src/heartbeat.ts";
 import { nextPageLimit, smallerPageLimit } from "../src/page-limit.ts";
+import { ProgressSeeker } from "../src/progress-seeker.ts";
 import { serverTraits } from "../src/server-version.ts";
 import { formatEpoch, parseEpoch, replacedBecause } from "../src/store-identity.ts";
 import { TokenSource } from "../src/token-source.ts";
@@ -52,6 +53,48 @@ test("H12: while we do not listen nobody is silent", async () => {
   expect(said.filter((each) => each.startsWith("silent"))).toEqual([]);
   await simulation.advance(1);
   expect(said.at(-1)).toBe("silent 615000");
+});
+
+test("seeks soon, then ever slower, and is not put off by those who ask often", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  const soughtAt: number[] = [];
+  let isReached = false;
+  const seeker = new ProgressSeeker({
+    clock: simulation.clock,
+    isReached: () => isReached,
+    seek: () => void soughtAt.push(simulation.clock.monotonic()),
+  });
+  seeker.start();
+  await simulation.advance(5_000);
+  expect(soughtAt).toEqual([10, 40, 130, 400, 1_210, 2_210, 3_210, 4_210]);
+  for (let ms = 0; ms < 1_000; ms += 5) {
+    seeker.start();
+    await simulation.advance(5);
+  }
+  expect(soughtAt.length).toBeGreaterThan(60);
+  isReached = true;
+  await simulation.advance(10_000);
+  const count = soughtAt.length;
+  seeker.start();
+  await simulation.advance(10_000);
+  expect(soughtAt).toHaveLength(count);
+});
+
+test("a seeker that fails goes on, and one that is stopped does not", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  let seeks = 0;
+  const seeker = new ProgressSeeker({
+    clock: simulation.clock,
+    isReached: () => false,
+    seek: () => Promise.reject(new Error(`no ${++seeks}`)),
+  });
+  seeker.start();
+  await simulation.advance(100);
+  expect(seeks).toBe(2);
+  seeker.stop();
+  seeker.start();
+  await simulation.advance(10_000);
+  expect(seeks).toBe(2);
 });
 
 test("a server's traits follow its version, and an unknown one gets the careful answer", () => {

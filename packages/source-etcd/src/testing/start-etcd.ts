@@ -19,6 +19,8 @@ export interface StartEtcdOptions {
   readonly dir?: string;
   /** Port for clients on 127.0.0.1. @default a free one */
   readonly port?: number;
+  /** Port for other members on 127.0.0.1. @default a free one */
+  readonly peerPort?: number;
   /** More flags, such as `--auto-compaction-retention=1`. They win over ours. */
   readonly args?: readonly string[];
   /** Files in PEM; with them it serves TLS, and with `clientCa` it asks clients for a certificate. */
@@ -264,7 +266,7 @@ export async function startEtcd(options: StartEtcdOptions = {}): Promise<TestEtc
   const [freePort, peerPort] = await freePorts();
   const folder = options.dir === undefined ? await mkdtemp(join(tmpdir(), "tidemark-etcd-")) : undefined;
   const dir = options.dir ?? join(folder ?? "", "data");
-  const etcd = new TestEtcd(options, dir, folder, options.port ?? freePort, peerPort);
+  const etcd = new TestEtcd(options, dir, folder, options.port ?? freePort, options.peerPort ?? peerPort);
   try {
     await etcd.start();
   } catch (error) {

@@ -1,6 +1,9 @@
 import { parseSortableInteger } from "@tidemark/store-watch/contract";
 import { keyId, type SourceProbe } from "@tidemark/store-watch/testing";
 import { expect } from "vitest";
+import { Event_EventType } from "../../src/gen/etcd/mvccpb/kv_pb.ts";
+import { prefixRange } from "../../src/key-range.ts";
+import { createWatch } from "../../src/watch-requests.ts";
 import type { EtcdClient, EtcdWrite } from "../../src/testing.ts";
 
 /** What one revision did, as text: hexadecimal keys, values by their digits, deletions as null. */
@@ -47,6 +50,23 @@ export class Ledger {
       value === undefined ? null : bytes(value).toString("hex"),
     ]);
     this.#revisions.set(revision, Object.fromEntries(changes.filter(([key]) => key?.startsWith(this.#prefix))));
+  }
+
+  /** Reads from etcd itself what was done, up to a revision: where writes failed and may have been done all the same. */
+  async read(client: EtcdClient, upTo: bigint): Promise<void> {
+    const done = new AbortController();
+    async function* requests() {
+      yield createWatch(prefixRange(Buffer.alloc(0)), 1n, false);
+      await new Promise<void>((resolve) => done.signal.addEventListener("abort", () => resolve()));
+    }
+    for await (const { events } of client.link.watch(requests(), done.signal, true)) {
+      for (const { type, kv } of events) {
+        if (kv === undefined) continue;
+        this.note(kv.modRevision, [type === Event_EventType.PUT ? { key: kv.key, value: kv.value } : { key: kv.key }]);
+      }
+      if (this.last >= upTo) break;
+    }
+    done.abort();
   }
 
   /** Forgets everything: the store was wiped. */
