@@ -1,5 +1,6 @@
 // How fast frames become committed history, and what the event loop feels of it: `pnpm bench` (after `pnpm build` it
 // measures what users install: `TIDEMARK_DIST=1 pnpm bench`).
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -127,6 +128,45 @@ async function open(versions: number): Promise<{ openMs: number; readMs: number;
   return result;
 }
 
+/** The most memory that the whole process ever had while it took a gigabyte in: as groups, or as one snapshot. */
+async function backlog(kind: "groups" | "one snapshot"): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
+  const file = join(folder, "h.db");
+  const history = await openHistory({ file });
+  const stream = await history.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
+  const large = Buffer.alloc(1000, "v");
+  const buffers = [new FrameBuffer(), new FrameBuffer()];
+  let key = 0;
+  let walBytes = 0;
+  let committing: Promise<unknown> = Promise.resolve();
+  const startedMs = performance.now();
+  for (let round = 0; key * 1024 < 2 ** 30; round++) {
+    const buffer = buffers[round % 2] as FrameBuffer;
+    buffer.clear();
+    if (round === 0)
+      buffer.write(kind === "groups" ? { type: "reset", epoch: "e" } : { type: "begin-snapshot", epoch: "e" });
+    while (buffer.bytes < 8 * 2 ** 20) {
+      key++;
+      buffer.write({ type: "change", key: keyOf(key), value: large, version: sortableInteger(key) });
+      if (kind === "groups" && key % 100 === 0) buffer.write({ type: "commit", cursor: sortableInteger(key) });
+    }
+    await committing;
+    committing = stream.append(buffer);
+    walBytes = Math.max(walBytes, statSync(`${file}-wal`).size);
+  }
+  await committing;
+  const last = new FrameBuffer();
+  last.write({ type: kind === "groups" ? "commit" : "snapshot-end", cursor: sortableInteger(key) });
+  await stream.append(last);
+  const seconds = (performance.now() - startedMs) / 1000;
+  walBytes = Math.max(walBytes, statSync(`${file}-wal`).size);
+  const { maxRSS } = process.resourceUsage();
+  await history.close();
+  rmSync(folder, { recursive: true, force: true });
+  const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
+  return `1 GiB backlog as ${kind}: at most ${mib(maxRSS * 1024)} resident, WAL ${mib(walBytes)}, ${seconds.toFixed(1)} s`;
+}
+
 const cases: Case[] = [
   { name: "1 change a group, new keys", changesPerGroup: 1, changes: 400_000, keys: 0, framesPerBuffer: 16_384 },
   {
@@ -161,7 +201,8 @@ const cases: Case[] = [
 ];
 
 const only = process.argv[2];
-console.log(`200-byte values, ${repetitions} repetitions, medians; loop: the main thread's event loop delay`);
+if (only === undefined)
+  console.log(`200-byte values, ${repetitions} repetitions, medians; loop: the main thread's event loop delay`);
 for (const entry of cases) {
   if (only !== undefined && !entry.name.includes(only)) continue;
   const results = [];
@@ -171,6 +212,13 @@ for (const entry of cases) {
   console.log(
     `${entry.name.padEnd(46)} ${rate(pick("rate"))} changes/s, ${rate(pick("workerRate"))} while committing, loop p99 ${pick("p99").toFixed(1)} ms, max ${pick("max").toFixed(1)} ms`,
   );
+}
+// One process for each: what counts is the most that it ever had.
+if (only === "groups" || only === "one snapshot") console.log(await backlog(only));
+if (only === undefined) {
+  for (const kind of ["groups", "one snapshot"]) {
+    spawnSync(process.execPath, [...process.execArgv, import.meta.filename, kind], { stdio: "inherit" });
+  }
 }
 if (only === undefined || only === "open") {
   const { openMs, readMs, mb } = await open(1_000_000);

@@ -9,17 +9,22 @@ import { serveWorker, transferring } from "./worker/worker-server.ts";
 // A thread with one connection that reads.
 
 let reader: HistoryReader | undefined;
+let failure: unknown = new StoreWatchError("INTERNAL", "the reader's thread has no database yet");
 
 function opened(): HistoryReader {
-  if (reader === undefined) throw new StoreWatchError("INTERNAL", "the reader's thread has no database yet");
+  if (reader === undefined) throw failure;
   return reader;
 }
 
 if (parentPort !== null) {
   serveWorker<ReaderMethods>(parentPort, {
     open({ file }) {
-      reader = new HistoryReader(file);
-      return undefined;
+      try {
+        reader = new HistoryReader(file);
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
     },
     get({ stream, key, at }) {
       const versions = opened().get(stream, key, at);

@@ -8,6 +8,8 @@ import { WorkerClient, workerFile } from "./worker/worker-client.ts";
 export function startWriter(): WorkerClient<WriterMethods> {
   return new WorkerClient<WriterMethods>(workerFile(import.meta.url, "./history-writer-worker"), {
     name: "tidemark history writer",
+    // What it keeps is bounded far below; the limits only make it collect its garbage earlier.
+    resourceLimits: { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 192 },
     ...errorOptions,
   });
 }
@@ -15,6 +17,7 @@ export function startWriter(): WorkerClient<WriterMethods> {
 export function startReader(): WorkerClient<ReaderMethods> {
   return new WorkerClient<ReaderMethods>(workerFile(import.meta.url, "./history-reader-worker"), {
     name: "tidemark history reader",
+    resourceLimits: { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 192 },
     ...errorOptions,
   });
 }

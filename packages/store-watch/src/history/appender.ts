@@ -52,7 +52,9 @@ export class Appender {
     const undo = target.length;
     if (plan.open !== undefined) target.append(reader, plan.openFrom, reader.frames);
     try {
-      if (plan.steps.length > 0) this.#commit(stream, reader, plan.steps, nowMs, stats);
+      if (!plan.steps.every((step) => isIdle(stream, reader, step))) {
+        this.#commit(stream, reader, plan.steps, nowMs, stats);
+      }
     } catch (error) {
       target.truncate(undo);
       throw error;
@@ -202,4 +204,12 @@ export class Appender {
     stream.isAfterGap = false;
     stream.ownGap = undefined;
   }
+}
+
+/** Whether a step tells nothing that is not committed already: an idle stream makes no transaction (H10). */
+function isIdle(stream: StreamState, reader: FrameReader, step: GroupStep): boolean {
+  if (step.type === "progress") return reader.text(step.frame, 0) === stream.cursor;
+  if (step.type !== "apply" || step.withStage || step.from !== step.to || step.snapshotEpoch !== undefined)
+    return false;
+  return reader.text(step.boundary, 0) === stream.cursor;
 }

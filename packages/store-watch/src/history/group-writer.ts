@@ -10,6 +10,7 @@ import type { VersionStore } from "./version-store.ts";
 
 /** Frames whose keys are resolved together. */
 const windowFrames = 256;
+const maxWindowBytes = 1024 * 1024;
 const sweepPage = 4096;
 
 /** Everything that the changes of one group share. */
@@ -141,7 +142,7 @@ export class GroupWriter {
 
   /** Makes sure that the next window's objects fit into the cache. */
   #makeRoom(stream: StreamState): void {
-    const isCrowded = stream.cache.willForget(windowFrames);
+    const { isCrowded } = stream.cache;
     if (!isCrowded && !this.#store.isFull) return;
     this.#store.flush(stream.id);
     if (isCrowded) stream.cache.forget();
@@ -164,16 +165,18 @@ export class GroupWriter {
     this.#makeRoom(stream);
     const { cache } = stream;
     const keys = this.#keys;
-    const to = Math.min(from + windowFrames, reader.frames);
+    const limit = Math.min(from + windowFrames, reader.frames);
     let missing: Map<string, Buffer> | undefined;
-    for (let frame = from; frame < to; frame++) {
-      if (reader.kind(frame) !== frameKinds.change) continue;
-      const start = reader.start(frame);
-      const end = start + reader.fieldLength(frame, 0);
+    let to = from;
+    for (let bytes = 0; to < limit && bytes < maxWindowBytes; to++) {
+      if (reader.kind(to) !== frameKinds.change) continue;
+      const start = reader.start(to);
+      const end = start + reader.fieldLength(to, 0);
       const key = reader.data.toString("latin1", start, end);
-      keys[frame - from] = key;
+      bytes += key.length;
+      keys[to - from] = key;
       const object = cache.get(key);
-      this.#known[frame - from] = object;
+      this.#known[to - from] = object;
       if (object !== undefined || cache.isComplete) continue;
       missing ??= new Map();
       missing.set(key, reader.data.subarray(start, end));

@@ -41,7 +41,8 @@ export async function openHistory(
   const readers = Array.from({ length: count }, startReader);
   try {
     const { origin } = await writer.call("open", { file, synchronous, origin: (options.rng ?? systemRng).uuid() });
-    await Promise.all(readers.map((reader) => reader.call("open", { file })));
+    // Nobody has to wait for them before there is something to read; a reader that cannot open says so at its first read.
+    for (const reader of readers) reader.call("open", { file }).catch(() => undefined);
     return new SqliteHistory({ file, origin, writer, readers, clock });
   } catch (error) {
     await Promise.all([writer.close(), ...readers.map((reader) => reader.close())]);

@@ -82,7 +82,7 @@ export interface DiffPage {
 
 /** What a reader's thread does, one at a time. */
 export type ReaderMethods = {
-  open(input: { readonly file: string }): undefined;
+  open(input: { readonly file: string }): void;
   get(input: { readonly stream: string; readonly key: Uint8Array; readonly at: AsOfInput | undefined }): PackedVersions;
   list(
     input: PageInput & {

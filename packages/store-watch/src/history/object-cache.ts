@@ -56,44 +56,46 @@ export class ObjectLookup {
   }
 }
 
+/** What an object takes besides its key, about. */
+const bytesPerObject = 250;
+
 /**
  * The objects of one stream that were touched last, by key (as Latin-1 text, so any bytes). Two generations: when the
  * young one is full, it becomes the old one and what was not touched since is forgotten.
  */
 export class ObjectCache {
-  readonly #maxYoung: number;
+  readonly #maxYoungBytes: number;
+  #youngBytes = 0;
   #young = new Map<string, CachedObject>();
   #old = new Map<string, CachedObject>();
-  /** Every object of the stream is here, so a key that is not found is new. */
-  isComplete: boolean;
+  #isComplete: boolean;
 
-  constructor(options: { readonly maxObjects: number; readonly isComplete: boolean }) {
-    this.#maxYoung = Math.ceil(options.maxObjects / 2);
-    this.isComplete = options.isComplete;
+  constructor(options: { readonly maxBytes: number; readonly isComplete: boolean }) {
+    this.#maxYoungBytes = options.maxBytes / 2;
+    this.#isComplete = options.isComplete;
+  }
+
+  /** Every object of the stream is here, so a key that is not found is new. */
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
+  /** Whether it is time to {@link forget}. */
+  get isCrowded(): boolean {
+    return this.#youngBytes >= this.#maxYoungBytes;
   }
 
   get(key: string): CachedObject | undefined {
     const young = this.#young.get(key);
     if (young !== undefined) return young;
     const old = this.#old.get(key);
-    if (old !== undefined) this.#young.set(key, old);
+    if (old !== undefined) this.set(key, old);
     return old;
-  }
-
-  /** Whether the next `count` additions would forget objects: those must be in the database by then. */
-  willForget(count: number): boolean {
-    return this.#young.size + count > this.#maxYoung;
-  }
-
-  /** Makes room. Nothing dirty may be in it. */
-  forget(): void {
-    if (this.#old.size > 0) this.isComplete = false;
-    this.#old = this.#young;
-    this.#young = new Map();
   }
 
   set(key: string, object: CachedObject): void {
     this.#young.set(key, object);
+    this.#youngBytes += key.length + bytesPerObject;
   }
 
   delete(key: string): void {
@@ -101,9 +103,19 @@ export class ObjectCache {
     this.#old.delete(key);
   }
 
+  /** Makes room: drops the older half. Nothing in it may be waiting to be written. */
+  forget(): void {
+    if (this.#old.size > 0) this.#isComplete = false;
+    this.#old = this.#young;
+    this.#young = new Map();
+    this.#youngBytes = 0;
+  }
+
+  /** Drops everything. */
   clear(): void {
     this.#young.clear();
     this.#old.clear();
-    this.isComplete = false;
+    this.#youngBytes = 0;
+    this.#isComplete = false;
   }
 }

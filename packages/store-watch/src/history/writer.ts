@@ -22,8 +22,8 @@ import { isSameScope, resumeOf, StreamTable } from "./stream-table.ts";
 import { Transactions } from "./transactions.ts";
 import { VersionStore } from "./version-store.ts";
 
-/** Objects remembered per stream, about 250 bytes each: half as many are certain to be found again. */
-const defaultCachedObjects = 160_000;
+/** For the objects that each stream remembers: some 50,000 are certain to be found again. */
+const defaultCacheBytes = 32 * 1024 * 1024;
 /** A WAL larger than this after a commit is cut. */
 const maxWalBytes = 128 * 1024 * 1024;
 
@@ -40,7 +40,7 @@ export class HistoryWriter {
   readonly #appender: Appender;
   readonly #resolver: QuarantineResolver;
   readonly #pruner: Pruner;
-  readonly #maxCachedObjects: number;
+  readonly #cacheBytes: number;
   #nextWalBytes = maxWalBytes;
   readonly origin: string;
 
@@ -49,10 +49,10 @@ export class HistoryWriter {
    *
    * @throws {StoreWatchError} `DATABASE_UNREADABLE`, `DATABASE_LOCKED`, `SCHEMA_NEWER`
    */
-  constructor(options: Parameters<WriterMethods["open"]>[0] & { readonly maxCachedObjects?: number }) {
+  constructor(options: Parameters<WriterMethods["open"]>[0] & { readonly cacheBytes?: number }) {
     const { file, synchronous } = options;
     this.#file = file;
-    this.#maxCachedObjects = options.maxCachedObjects ?? defaultCachedObjects;
+    this.#cacheBytes = options.cacheBytes ?? defaultCacheBytes;
     checkFile(file);
     this.#lease = leaseOf(file);
     let db: Database.Database | undefined;
@@ -154,7 +154,7 @@ export class HistoryWriter {
     return {
       id,
       ...this.#streams.load(id),
-      cache: new ObjectCache({ maxObjects: this.#maxCachedObjects, isComplete: !this.#streams.hasObjects(id) }),
+      cache: new ObjectCache({ maxBytes: this.#cacheBytes, isComplete: !this.#streams.hasObjects(id) }),
       token: 1,
       open: undefined,
       stage: new Stage(this.#stagePath(id, 1)),

@@ -1,4 +1,4 @@
-import { Worker, type Transferable } from "node:worker_threads";
+import { type ResourceLimits, type Transferable, Worker } from "node:worker_threads";
 import { type ErrorRecord, fromErrorRecord } from "./error-record.ts";
 import { closeMethod, type WorkerMethods, type WorkerReply, type WorkerRequest } from "./worker-server.ts";
 
@@ -7,6 +7,8 @@ export interface WorkerClientOptions {
   readonly name: string;
   /** Given to the worker as `workerData`. */
   readonly data?: unknown;
+  /** Bounds of the thread's JavaScript heap. @default Node's own, which let garbage pile up */
+  readonly resourceLimits?: ResourceLimits;
   /** Makes the error of a refused call. @default a plain `Error` with the same name, message and `code` */
   readonly reviveError?: (record: ErrorRecord) => Error;
   /** Makes the error of every call after the worker ended by itself. @default a plain `Error` */
@@ -41,6 +43,7 @@ export class WorkerClient<M extends WorkerMethods> {
     this.#worker = new Worker(file, {
       name: options.name,
       workerData: options.data,
+      ...(options.resourceLimits !== undefined && { resourceLimits: options.resourceLimits }),
       ...(file.pathname.endsWith(".ts") && {
         execArgv: ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"],
       }),

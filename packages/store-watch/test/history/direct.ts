@@ -13,14 +13,14 @@ export class DirectWriter {
   readonly writer: HistoryWriter;
   readonly #opened;
 
-  constructor(file: string, options: Partial<OpenStreamOptions> & { readonly maxCachedObjects?: number } = {}) {
-    const { maxCachedObjects, ...more } = options;
+  constructor(file: string, options: Partial<OpenStreamOptions> & { readonly cacheBytes?: number } = {}) {
+    const { cacheBytes, ...more } = options;
     this.file = file;
     this.writer = new HistoryWriter({
       file,
       synchronous: "normal",
       origin: "test",
-      ...(maxCachedObjects !== undefined && { maxCachedObjects }),
+      ...(cacheBytes !== undefined && { cacheBytes }),
     });
     this.#opened = this.writer.openStream(streamOptions("s", more), 1000);
   }

@@ -68,7 +68,7 @@ function cut(frames: readonly Frame[], cuts: readonly number[]): Frame[][] {
 function write(file: string, frames: readonly Frame[], cuts: readonly number[], isVersioned: boolean): void {
   const capabilities = { ...allCapabilities, versioned: isVersioned, resumable: isVersioned };
   // So few that objects are forgotten and looked up again all the time.
-  const writer = new DirectWriter(file, { capabilities, maxCachedObjects: 520 });
+  const writer = new DirectWriter(file, { capabilities, cacheBytes: 1000 });
   try {
     for (const buffer of cut(frames, cuts)) writer.append(buffer);
   } finally {
