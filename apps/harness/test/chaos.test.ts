@@ -11,7 +11,7 @@ const timeoutMs = isLong ? 1_800_000 : 120_000;
 async function inflict(only: readonly FaultName[], times: number, signal: AbortSignal): Promise<ChaosProgress> {
   console.info(`seed ${seed}`);
   const isDone = ({ total }: ChaosProgress) => total >= times;
-  const progress = await runChaos({ seed, only, inOrder: true, isDone, verifyEvery: isLong ? 10 : 2, signal });
+  const progress = await runChaos({ seed, only, inOrder: true, isDone, verifyEvery: isLong ? 10 : 5, signal });
   expect(progress.total).toBe(times);
   expect(progress.verified?.versions).toBeGreaterThan(100);
   return progress;

@@ -49,7 +49,7 @@ async function watch({ endpoint, prefix, from, to }: ReceiveWatch): Promise<Rece
   const { promise: done, resolve: finish } = Promise.withResolvers<void>();
   async function* requests(): AsyncGenerator<WatchRequest> {
     const key = Buffer.from(prefix);
-    const value = { key, rangeEnd: prefixEnd(key), startRevision: from, progressNotify: true, fragment: true };
+    const value = { key, rangeEnd: prefixEnd(key), startRevision: from, progressNotify: true, fragment: false };
     yield create(WatchRequestSchema, { requestUnion: { case: "createRequest", value } });
     await done;
   }
