@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { DaemonError } from "../daemon-error.ts";
 import { redact } from "../redact.ts";
 import { createStyle, type Style } from "./format/style.ts";
@@ -61,7 +62,8 @@ export function reportFailure(error: unknown, style: Style): number {
     if (error.fix !== undefined) process.stderr.write(redact(`${error.fix.replace(/^/gm, "  ")}\n`));
     return error.exitCode;
   }
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  // With its causes: they are what a report needs.
+  const text = inspect(error, { depth: 4 });
   process.stderr.write(
     redact(`${style("red", "error:")} Tidemark failed unexpectedly. Please report this.\n${text}\n`),
   );
