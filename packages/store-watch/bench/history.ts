@@ -205,7 +205,7 @@ if (only === undefined)
   console.log(`200-byte values, ${repetitions} repetitions, medians; loop: the main thread's event loop delay`);
 for (const entry of cases) {
   if (only !== undefined && !entry.name.includes(only)) continue;
-  const results = [];
+  const results: Awaited<ReturnType<typeof ingest>>[] = [];
   for (let round = 0; round < repetitions; round++) results.push(await ingest(entry));
   const pick = (field: keyof (typeof results)[number]) => median(results.map((result) => result[field]));
   const rate = (number: number) => Math.round(number).toLocaleString("en").padStart(9);

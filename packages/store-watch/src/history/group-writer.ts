@@ -62,6 +62,8 @@ export class GroupWriter {
   #windowStart = 0;
   #windowEnd = 0;
   readonly #keys: string[] = Array.from({ length: windowFrames }, () => "");
+  /** Objects that were found in the database for this window, or came into being in it. */
+  readonly #fresh = new Map<string, CachedObject>();
   /** The objects that were known when the window was opened. */
   readonly #known: (CachedObject | undefined)[] = Array.from({ length: windowFrames }, () => undefined);
   readonly #facts: { -readonly [Key in keyof ChangeFacts]: ChangeFacts[Key] } = {
@@ -99,7 +101,7 @@ export class GroupWriter {
       if (kind === frameKinds.poison) this.#setAside(context, reader, frame);
       else if (kind !== frameKinds.change) continue;
       else if (context.isCareful) this.#changeCarefully(context, reader, frame, this.#keyOf(frame));
-      else this.#change(context, reader, frame, this.#keyOf(frame), this.#known[frame - this.#windowStart]);
+      else this.#change(context, reader, frame, this.#keyOf(frame));
     }
   }
 
@@ -165,6 +167,7 @@ export class GroupWriter {
     this.#makeRoom(stream);
     const { cache } = stream;
     const keys = this.#keys;
+    this.#fresh.clear();
     const limit = Math.min(from + windowFrames, reader.frames);
     let missing: Map<string, Buffer> | undefined;
     let to = from;
@@ -182,17 +185,25 @@ export class GroupWriter {
       missing.set(key, reader.data.subarray(start, end));
     }
     if (missing !== undefined) {
-      this.#lookup.find(stream.id, [...missing.values()], (key, object) => cache.set(key, object));
+      this.#lookup.find(stream.id, [...missing.values()], (key, object) => {
+        cache.set(key, object);
+        this.#fresh.set(key, object);
+      });
     }
     this.#windowReader = reader;
     this.#windowStart = from;
     this.#windowEnd = to;
   }
 
-  #change(context: GroupContext, reader: FrameReader, frame: number, key: string, known?: CachedObject): void {
+  /** The object of a frame in the window: without another search in the large map. */
+  #objectOf(frame: number, key: string): CachedObject | undefined {
+    return this.#known[frame - this.#windowStart] ?? this.#fresh.get(key);
+  }
+
+  #change(context: GroupContext, reader: FrameReader, frame: number, key: string): void {
     const { stream, stats, contained } = context;
     const facts = this.#facts;
-    let object = known ?? stream.cache.get(key);
+    let object = this.#objectOf(frame, key);
     facts.isDelete = reader.fieldLength(frame, 1) === absent;
     facts.version = reader.text(frame, 2);
     facts.epoch = context.epoch;
@@ -214,6 +225,7 @@ export class GroupWriter {
     if (object === undefined) {
       object = this.#store.createObject(reader.bytes(frame, 0) as Buffer, context.epoch);
       stream.cache.set(key, object);
+      this.#fresh.set(key, object);
     }
     if (object.isDeleted !== facts.isDelete) stream.keys += facts.isDelete ? -1 : 1;
     const sourceTime = reader.sourceTimeMs(frame);
@@ -342,8 +354,10 @@ export class GroupWriter {
       if (classifySqliteError(error) !== "data") throw error;
       this.#db.exec("ROLLBACK TO change");
       this.#store.reset(mark);
-      if (object === undefined) stream.cache.delete(key);
-      else Object.assign(object, before);
+      if (object === undefined) {
+        stream.cache.delete(key);
+        this.#fresh.delete(key);
+      } else Object.assign(object, before);
       stream.keys = keys;
       stats.versions = versions;
       stats.duplicates = duplicates;

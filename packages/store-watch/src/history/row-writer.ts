@@ -109,7 +109,7 @@ export class RowWriter {
   }
 
   #insert(statement: Database.Statement, values: unknown[], rows: number): void {
-    const { lastInsertRowid } = statement.run(values, this.#shared);
+    const { lastInsertRowid } = statement.run(...values, this.#shared);
     this.#lastId += rows;
     if (this.#counter !== undefined) (this.#shared[this.#counter] as number) += rows;
     if (lastInsertRowid !== this.#lastId) {
