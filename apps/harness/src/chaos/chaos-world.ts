@@ -6,7 +6,7 @@ import { startEtcd, type TcpProxy, tcpProxy, type TestEtcd } from "@tidemark/sou
 import { keyText } from "../keys.ts";
 import { ChaosFollower } from "./chaos-follower.ts";
 import { type Era, type KeyState, Ledger } from "./ledger.ts";
-import { followName } from "../roles/follow-options.ts";
+import { type FollowDefect, followName } from "../roles/follow-options.ts";
 import { judge, type OracleFinding } from "./oracle.ts";
 import { readReplica } from "./replica-reader.ts";
 import { Workload } from "./workload.ts";
@@ -16,12 +16,16 @@ export interface ChaosOptions {
   readonly signal?: AbortSignal;
   /** How long one fault or one check may take before it counts as stuck, in milliseconds. @default 60_000 */
   readonly stepTimeoutMs?: number;
+  /** A follower that is broken on purpose. */
+  readonly defect?: FollowDefect;
 }
 
 /** What a verification found to be in order. */
 export interface Verified {
   readonly changes: number;
   readonly versions: number;
+  /** Of these, what came by the watch and not in a snapshot. */
+  readonly streamed: number;
   readonly keys: number;
   readonly gaps: number;
   readonly epochs: number;
@@ -63,6 +67,7 @@ export class ChaosWorld {
       // Small, so that batches are staged and the stream is held back.
       maxBufferBytes: 1 << 20,
       maxGroupBytes: 64 << 10,
+      ...(options.defect !== undefined && { defect: options.defect }),
     });
     this.workload = new Workload({
       endpoint: etcd.endpoint,
@@ -143,6 +148,7 @@ export class ChaosWorld {
     return {
       changes: this.ledger.changes,
       versions: replica.versions.length,
+      streamed: replica.versions.filter(({ via }) => via === "stream").length,
       keys: store.size,
       gaps: replica.gaps.length,
       epochs: replica.epochs.length,

@@ -87,6 +87,8 @@ export const faults: readonly Fault[] = [
   {
     name: "freeze-follower",
     async inflict({ follower, workload }, rng) {
+      await follower.in("live");
+      await workload.after(rng.int(0, 200));
       await follower.freeze();
       await workload.after(rng.int(50, 1_500));
       await follower.thaw();
@@ -119,7 +121,8 @@ export const faults: readonly Fault[] = [
   {
     name: "compact-while-away",
     async inflict(world, rng) {
-      const { etcd, ledger, workload } = world;
+      const { etcd, follower, ledger, workload } = world;
+      await follower.in("live");
       await whileAway(world, rng, async () => {
         await workload.after(rng.int(1, 600));
         const revision = await etcd.client.revision();
@@ -163,7 +166,9 @@ export const faults: readonly Fault[] = [
   {
     name: "wipe",
     async inflict(world, rng) {
-      const { etcd, ledger, workload } = world;
+      const { etcd, follower, ledger, workload } = world;
+      await follower.in("live");
+      await workload.after(rng.int(0, 300));
       const wipe = async () => {
         await workload.pause();
         await world.whileDown(() => etcd.wipe());
@@ -180,8 +185,9 @@ export const faults: readonly Fault[] = [
     name: "restore",
     isPossible: ({ backup }) => backup !== undefined,
     async inflict(world, rng) {
-      const { etcd, ledger, workload, backup } = world;
+      const { etcd, follower, ledger, workload, backup } = world;
       if (backup === undefined) return;
+      await follower.in("live");
       const restore = async () => {
         await workload.after(rng.int(1, 500));
         await workload.pause();

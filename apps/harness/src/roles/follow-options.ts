@@ -13,7 +13,17 @@ export interface FollowOptions {
   readonly synchronous?: "normal" | "full";
   /** Whether to tell every commit and every change of state. */
   readonly tells?: boolean;
+  /** A follower that is broken on purpose, to see it found out. */
+  readonly defect?: FollowDefect;
 }
+
+export type FollowDefect =
+  /** Every 500th change of the stream never reaches the watcher. */
+  | "loses-changes"
+  /** It moves the cursor to the end of a batch before the batch is there. */
+  | "runs-ahead"
+  /** What is lost to a compaction is not said to be a gap. */
+  | "hides-gaps";
 
 /** What a follower tells while it runs, with `tells`. */
 export type FollowEvent =

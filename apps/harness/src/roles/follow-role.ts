@@ -1,6 +1,7 @@
 import { etcdSource } from "@tidemark/source-etcd";
 import { type History, openHistory, openWatcher, parseSortableInteger, type Watcher } from "@tidemark/store-watch";
 import { tellParent } from "../process/serve-role.ts";
+import { withDefect } from "./follow-defects.ts";
 import { type Followed, type FollowRole, followName } from "./follow-options.ts";
 
 /** The whole path: etcd's watch, the watcher, and committed SQL history. */
@@ -34,7 +35,7 @@ export function createFollowRole(): FollowRole {
       });
       watcher = await openWatcher({
         history,
-        source,
+        source: options.defect === undefined ? source : withDefect(source, options.defect),
         name: followName,
         ...(options.maxBufferBytes !== undefined && { maxBufferBytes: options.maxBufferBytes }),
         ...(options.maxGroupBytes !== undefined && { maxGroupBytes: options.maxGroupBytes }),
