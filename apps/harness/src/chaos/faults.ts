@@ -123,6 +123,8 @@ export const faults: readonly Fault[] = [
     async inflict(world, rng) {
       const { etcd, follower, ledger, workload } = world;
       await follower.in("live");
+      await workload.after(rng.int(50, 300));
+      await follower.next(({ type }) => type === "committed");
       await whileAway(world, rng, async () => {
         await workload.after(rng.int(1, 600));
         const revision = await etcd.client.revision();
@@ -137,7 +139,8 @@ export const faults: readonly Fault[] = [
     name: "compact-while-live",
     async inflict({ etcd, follower, ledger, workload }, rng) {
       await follower.in("live");
-      await workload.after(rng.int(0, 200));
+      await workload.after(rng.int(50, 300));
+      await follower.next(({ type }) => type === "committed");
       const revision = await etcd.client.revision();
       ledger.compacted(revision);
       await etcd.compact(revision);
