@@ -1,0 +1,74 @@
+import { type SQL, sql } from "drizzle-orm";
+import type { BodyRunner } from "./chunk.ts";
+import type { SqlExecutor } from "./connection.ts";
+import type { MigrationChunk } from "./definition.ts";
+import { MigrateError } from "./migrate-error.ts";
+import type { KeyRange, Plan } from "./plan.ts";
+
+/** One UPDATE for each chunk. */
+export function setBody(plan: Plan): BodyRunner {
+  return {
+    async perform(range, executor) {
+      const { changes } = await plan.database.execute(updateOf(plan, range), executor);
+      return { done: changes, changed: changes, poison: [] };
+    },
+  };
+}
+
+export function updateOf(plan: Plan, range: KeyRange): SQL {
+  const { dialect } = plan.database;
+  const assignments = plan
+    .assignments()
+    .map(({ column, value }) => sql`${sql.identifier(dialect.nameOf(column))} = ${value}`);
+  return sql`update ${plan.table} set ${sql.join(assignments, sql`, `)} where ${plan.matching(range)}`;
+}
+
+/** The user's own statements, in the chunk's transaction. */
+export function runBody(plan: Plan, signal: AbortSignal): BodyRunner {
+  const { body, name } = plan.migration;
+  if (body.type !== "run") throw new Error(`not a body of its own: ${body.type}`);
+  return {
+    async perform(range, executor) {
+      const once = whileOpen(executor);
+      const chunk: MigrationChunk = {
+        name,
+        rows: plan.matching(range),
+        signal,
+        execute: (statement) => plan.database.execute(statement, once.executor),
+      };
+      try {
+        const before = await countMatching(plan, range, executor);
+        const changed: unknown = await body.run(chunk);
+        if (typeof changed !== "number" || !Number.isSafeInteger(changed) || changed < 0) {
+          const message = `run of "${name}" must resolve with the number of rows it changed, got ${String(changed)}`;
+          throw new MigrateError("BODY_FAILED", message);
+        }
+        return { done: before, changed, poison: [] };
+      } finally {
+        once.end();
+      }
+    },
+  };
+}
+
+async function countMatching(plan: Plan, range: KeyRange, executor: SqlExecutor): Promise<number> {
+  const statement = sql`select count(*) from ${plan.table} where ${plan.matching(range)}`;
+  const { rows } = await plan.database.execute(statement, executor);
+  return Number(rows[0]?.[0]);
+}
+
+/** An executor that stops working with its transaction: a statement that comes later would be in nobody's. */
+function whileOpen(executor: SqlExecutor): { readonly executor: SqlExecutor; end(): void } {
+  let isOpen = true;
+  return {
+    executor: {
+      execute(query) {
+        if (isOpen) return executor.execute(query);
+        return Promise.reject(new MigrateError("BODY_FAILED", "the chunk is over; await every execute()"));
+      },
+    },
+    end() {
+      isOpen = false;
+    },
+  };
+}

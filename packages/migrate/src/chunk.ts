@@ -1,0 +1,180 @@
+import { sql } from "drizzle-orm";
+import type { SqlExecutor } from "./connection.ts";
+import { encodeKey } from "./key-codec.ts";
+import type { Ledger, Lease, RunChanges, Worker } from "./ledger.ts";
+import type { Key, KeyRange, Plan } from "./plan.ts";
+import type { Quarantine } from "./quarantine.ts";
+
+/** Places in a chunk where a test can throw or kill. */
+export type ChunkPoint = "before-begin" | "before-effect" | "after-effect" | "before-commit" | "after-commit";
+
+export interface ChunkContext {
+  readonly plan: Plan;
+  readonly ledger: Ledger;
+  readonly quarantine: Quarantine;
+  readonly runNo: number;
+  readonly lease: Lease;
+  readonly worker: Worker;
+  readonly signal: AbortSignal;
+  readonly probe: (point: ChunkPoint) => void;
+  /** Fractional milliseconds. */
+  readonly monotonic: () => number;
+}
+
+/** A row that could not be migrated. */
+export interface PoisonRow {
+  readonly key: Key;
+  readonly error: string;
+}
+
+/** What a body did to the rows of a chunk. */
+export interface Effect {
+  /** Rows the migration is about. */
+  readonly done: number;
+  /** Rows that were written. */
+  readonly changed: number;
+  readonly poison: readonly PoisonRow[];
+}
+
+/** A chunk that is committed. */
+export interface ChunkResult extends Effect {
+  readonly upTo: Key;
+  readonly isLast: boolean;
+  /** How long the transaction took. */
+  readonly lockMs: number;
+  /** How long all of it took. */
+  readonly tookMs: number;
+}
+
+/** What a body has prepared outside of the transaction. */
+export type Prepared = (executor: SqlExecutor) => Promise<Effect>;
+
+/** A body, as the chunk protocol uses it. */
+export interface BodyRunner {
+  /**
+   * Looks at the rows of a range without holding a lock, and returns what is to be done in the transaction. Undefined
+   * where everything happens in there.
+   */
+  prepare?(range: KeyRange): Promise<Prepared>;
+  /** Everything in the transaction. */
+  perform?(range: KeyRange, executor: SqlExecutor): Promise<Effect>;
+}
+
+/** Time since the last chunk that the books do not have yet. */
+export interface Spent {
+  readonly spentMs: number;
+  readonly yieldedMs: number;
+}
+
+/**
+ * Does the next chunk: effect, cursor, counters and fence in one transaction, so that no crash can part them.
+ *
+ * @throws {LeaseLost}, and whatever the database or the body throws; then nothing of the chunk remains.
+ */
+export async function performChunk(
+  context: ChunkContext,
+  body: BodyRunner,
+  after: Key | undefined,
+  bound: Key,
+  limit: number,
+  spent: Spent,
+): Promise<ChunkResult> {
+  const { plan, ledger, lease, worker, probe, monotonic } = context;
+  const startMs = monotonic();
+  let lockedMs = startMs;
+  probe("before-begin");
+  let range: (KeyRange & { readonly isLast: boolean }) | undefined;
+  let prepared: Prepared | undefined;
+  if (body.prepare !== undefined) {
+    range = await plan.nextRange(after, bound, limit);
+    prepared = await body.prepare(range);
+    context.signal.throwIfAborted();
+  }
+  const result = await plan.database.transaction("write", async (executor) => {
+    lockedMs = monotonic();
+    await ledger.hold(lease, executor, ["running"]);
+    probe("before-effect");
+    const at = range ?? (await plan.nextRange(after, bound, limit, executor));
+    const effect = await (prepared?.(executor) ?? body.perform?.(at, executor));
+    if (effect === undefined) throw new Error("a body prepares or performs");
+    probe("after-effect");
+    const held = await holdAll(context, effect.poison, executor);
+    const counts = counted(effect.done, effect.changed, held);
+    const cursor = { cursor: encodeKey(at.upTo), ...(at.isLast && { is_exhausted: 1 }) };
+    await ledger.update(lease, worker, { ...cursor, ...counts, ...timed(spent) }, executor);
+    probe("before-commit");
+    return { ...effect, upTo: at.upTo, isLast: at.isLast };
+  });
+  const endMs = monotonic();
+  probe("after-commit");
+  return { ...result, lockMs: endMs - lockedMs, tookMs: endMs - startMs };
+}
+
+/**
+ * Sets a row aside and moves on behind it, in one transaction.
+ *
+ * @throws {LeaseLost}
+ */
+export function quarantineNext(context: ChunkContext, row: PoisonRow, spent: Spent): Promise<void> {
+  const { plan, ledger, lease, worker } = context;
+  return plan.database.transaction("write", async (executor) => {
+    await ledger.hold(lease, executor, ["running"]);
+    const held = await holdAll(context, [row], executor);
+    const changes = { cursor: encodeKey(row.key), ...counted(0, 0, held), ...timed(spent) };
+    await ledger.update(lease, worker, changes, executor);
+  });
+}
+
+/**
+ * Tries a row of the quarantine again. It leaves it when that works, in the transaction of its effect.
+ *
+ * @throws {LeaseLost}, and whatever the database or the body throws.
+ */
+export async function retryQuarantined(context: ChunkContext, body: BodyRunner, key: Key): Promise<Effect> {
+  const { plan, ledger, quarantine, lease, worker } = context;
+  const range = { after: undefined, upTo: key, isSingle: true };
+  const prepared = await body.prepare?.(range);
+  return plan.database.transaction("write", async (executor) => {
+    await ledger.hold(lease, executor, ["running", "verifying"]);
+    const effect = await (prepared?.(executor) ?? body.perform?.(range, executor));
+    if (effect === undefined) throw new Error("a body prepares or performs");
+    if (effect.poison.length > 0) {
+      await holdAll(context, effect.poison, executor);
+      await ledger.update(lease, worker, {}, executor);
+    } else {
+      await quarantine.release(lease.name, encodeKey(key), executor);
+      // The row may be gone or match no longer; either way it is finished.
+      await ledger.update(lease, worker, counted(1, effect.changed, -1), executor);
+    }
+    return effect;
+  });
+}
+
+async function holdAll(context: ChunkContext, rows: readonly PoisonRow[], executor: SqlExecutor): Promise<number> {
+  const { ledger, quarantine, lease, runNo } = context;
+  let added = 0;
+  for (const { key, error } of rows) {
+    if (await quarantine.hold(lease.name, runNo, encodeKey(key), error, ledger.now, executor)) added++;
+  }
+  return added;
+}
+
+function counted(done: number, changed: number, held: number): RunChanges {
+  const finished = sql`rows_done + rows_quarantined + ${done + held}`;
+  return {
+    rows_done: sql`rows_done + ${done}`,
+    rows_changed: sql`rows_changed + ${changed}`,
+    rows_quarantined: sql`rows_quarantined + ${held}`,
+    // Rows may have come below the bound since they were counted; a share above all of it would be a lie.
+    total: sql`case when total < ${finished} then ${finished} else total end`,
+    chunks: sql`chunks + 1`,
+  };
+}
+
+function timed({ spentMs, yieldedMs }: Spent): RunChanges {
+  return {
+    throttle_reason: null,
+    spent_ms: sql`spent_ms + ${spentMs}`,
+    yielded_ms: sql`yielded_ms + ${yieldedMs}`,
+  };
+}

@@ -1,0 +1,349 @@
+import type { Clock, Rng } from "@tidemark/clock";
+import { getTableName, sql } from "drizzle-orm";
+import { bookTables } from "./bookkeeping.ts";
+import type { Migration } from "./definition.ts";
+import type { Database } from "./dialect.ts";
+import type { EngineOptions } from "./engine-options.ts";
+import { EventHub } from "./event-hub.ts";
+import { Ledger, type RunChanges, type RunLogEntry, type Sighting, type Worker } from "./ledger.ts";
+import { MigrateError } from "./migrate-error.ts";
+import type { MigrationEvent } from "./migration-event.ts";
+import type { Migrations, RetryOptions } from "./migrations.ts";
+import { definitionHash } from "./plan.ts";
+import { Quarantine, type QuarantinedRow } from "./quarantine.ts";
+import type { RunRow } from "./run-row.ts";
+import { isActive } from "./run-state.ts";
+import { type RunPoint, RunSession } from "./run-session.ts";
+import { SignalBoard, type ThrottleSignal } from "./signals.ts";
+import { type MigrationStatus, toStatus } from "./status.ts";
+
+/** What an engine works with. */
+export interface EnginePorts {
+  readonly database: Database;
+  readonly definitions: readonly Migration[];
+  readonly options: Required<EngineOptions>;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  /** Who this is, for people. */
+  readonly owner: string;
+  readonly signals: readonly ThrottleSignal[];
+  readonly isShared: boolean;
+  readonly probe?: (point: RunPoint) => void;
+}
+
+/** Runs definitions on a database, alone or beside engines in other processes. */
+export class MigrationEngine implements Migrations {
+  readonly #ports: EnginePorts;
+  readonly #ledger: Ledger;
+  readonly #quarantine: Quarantine;
+  readonly #worker: Worker;
+  readonly #hub = new EventHub();
+  readonly #hashes: ReadonlyMap<string, string>;
+  readonly #stop = new AbortController();
+  /** When each run of somebody else was last seen to have another beat, by the monotonic clock. */
+  readonly #sightings = new Map<string, Sighting & { readonly sinceMs: number }>();
+  #background: Promise<void> | undefined;
+  #working: Promise<void> = Promise.resolve();
+
+  private constructor(ports: EnginePorts) {
+    this.#ports = ports;
+    this.#ledger = new Ledger(ports.database, ports.clock);
+    this.#quarantine = new Quarantine(ports.database);
+    const { leaseMs, heartbeatMs } = ports.options;
+    this.#worker = { owner: ports.owner, leaseMs, heartbeatMs };
+    this.#hashes = new Map(ports.definitions.map((each) => [each.name, definitionHash(each, ports.database)]));
+  }
+
+  /**
+   * Prepares the books and registers the definitions; no table of the user's is looked at.
+   *
+   * @throws {MigrateError} `DEFINITIONS_INVALID`
+   */
+  static async open(ports: EnginePorts): Promise<MigrationEngine> {
+    requireDistinct(ports.definitions);
+    await ports.database.dialect.prepare(ports.database.connection);
+    const engine = new MigrationEngine(ports);
+    await engine.#ledger.register(
+      ports.definitions.map((definition) => ({
+        name: definition.name,
+        definitionHash: engine.#hashes.get(definition.name) ?? "",
+        body: definition.body.type,
+        tableName: getTableName(definition.table),
+      })),
+    );
+    return engine;
+  }
+
+  events(): AsyncIterableIterator<MigrationEvent, undefined> {
+    return this.#hub.subscribe();
+  }
+
+  async list(): Promise<MigrationStatus[]> {
+    const rows = await this.#ledger.list();
+    const nowMs = await this.#ledger.nowMs();
+    return rows.map((row) => toStatus(row, nowMs, this.#hashes.get(row.name), this.#waitsFor(row.name, rows)));
+  }
+
+  async get(name: string): Promise<MigrationStatus> {
+    const found = (await this.list()).find((status) => status.name === name);
+    if (found === undefined) throw new MigrateError("NOT_FOUND", `no migration is named "${name}"`);
+    return found;
+  }
+
+  async pause(name: string): Promise<void> {
+    await this.#command(name, "pause");
+  }
+
+  async resume(name: string): Promise<void> {
+    await this.#command(name, "resume");
+  }
+
+  async cancel(name: string): Promise<void> {
+    await this.#command(name, "cancel");
+  }
+
+  async retry(name: string, { from = "cursor" }: RetryOptions = {}): Promise<void> {
+    const hash = this.#hashes.get(name);
+    const changesFor = (row: RunRow): RunChanges => ({
+      run_no: row.runNo + 1,
+      error: null,
+      error_code: null,
+      ended_at: null,
+      throttle_reason: null,
+      ...(hash !== undefined && { definition_hash: hash }),
+      ...restartOf(row, from),
+    });
+    const before = await this.#ledger.read(name);
+    const { rowsDone, rowsChanged } = before;
+    const row = await this.#ledger.command(name, { type: "retry" }, changesFor, {
+      by: "retry",
+      from,
+      rowsDone,
+      rowsChanged,
+    });
+    if (from === "start") {
+      // They are visited again like all others.
+      await this.#ports.database.execute(
+        sql`delete from ${sql.identifier(bookTables.quarantine)} where name = ${name} and run_no < ${row.runNo}`,
+      );
+    }
+    this.#told(before, row);
+  }
+
+  quarantined(name: string): Promise<QuarantinedRow[]> {
+    return this.#quarantine.list(name);
+  }
+
+  async skipQuarantined(name: string, key: string): Promise<void> {
+    const row = await this.#ledger.read(name);
+    const isFound = await this.#ports.database.transaction("write", async (executor) => {
+      if (!(await this.#quarantine.skip(name, key, executor))) return false;
+      await this.#ledger.record(row, "skipped", { key }, executor);
+      return true;
+    });
+    if (!isFound) throw new MigrateError("NOT_FOUND", `no row ${key} of "${name}" is in quarantine`);
+  }
+
+  history(name: string): Promise<RunLogEntry[]> {
+    return this.#ledger.history(name);
+  }
+
+  async requireDone(...names: readonly string[]): Promise<void> {
+    const statuses = await this.list();
+    for (const name of names) {
+      const status = statuses.find((each) => each.name === name);
+      if (status === undefined) throw new MigrateError("NOT_FOUND", `no migration is named "${name}"`);
+      if (status.state === "done") continue;
+      const { state, rowsDone, total, error } = status;
+      const because = error === undefined ? "" : `: ${error.message}`;
+      const far = `${rowsDone} of ${total ?? "an unknown number of"} rows`;
+      throw new MigrateError("NOT_DONE", `"${name}" must be done and is ${state} (${far})${because}`);
+    }
+  }
+
+  start(): void {
+    // Behind a `run()` that is under way: two loops of one process would only compete.
+    this.#background ??= this.#working.catch(() => undefined).then(() => this.#loop(true, this.#stop.signal));
+  }
+
+  async run({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<MigrationStatus[]> {
+    const stop = signal === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, signal]);
+    if (this.#background === undefined) await this.#work(stop);
+    else await this.#waitUntilIdle(stop);
+    stop.throwIfAborted();
+    return (await this.list()).filter(({ name }) => this.#hashes.has(name));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new MigrateError("CLOSED", "the engine is closed"));
+    await this.#background;
+    await this.#working.catch(() => undefined);
+    this.#hub.close();
+    await this.#ports.database.connection.close();
+  }
+
+  #work(stop: AbortSignal): Promise<void> {
+    const turn = this.#working.catch(() => undefined).then(() => this.#loop(false, stop));
+    this.#working = turn;
+    return turn;
+  }
+
+  async #loop(isForever: boolean, stop: AbortSignal): Promise<void> {
+    const { clock, options } = this.#ports;
+    for (;;) {
+      if (stop.aborted) return;
+      let next: "worked" | "others" | "nothing";
+      try {
+        next = await this.#step(stop);
+      } catch (error) {
+        if (stop.aborted) return;
+        // Alone in front of a database that does not answer: whoever waits for a result should know, the background
+        // goes on trying.
+        if (!isForever) throw error;
+        this.#hub.emit({ type: "error", error });
+        next = "others";
+      }
+      if (next === "worked") continue;
+      if (next === "nothing" && !isForever) return;
+      await clock.sleep(options.pollMs, { signal: stop, isRef: !isForever }).catch(() => undefined);
+    }
+  }
+
+  async #waitUntilIdle(stop: AbortSignal): Promise<void> {
+    const { clock, options, definitions } = this.#ports;
+    for (;;) {
+      stop.throwIfAborted();
+      const rows = await this.#ledger.list();
+      const isIdle = definitions.every(({ name }) => {
+        const row = rows.find((each) => each.name === name);
+        if (row === undefined || this.#waitsFor(name, rows).length > 0) return true;
+        return row.state !== "registered" && !isActive(row.state);
+      });
+      if (isIdle) return;
+      await clock.sleep(Math.min(options.pollMs, 100), { signal: stop });
+    }
+  }
+
+  /** Works on one run. `others`: there are runs that somebody else works on. */
+  async #step(stop: AbortSignal): Promise<"worked" | "others" | "nothing"> {
+    const { definitions, clock } = this.#ports;
+    const rows = await this.#ledger.list();
+    const nowMs = await this.#ledger.nowMs();
+    let hasOthers = false;
+    for (const definition of definitions) {
+      const row = rows.find(({ name }) => name === definition.name);
+      if (row === undefined || this.#waitsFor(row.name, rows).length > 0) continue;
+      if (row.state !== "registered" && !isActive(row.state)) continue;
+      const dead = this.#watch(row, clock.monotonic());
+      const isFree = row.state === "registered" || (row.leaseExpiresAt ?? 0) <= nowMs || dead !== undefined;
+      if (!isFree) {
+        hasOthers = true;
+        continue;
+      }
+      if (await this.#workOn(definition, dead, stop)) return "worked";
+      hasOthers = true;
+    }
+    return hasOthers ? "others" : "nothing";
+  }
+
+  async #workOn(definition: Migration, dead: Sighting | undefined, stop: AbortSignal): Promise<boolean> {
+    const { database, clock, rng, signals, options, isShared, probe } = this.#ports;
+    const hash = this.#hashes.get(definition.name) ?? "";
+    const claimed = await this.#ledger.claim(definition.name, hash, this.#worker, dead).catch((error: unknown) => {
+      if (MigrateError.is(error) && error.code === "DEFINITION_DRIFTED") return "drifted" as const;
+      throw error;
+    });
+    if (claimed === undefined) return false;
+    if (claimed === "drifted") return true;
+    const { row, lease } = claimed;
+    this.#hub.emit({ type: "state", name: row.name, from: "registered", to: row.state });
+    const board = new SignalBoard(signals, clock, { ...options, intervalMs: options.signalIntervalMs });
+    try {
+      await board.start(stop);
+      const context = {
+        database,
+        ledger: this.#ledger,
+        quarantine: this.#quarantine,
+        worker: this.#worker,
+        clock,
+        rng,
+        board,
+        isShared,
+        emit: this.#hub.emit,
+        probe: probe ?? (() => {}),
+      };
+      await new RunSession(context, definition, row, lease, stop).work();
+    } finally {
+      board.close();
+    }
+    return true;
+  }
+
+  /** A run that has not shown a new beat for a whole lease, by this process's own clock. */
+  #watch({ name, fence, beat, state }: RunRow, nowMs: number): Sighting | undefined {
+    const seen = this.#sightings.get(name);
+    if (!isActive(state) || seen === undefined || seen.fence !== fence || seen.beat !== beat) {
+      this.#sightings.set(name, { fence, beat, sinceMs: nowMs });
+      return undefined;
+    }
+    return nowMs - seen.sinceMs >= this.#worker.leaseMs ? { fence, beat } : undefined;
+  }
+
+  #waitsFor(name: string, rows: readonly RunRow[]): string[] {
+    const { dependsOn = [] } = this.#ports.definitions.find((each) => each.name === name) ?? {};
+    return dependsOn.filter((needed) => rows.find((row) => row.name === needed)?.state !== "done");
+  }
+
+  async #command(name: string, type: "pause" | "resume" | "cancel"): Promise<void> {
+    const before = await this.#ledger.read(name);
+    this.#told(before, await this.#ledger.command(name, { type }));
+  }
+
+  #told(before: RunRow, after: RunRow): void {
+    if (before.state === after.state) return;
+    this.#hub.emit({ type: "state", name: after.name, from: before.state, to: after.state });
+  }
+}
+
+/** What a new run starts with. */
+function restartOf(row: RunRow, from: "cursor" | "start"): RunChanges {
+  if (from === "start") {
+    return {
+      cursor: null,
+      bound: null,
+      is_bounded: 0,
+      is_exhausted: 0,
+      pass: "copy",
+      total: null,
+      total_kind: "pending",
+      rows_done: 0,
+      rows_changed: 0,
+      rows_quarantined: 0,
+    };
+  }
+  // Everything was visited and something is still wrong: visit what is wrong.
+  if (row.errorCode === "VERIFY_FAILED") return { cursor: null, is_exhausted: 0, pass: "repair" };
+  return {};
+}
+
+/** @throws {MigrateError} `DEFINITIONS_INVALID` */
+function requireDistinct(definitions: readonly Migration[]): void {
+  const names = new Set<string>();
+  for (const { name } of definitions) {
+    if (names.has(name)) throw new MigrateError("DEFINITIONS_INVALID", `two definitions are named "${name}"`);
+    names.add(name);
+  }
+  const needs = new Map(definitions.map(({ name, dependsOn }) => [name, dependsOn]));
+  const visit = (name: string, path: readonly string[]) => {
+    if (path.includes(name)) {
+      const ring = [...path.slice(path.indexOf(name)), name].join(" → ");
+      throw new MigrateError("DEFINITIONS_INVALID", `definitions wait for each other: ${ring}`);
+    }
+    for (const needed of needs.get(name) ?? []) visit(needed, [...path, name]);
+  };
+  for (const name of names) visit(name, []);
+}

@@ -1,0 +1,33 @@
+export {
+  type ColumnName,
+  defineMigration,
+  type EffectContext,
+  type EffectMigration,
+  type MapMigration,
+  type Migration,
+  type MigrationBody,
+  type MigrationChunk,
+  type MigrationCommon,
+  type RunMigration,
+  type SelectedColumns,
+  type SetMigration,
+  type WrittenColumns,
+} from "./definition.ts";
+export { type EngineOptions, engineDefaults } from "./engine-options.ts";
+export type { RunLogEntry } from "./ledger.ts";
+export { MigrateError, type MigrateErrorCode } from "./migrate-error.ts";
+export type { MigrationEvent } from "./migration-event.ts";
+export type { Migrations, RetryOptions } from "./migrations.ts";
+export { type OpenMigrationsOptions, openMigrations } from "./open-migrations.ts";
+export { type MigrationTuning, tuningDefaults } from "./options.ts";
+export type { PaceOptions } from "./pace.ts";
+export type { QuarantinedRow } from "./quarantine.ts";
+export type { TotalKind } from "./run-row.ts";
+export type { RunState } from "./run-state.ts";
+export type { ServoOptions } from "./servo.ts";
+export type { ThrottleSignal } from "./signals.ts";
+export type { SqliteFile } from "./sqlite/open-sqlite.ts";
+export type { SqliteDriver } from "./sqlite/sqlite-client.ts";
+export type { MigrationStatus } from "./status.ts";
+export { sqliteMigrationEvents, sqliteMigrationQuarantine, sqliteMigrations } from "./tables.ts";
+export type { ThrottleOptions } from "./throttle.ts";

@@ -1,0 +1,294 @@
+import type { Clock } from "@tidemark/clock";
+import { type SQL, sql } from "drizzle-orm";
+import { bookTables, type runColumns } from "./bookkeeping.ts";
+import type { SqlExecutor } from "./connection.ts";
+import type { Database } from "./dialect.ts";
+import { MigrateError } from "./migrate-error.ts";
+import { phaseOf, type RunRow, runColumnNames, toRunRow } from "./run-row.ts";
+import { activeStates, isActive, nextRunState, type RunEvent, type RunState } from "./run-state.ts";
+
+/** The right to work on a run. Whoever has an older fence writes nothing. */
+export interface Lease {
+  readonly name: string;
+  readonly fence: number;
+}
+
+/** Who works, and how long a lease lasts without a sign of life. */
+export interface Worker {
+  readonly owner: string;
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+}
+
+/** What a run looked like when somebody last looked: the same beat for a whole lease means that its worker is dead. */
+export interface Sighting {
+  readonly fence: number;
+  readonly beat: number;
+}
+
+/** Columns and what they become. */
+export type RunChanges = { readonly [Column in keyof typeof runColumns]?: SQL | string | number | null };
+
+/** The lease is gone: paused, cancelled, or taken over. Nothing that this worker does counts any more. */
+export class LeaseLost extends Error {
+  override readonly name = "LeaseLost";
+}
+
+const runs = sql.identifier(bookTables.runs);
+const selected = sql.raw(runColumnNames.join(", "));
+
+/** The books: who may work on what, how far it is, and what happened. */
+export class Ledger {
+  readonly #database: Database;
+  readonly #clock: Clock;
+
+  constructor(database: Database, clock: Clock) {
+    this.#database = database;
+    this.#clock = clock;
+  }
+
+  /** The time that leases are measured by, as an expression. */
+  get now(): SQL {
+    return this.#database.dialect.now ?? sql`${this.#clock.now()}`;
+  }
+
+  /** The same as a number. */
+  async nowMs(executor?: SqlExecutor): Promise<number> {
+    if (this.#database.dialect.now === undefined) return this.#clock.now();
+    const { rows } = await this.#database.execute(sql`select ${this.now}`, executor);
+    return Number(rows[0]?.[0]);
+  }
+
+  async list(executor?: SqlExecutor): Promise<RunRow[]> {
+    const { rows } = await this.#database.execute(sql`select ${selected} from ${runs} order by name`, executor);
+    return rows.map(toRunRow);
+  }
+
+  /** @throws {MigrateError} `NOT_FOUND` */
+  async read(name: string, executor?: SqlExecutor, isLocked = false): Promise<RunRow> {
+    const lock = isLocked ? this.#database.dialect.lockSuffix : sql.raw("");
+    const statement = sql`select ${selected} from ${runs} where name = ${name}${lock}`;
+    const [row] = (await this.#database.execute(statement, executor)).rows;
+    if (row === undefined) throw new MigrateError("NOT_FOUND", `no migration is named "${name}"`);
+    return toRunRow(row);
+  }
+
+  /** Makes the runs known that are not yet. Writes nothing when all are, so that a start never waits for a writer. */
+  async register(runsToKnow: readonly Pick<RunRow, "name" | "definitionHash" | "body" | "tableName">[]): Promise<void> {
+    const missing = async (executor?: SqlExecutor) => {
+      const known = new Set((await this.list(executor)).map(({ name }) => name));
+      return runsToKnow.filter(({ name }) => !known.has(name));
+    };
+    if ((await missing()).length === 0) return;
+    await this.#database.transaction("write", async (executor) => {
+      for (const { name, definitionHash, body, tableName } of await missing(executor)) {
+        await this.#database.execute(
+          sql`insert into ${runs} (name, definition_hash, body, table_name, state, registered_at, updated_at)
+              values (${name}, ${definitionHash}, ${body}, ${tableName}, ${"registered"}, ${this.now}, ${this.now})`,
+          executor,
+        );
+        await this.record(await this.read(name, executor), "registered", {}, executor);
+      }
+    });
+  }
+
+  /**
+   * Takes the lease of a run nobody works on. Undefined: somebody was quicker, or the run is not to be worked on.
+   *
+   * @throws {MigrateError} `DEFINITION_DRIFTED` after the run has been set to failed
+   */
+  async claim(
+    name: string,
+    definitionHash: string,
+    worker: Worker,
+    dead?: Sighting,
+  ): Promise<{ readonly row: RunRow; readonly lease: Lease } | undefined> {
+    const outcome = await this.#database.transaction("write", async (executor) => {
+      const row = await this.read(name, executor, true);
+      if (!isClaimable(row, await this.nowMs(executor), dead)) return undefined;
+      if (row.definitionHash !== definitionHash && (row.isBounded || row.cursor !== undefined)) {
+        const drifted = driftError(row);
+        await this.#apply(row, { type: "fail" }, failure(drifted, this.now), executor, { code: drifted.code });
+        return drifted;
+      }
+      const event = { type: "claim", phase: phaseOf(row) } as const;
+      const claimed = await this.#apply(
+        row,
+        event,
+        {
+          definition_hash: definitionHash,
+          fence: row.fence + 1,
+          owner: worker.owner,
+          heartbeat_ms: worker.heartbeatMs,
+          throttle_reason: null,
+          started_at: sql`coalesce(started_at, ${this.now})`,
+          ...this.#signOfLife(worker),
+        },
+        executor,
+        { owner: worker.owner, from: row.cursor, ...(isActive(row.state) && { takenFrom: row.owner }) },
+      );
+      return { row: claimed, lease: { name, fence: claimed.fence } };
+    });
+    if (outcome instanceof MigrateError) throw outcome;
+    return outcome;
+  }
+
+  /**
+   * Fails unless the lease is still held in one of the states. First statement of every transaction that writes on
+   * behalf of a run; where the database locks rows, it holds off pause, cancel and takeover until the commit.
+   *
+   * @throws {LeaseLost}
+   */
+  async hold(lease: Lease, executor: SqlExecutor, states: readonly RunState[] = activeStates): Promise<void> {
+    const { lockSuffix } = this.#database.dialect;
+    const statement = sql`select fence, state from ${runs} where name = ${lease.name}${lockSuffix}`;
+    const [row] = (await this.#database.execute(statement, executor)).rows;
+    if (Number(row?.[0]) === lease.fence && states.includes(String(row?.[1]) as RunState)) return;
+    throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
+  }
+
+  /**
+   * Writes to the run and shows a sign of life, if the lease is still held.
+   *
+   * @throws {LeaseLost}
+   */
+  async update(lease: Lease, worker: Worker, changes: RunChanges, executor?: SqlExecutor): Promise<void> {
+    const statement = sql`update ${runs} set ${assign({ ...changes, ...this.#signOfLife(worker) })}
+      where name = ${lease.name} and fence = ${lease.fence} and state in ${[...activeStates]}`;
+    const { changes: count } = await this.#database.execute(statement, executor);
+    if (count !== 1) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
+  }
+
+  /**
+   * Moves the run on behalf of its worker.
+   *
+   * @throws {LeaseLost}
+   */
+  transition(lease: Lease, event: RunEvent, changes: RunChanges = {}, detail: object = {}): Promise<RunRow> {
+    return this.#database.transaction("write", async (executor) => {
+      await this.hold(lease, executor);
+      return this.#apply(await this.read(lease.name, executor), event, changes, executor, detail);
+    });
+  }
+
+  /**
+   * Moves the run on behalf of an operator. A worker that holds its lease loses it with this commit: nothing that it
+   * has not yet committed will be.
+   *
+   * @throws {MigrateError} `NOT_FOUND`, `STATE_REFUSED`
+   */
+  command(
+    name: string,
+    event: RunEvent,
+    changes: (row: RunRow) => RunChanges = () => ({}),
+    detail: object = {},
+  ): Promise<RunRow> {
+    return this.#database.transaction("write", async (executor) => {
+      const row = await this.read(name, executor, true);
+      if (nextRunState(row.state, event) === row.state) return row;
+      const revoked = { fence: row.fence + 1, owner: null, lease_expires_at: null };
+      return this.#apply(row, event, { ...revoked, ...changes(row) }, executor, detail);
+    });
+  }
+
+  /** Adds to the log of what happened. */
+  async record(
+    row: Pick<RunRow, "name" | "runNo" | "owner" | "fence">,
+    type: string,
+    detail: object,
+    executor?: SqlExecutor,
+  ): Promise<void> {
+    await this.#database.execute(
+      sql`insert into ${sql.identifier(bookTables.events)} (name, run_no, at, type, detail, owner, fence)
+          values (${row.name}, ${row.runNo}, ${this.now}, ${type}, ${JSON.stringify(detail)}, ${row.owner ?? null}, ${row.fence})`,
+      executor,
+    );
+  }
+
+  /** What happened to a migration, oldest first. */
+  async history(name: string): Promise<RunLogEntry[]> {
+    const { rows } = await this.#database.execute(
+      sql`select at, run_no, type, detail, owner, fence from ${sql.identifier(bookTables.events)}
+          where name = ${name} order by id`,
+    );
+    return rows.map(([at, runNo, type, detail, owner, fence]) => ({
+      at: Number(at),
+      runNo: Number(runNo),
+      type: String(type),
+      detail: JSON.parse(String(detail ?? "{}")) as Record<string, unknown>,
+      owner: owner === null || owner === undefined ? undefined : String(owner),
+      fence: Number(fence),
+    }));
+  }
+
+  async #apply(
+    row: RunRow,
+    event: RunEvent,
+    changes: RunChanges,
+    executor: SqlExecutor,
+    detail: object,
+  ): Promise<RunRow> {
+    const state = nextRunState(row.state, event);
+    const isOver = state === "done" || state === "failed" || state === "cancelled";
+    const statement = sql`update ${runs} set ${assign({
+      state,
+      updated_at: this.now,
+      ...(isOver && { ended_at: this.now, lease_expires_at: null }),
+      ...changes,
+    })} where name = ${row.name} and fence = ${row.fence} and state = ${row.state}`;
+    const { changes: count } = await this.#database.execute(statement, executor);
+    if (count !== 1) throw new LeaseLost(`the run "${row.name}" moved on meanwhile`);
+    const next = await this.read(row.name, executor);
+    await this.record(next, event.type, { from: row.state, to: state, ...detail }, executor);
+    return next;
+  }
+
+  #signOfLife({ leaseMs }: Worker): RunChanges {
+    return {
+      beat: sql`beat + 1`,
+      heartbeat_at: this.now,
+      lease_expires_at: sql`${this.now} + ${leaseMs}`,
+      updated_at: this.now,
+    };
+  }
+}
+
+/** One line of a migration's log. */
+export interface RunLogEntry {
+  /** ms since the epoch. */
+  readonly at: number;
+  readonly runNo: number;
+  readonly type: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+  readonly owner: string | undefined;
+  readonly fence: number;
+}
+
+/** What a failed run shows. */
+export function failure(error: MigrateError, now: SQL): RunChanges {
+  return { error_code: error.code, error: error.message, ended_at: now, lease_expires_at: null };
+}
+
+function isClaimable(row: RunRow, nowMs: number, dead: Sighting | undefined): boolean {
+  if (row.state === "registered") return true;
+  if (!isActive(row.state)) return false;
+  if (row.leaseExpiresAt === undefined || row.leaseExpiresAt <= nowMs) return true;
+  // Clocks jump. A whole lease without a beat, by the clock of whoever watched, is as good as one that ran out.
+  return dead !== undefined && dead.fence === row.fence && dead.beat === row.beat;
+}
+
+function driftError(row: RunRow): MigrateError {
+  return new MigrateError(
+    "DEFINITION_DRIFTED",
+    `the definition of "${row.name}" changed after its run had begun (${row.rowsDone} rows done); put the old one back, ` +
+      'or retry({ from: "cursor" }) to finish with the new one, or retry({ from: "start" }) to visit every row again',
+  );
+}
+
+function assign(changes: RunChanges): SQL {
+  const entries = Object.entries(changes).filter(([, value]) => value !== undefined);
+  return sql.join(
+    entries.map(([column, value]) => sql`${sql.identifier(column)} = ${value}`),
+    sql`, `,
+  );
+}

@@ -1,0 +1,86 @@
+import { hostname } from "node:os";
+import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
+import { isMigration, type Migration } from "./definition.ts";
+import { MigrationEngine } from "./engine.ts";
+import { type EngineOptions, resolveEngine } from "./engine-options.ts";
+import { loadDefinitions } from "./load-definitions.ts";
+import { MigrateError } from "./migrate-error.ts";
+import type { Migrations } from "./migrations.ts";
+import { type ThrottleSignal, walSignal } from "./signals.ts";
+import { checkSqliteFile, openSqlite, type SqliteFile } from "./sqlite/open-sqlite.ts";
+import { ThreadedMigrations } from "./threaded-migrations.ts";
+
+/** Which migrations, where, and how. */
+export interface OpenMigrationsOptions extends EngineOptions {
+  readonly database: SqliteFile;
+  /**
+   * A module or a folder of modules that export definitions; or, with `thread: "caller"`, the definitions themselves.
+   * Functions cannot be sent to a thread, so a thread loads them.
+   */
+  readonly definitions: URL | string | readonly Migration[];
+  /**
+   * `worker`: in a thread, so that neither SQLite nor a mapper ever holds up the event loop. `caller`: here, for tests
+   * and small tables; the event loop stands still for up to `targetMs` at a time, and for as long as another process
+   * writes.
+   * @default "worker"
+   */
+  readonly thread?: "worker" | "caller";
+  /** Told about everything that may suffer; beside them the WAL is watched. Always read in this thread. */
+  readonly signals?: readonly ThrottleSignal[];
+  /** With `thread: "caller"`. @default the machine's */
+  readonly clock?: Clock;
+  /** @default the machine's randomness */
+  readonly rng?: Rng;
+}
+
+/**
+ * Opens the migrations of a database: prepares the books, registers the definitions, and returns. It looks at no row of
+ * any table, however large. Nothing runs before `start()` or `run()`.
+ *
+ * @throws {MigrateError} `OPTIONS_INVALID`, `DATABASE_UNFIT`, `DRIVER_MISSING`, `DEFINITIONS_INVALID`, `SQL_FAILED`
+ */
+export async function openMigrations(options: OpenMigrationsOptions): Promise<Migrations> {
+  const { database, definitions, thread = "worker", signals = [], clock = systemClock, rng = systemRng } = options;
+  const resolved = resolveEngine(options);
+  checkSqliteFile(database);
+  const names = new Set(["wal", ...signals.map(({ name }) => name)]);
+  if (names.size <= signals.length) {
+    throw new MigrateError("OPTIONS_INVALID", 'signals need names of their own, and "wal" is taken');
+  }
+  const owner = `${hostname()}:${process.pid}:${rng.uint32().toString(36)}`;
+  if (thread === "caller") {
+    const loaded = isList(definitions) ? definitions : await loadDefinitions(String(definitions));
+    const opened = await openSqlite(database);
+    try {
+      return await MigrationEngine.open({
+        database: opened,
+        definitions: loaded,
+        options: resolved,
+        clock,
+        rng,
+        owner,
+        signals: [walSignal(opened, resolved.maxWalBytes), ...signals],
+        isShared: true,
+      });
+    } catch (error) {
+      await opened.connection.close();
+      throw error;
+    }
+  }
+  if (isList(definitions)) {
+    throw new MigrateError(
+      "OPTIONS_INVALID",
+      "definitions must be the path or URL of a module or folder, because a worker thread cannot be sent functions; " +
+        'or say thread: "caller"',
+    );
+  }
+  const start = { database, definitions: String(definitions), options: resolved, owner };
+  return ThreadedMigrations.open({ ...start, signals: signals.map(({ name }) => name) }, signals);
+}
+
+function isList(definitions: OpenMigrationsOptions["definitions"]): definitions is readonly Migration[] {
+  if (!Array.isArray(definitions)) return false;
+  const other: unknown = definitions.find((each) => !isMigration(each));
+  if (other === undefined) return true;
+  throw new MigrateError("OPTIONS_INVALID", `definitions must be made with defineMigration(), got ${typeof other}`);
+}

@@ -1,0 +1,64 @@
+import { MigrateError } from "./migrate-error.ts";
+import { type PaceOptions, paceDefaults } from "./pace.ts";
+import { type ServoOptions, servoDefaults } from "./servo.ts";
+
+/** The knobs of one migration. */
+export interface MigrationTuning extends ServoOptions, PaceOptions {
+  /**
+   * Rows in quarantine above which the run fails at once, at least 0: one poisonous row is bad luck, thousands are a
+   * wrong definition.
+   * @default 100
+   */
+  readonly maxQuarantined?: number;
+  /**
+   * How long rows may be counted before the total is left open, in milliseconds, at least 0.
+   * @default 2000
+   */
+  readonly maxCountMs?: number;
+  /**
+   * How long a chunk may take with everything around its transaction, such as the functions of a mapper, in
+   * milliseconds. What it holds its locks for is `targetMs`.
+   * @default 500
+   */
+  readonly maxChunkMs?: number;
+}
+
+/** The defaults of `MigrationTuning`. */
+export const tuningDefaults = {
+  ...servoDefaults,
+  ...paceDefaults,
+  maxQuarantined: 100,
+  maxCountMs: 2000,
+  maxChunkMs: 500,
+} as const satisfies Required<MigrationTuning>;
+
+/** @throws {MigrateError} `OPTIONS_INVALID` */
+export function resolveTuning(options: MigrationTuning): Required<MigrationTuning> {
+  const resolved = Object.fromEntries(
+    Object.entries(tuningDefaults).map(([name, value]) => [name, options[name as keyof MigrationTuning] ?? value]),
+  ) as unknown as Required<MigrationTuning>;
+  requireAbove("targetMs", resolved.targetMs, 0);
+  requireAtLeast("maxChunkMs", resolved.maxChunkMs, resolved.targetMs);
+  for (const name of ["nice", "minGapMs", "maxGapMs", "maxQuarantined", "maxCountMs"] as const) {
+    requireAtLeast(name, resolved[name], 0);
+  }
+  requireRows("minRows", resolved.minRows, 1);
+  requireRows("maxRows", resolved.maxRows, resolved.minRows);
+  requireRows("initialRows", resolved.initialRows, 1);
+  return resolved;
+}
+
+/** @throws {MigrateError} `OPTIONS_INVALID` */
+export function requireAbove(name: string, value: number, bound: number): void {
+  if (!(value > bound)) throw new MigrateError("OPTIONS_INVALID", `${name} must be above ${bound}, got ${value}`);
+}
+
+/** @throws {MigrateError} `OPTIONS_INVALID` */
+function requireAtLeast(name: string, value: number, bound: number): void {
+  if (!(value >= bound)) throw new MigrateError("OPTIONS_INVALID", `${name} must be at least ${bound}, got ${value}`);
+}
+
+function requireRows(name: string, value: number, bound: number): void {
+  if (Number.isSafeInteger(value) && value >= bound) return;
+  throw new MigrateError("OPTIONS_INVALID", `${name} must be a whole number of at least ${bound}, got ${value}`);
+}

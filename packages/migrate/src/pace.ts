@@ -1,0 +1,34 @@
+/** How much of the time is left to others. */
+export interface PaceOptions {
+  /**
+   * Rest for each millisecond of work: 1 works half of the time, 0 never rests longer than `minGapMs`.
+   * @default 1
+   */
+  readonly nice?: number;
+  /**
+   * The shortest rest between two chunks, in milliseconds. SQLite's waiting writers look again after 1, 2, 5, 10, … ms,
+   * so a gap that nobody can hit is no gap.
+   * @default 2
+   */
+  readonly minGapMs?: number;
+  /**
+   * The longest rest after one chunk, in milliseconds.
+   * @default 1000
+   */
+  readonly maxGapMs?: number;
+}
+
+/** The defaults of `PaceOptions`. */
+export const paceDefaults = { nice: 1, minGapMs: 2, maxGapMs: 1000 } as const satisfies Required<PaceOptions>;
+
+/** The rest after a chunk that held its locks for `spentMs`. */
+export function gapAfter(spentMs: number, { nice, minGapMs, maxGapMs }: Required<PaceOptions>): number {
+  const wanted = Number.isFinite(spentMs) ? Math.max(spentMs, 0) * nice : maxGapMs;
+  return Math.min(Math.max(wanted, minGapMs), Math.max(maxGapMs, minGapMs));
+}
+
+/** The wait before a chunk is tried again after `failures` in a row: 10 ms, doubled each time, at most 2 s. */
+export function retryDelayMs(failures: number, random: number): number {
+  const ceiling = Math.min(10 * 2 ** Math.min(failures, 20), 2000);
+  return ceiling / 2 + (ceiling / 2) * random;
+}

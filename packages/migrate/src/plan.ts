@@ -1,0 +1,163 @@
+import { createHash } from "node:crypto";
+import { type Column, getTableName, is, SQL, sql } from "drizzle-orm";
+import type { SqlExecutor, SqlValue } from "./connection.ts";
+import { columnOf, type Migration } from "./definition.ts";
+import type { Database } from "./dialect.ts";
+import { MigrateError } from "./migrate-error.ts";
+import type { RunPass } from "./run-row.ts";
+
+/** A key as the database gave it. */
+export type Key = readonly SqlValue[];
+
+/** Rows behind `after` (undefined: from the start) and not behind `upTo`. */
+export interface KeyRange {
+  readonly after: Key | undefined;
+  readonly upTo: Key;
+  /** The row with the key `upTo`, and no other. */
+  readonly isSingle?: boolean;
+}
+
+/** A definition on a database: the statements of one run, except what the bodies do. */
+export class Plan {
+  readonly migration: Migration;
+  readonly database: Database;
+  readonly key: readonly Column[];
+  /** For bodies that are told of it: `repair` visits only what is wrong. */
+  readonly pass: RunPass;
+
+  constructor(migration: Migration, database: Database, pass: RunPass) {
+    this.migration = migration;
+    this.database = database;
+    this.pass = pass;
+    this.key = migration.key.map((property) => columnOf(migration, property));
+  }
+
+  get tableName(): string {
+    return getTableName(this.migration.table);
+  }
+
+  /**
+   * @throws {MigrateError} `KEY_INVALID` when the declared key cannot carry a cursor
+   */
+  async requireKey(executor?: SqlExecutor): Promise<void> {
+    const { dialect, connection } = this.database;
+    const names = this.key.map((column) => dialect.nameOf(column));
+    const fault = await dialect.faultOfKey(executor ?? connection, this.tableName, names);
+    if (fault !== undefined) throw new MigrateError("KEY_INVALID", `migration "${this.migration.name}": ${fault}`);
+  }
+
+  /** The last key there is now; undefined: the table is empty. Rows that come later and behind it are not visited. */
+  async lastKey(executor?: SqlExecutor): Promise<Key | undefined> {
+    const statement = sql`select ${this.selectedKey} from ${this.table} order by ${this.#order("desc")} limit 1`;
+    return (await this.database.execute(statement, executor)).rows[0];
+  }
+
+  /** The end of the next `limit` keys; `isLast`: there are fewer, and the end is the bound. */
+  async nextRange(
+    after: Key | undefined,
+    bound: Key,
+    limit: number,
+    executor?: SqlExecutor,
+  ): Promise<KeyRange & { readonly isLast: boolean }> {
+    // Rows are counted off along the index, whatever `where` says of them: a chunk costs the same in sparse regions.
+    const statement = sql`select ${this.selectedKey} from ${this.table}
+      where ${this.inRange({ after, upTo: bound })} order by ${this.#order("asc")} limit 1 offset ${limit - 1}`;
+    const [upTo] = (await this.database.execute(statement, executor)).rows;
+    return upTo === undefined ? { after, upTo: bound, isLast: true } : { after, upTo, isLast: false };
+  }
+
+  inRange({ after, upTo, isSingle }: KeyRange): SQL {
+    const { dialect } = this.database;
+    if (isSingle === true) {
+      const equal = this.key.map((column, index) => sql`${column} = ${sql.param(upTo[index])}`);
+      return sql.join(equal, sql` and `);
+    }
+    const end = dialect.keyUpTo(this.key, upTo);
+    return after === undefined ? end : sql`${dialect.keyAfter(this.key, after)} and ${end}`;
+  }
+
+  /** The rows of a range that the migration is about. */
+  matching(range: KeyRange): SQL {
+    const parts = [this.inRange(range)];
+    if (this.migration.where !== undefined) parts.push(sql`(${this.migration.where})`);
+    if (this.pass === "repair") {
+      const wrong = this.wrongInSql();
+      if (wrong !== undefined) parts.push(wrong);
+    }
+    return sql.join(parts, sql` and `);
+  }
+
+  /** The rows that are not as they should be, where SQL alone can tell. */
+  wrongInSql(): SQL | undefined {
+    const { remaining, body } = this.migration;
+    if (remaining !== undefined) return sql`(${remaining})`;
+    if (body.type !== "set") return undefined;
+    const { dialect } = this.database;
+    const same = this.assignments().map(({ column, value }) => dialect.isSame(sql`${column}`, sql`(${value})`));
+    return sql`not (${sql.join(same, sql` and `)})`;
+  }
+
+  /** What a SQL body writes. */
+  assignments(): { readonly column: Column; readonly value: SQL }[] {
+    const { body } = this.migration;
+    if (body.type !== "set") return [];
+    return [...body.set].map(([property, value]) => {
+      const column = columnOf(this.migration, property);
+      return { column, value: isSqlValue(value) ? sql`${value}` : sql`${sql.param(value, column)}` };
+    });
+  }
+
+  get table(): SQL {
+    return sql`${this.migration.table}`;
+  }
+
+  get selectedKey(): SQL {
+    const { dialect } = this.database;
+    return sql.join(
+      this.key.map((column) => dialect.selectKey(column)),
+      sql`, `,
+    );
+  }
+
+  inKeyOrder(): SQL {
+    return this.#order("asc");
+  }
+
+  #order(direction: "asc" | "desc"): SQL {
+    return sql.join(
+      this.key.map((column) => sql`${column} ${sql.raw(direction)}`),
+      sql`, `,
+    );
+  }
+}
+
+function isSqlValue(value: unknown): boolean {
+  return is(value, SQL) || (typeof value === "object" && value !== null && "getSQL" in value);
+}
+
+/** What a definition does, in short: equal hashes do the same to the same rows. */
+export function definitionHash(migration: Migration, database: Database): string {
+  const { body, version } = migration;
+  const plan = new Plan(migration, database, "copy");
+  const text = (expression: SQL | undefined) =>
+    expression === undefined ? null : database.dialect.toQuery(expression);
+  const source = (code: unknown) => (version === undefined ? String(code) : null);
+  const described = {
+    table: plan.tableName,
+    key: migration.key,
+    where: text(migration.where),
+    version: version ?? null,
+    body:
+      body.type === "set"
+        ? plan.assignments().map(({ column, value }) => [column.name, text(value)])
+        : body.type === "map"
+          ? [body.read, body.write, source(body.map)]
+          : body.type === "effect"
+            ? [body.read, source(body.effect)]
+            : [source(body.run)],
+  };
+  const json = JSON.stringify([body.type, described], (_, value: unknown) =>
+    typeof value === "bigint" ? `${value}n` : value,
+  );
+  return createHash("sha256").update(json).digest("hex").slice(0, 32);
+}

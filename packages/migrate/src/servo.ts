@@ -1,0 +1,97 @@
+/** What decides how many rows the next chunk takes. */
+export interface ServoOptions {
+  /**
+   * How long a chunk may hold its locks, in milliseconds, above 0. Time is the knob; the number of rows follows.
+   * @default 10
+   */
+  readonly targetMs?: number;
+  /**
+   * Rows of the first chunk, before anything is known; caches are cold then.
+   * @default 100
+   */
+  readonly initialRows?: number;
+  /**
+   * Never fewer rows than this, at least 1.
+   * @default 1
+   */
+  readonly minRows?: number;
+  /**
+   * Never more rows than this.
+   * @default 50_000
+   */
+  readonly maxRows?: number;
+}
+
+/** The defaults of `ServoOptions`. */
+export const servoDefaults = {
+  targetMs: 10,
+  initialRows: 100,
+  minRows: 1,
+  maxRows: 50_000,
+} as const satisfies Required<ServoOptions>;
+
+/** Chunks that are remembered; the slowest tenth of them counts. */
+const windowSize = 10;
+/** A chunk may be this much larger than the last one. */
+const maxGrowth = 1.5;
+/** A chunk this much over its target is no noise: the next one shrinks at once by the same measure. */
+const panicFactor = 5;
+/** So many chunks in a row that promise room for at least twice the rows mean that what is remembered is of the past. */
+const recoveryRun = 3;
+
+/** What the servo remembers; a value, never changed in place. */
+export interface ServoState {
+  /** Rows for the next chunk. */
+  readonly rows: number;
+  /** Milliseconds per row of the latest chunks, oldest first. */
+  readonly costs: readonly number[];
+}
+
+/** What happened to a chunk. */
+export type ServoEvent =
+  | { readonly type: "measured"; readonly rows: number; readonly tookMs: number }
+  /** The database ended the chunk because it took too long, or had to choose between it and somebody else. */
+  | { readonly type: "cut" };
+
+/** What is worth telling about a step. */
+export type ServoNote = "panic" | "split" | undefined;
+
+export function initialServo(options: Required<ServoOptions>): ServoState {
+  return { rows: clamp(options.initialRows, options), costs: [] };
+}
+
+/** The next size and why, if it is worth telling. */
+export function nextServo(
+  state: ServoState,
+  event: ServoEvent,
+  options: Required<ServoOptions>,
+): readonly [ServoState, ServoNote] {
+  if (event.type === "cut") {
+    return [{ rows: clamp(Math.floor(state.rows / 2), options), costs: [] }, "split"];
+  }
+  if (event.rows <= 0 || !Number.isFinite(event.tookMs)) return [state, undefined];
+  const { targetMs } = options;
+  const cost = Math.max(event.tookMs, 0) / event.rows;
+  if (event.tookMs > panicFactor * targetMs) {
+    const rows = clamp(Math.floor(Math.min(state.rows, event.rows) * (targetMs / event.tookMs)), options);
+    return [{ rows, costs: [cost] }, "panic"];
+  }
+  let costs = [...state.costs, cost].slice(-windowSize);
+  const latest = costs.slice(-recoveryRun);
+  if (latest.length === recoveryRun && latest.every((each) => each * state.rows * 2 <= targetMs)) costs = latest;
+  const slow = percentile90(costs);
+  const wanted = slow === 0 ? Number.POSITIVE_INFINITY : targetMs / slow;
+  // A chunk that was cut short by the end of a page says nothing about a larger one, so growth starts from the limit.
+  const rows = clamp(Math.floor(Math.min(wanted, Math.max(state.rows * maxGrowth, state.rows + 1))), options);
+  return [{ rows, costs }, undefined];
+}
+
+/** The value that nine in ten do not exceed. */
+export function percentile90(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.ceil(sorted.length * 0.9) - 1] ?? 0;
+}
+
+function clamp(rows: number, { minRows, maxRows }: Required<ServoOptions>): number {
+  return Math.min(Math.max(rows, minRows), maxRows);
+}

@@ -1,0 +1,163 @@
+import type { SqlResult, SqlValue } from "../connection.ts";
+import { MigrateError } from "../migrate-error.ts";
+
+/** SQLite drivers that the engine can open by itself. */
+export type SqliteDriver = "better-sqlite3" | "node:sqlite";
+
+/** A synchronous connection to SQLite, whichever driver is behind it. */
+export interface SqliteClient {
+  execute(sql: string, params: readonly unknown[]): SqlResult;
+  readonly isInTransaction: boolean;
+  close(): void;
+}
+
+/** What is used of a better-sqlite3 `Database`. */
+interface BetterSqlite3Like {
+  readonly inTransaction: boolean;
+  prepare(sql: string): BetterSqlite3Statement;
+  close(): unknown;
+}
+
+interface BetterSqlite3Statement {
+  readonly reader: boolean;
+  raw(isRaw: boolean): unknown;
+  safeIntegers(isSafe: boolean): unknown;
+  all(...params: unknown[]): unknown[];
+  run(...params: unknown[]): { readonly changes: number | bigint };
+}
+
+/** What is used of a node:sqlite `DatabaseSync`. */
+interface NodeSqliteLike {
+  readonly isTransaction: boolean;
+  prepare(sql: string): NodeSqliteStatement;
+  close(): void;
+}
+
+interface NodeSqliteStatement {
+  columns(): unknown[];
+  setReadBigInts(isBigInt: boolean): void;
+  setReturnArrays(isArray: boolean): void;
+  all(...params: never[]): unknown[];
+  run(...params: never[]): { readonly changes: number | bigint };
+}
+
+/** Statements that are kept prepared. */
+const maxPrepared = 200;
+
+/** Prepares once; forgets the one that was not used for longest. */
+class Prepared<S> {
+  readonly #prepare: (sql: string) => S;
+  readonly #kept = new Map<string, S>();
+
+  constructor(prepare: (sql: string) => S) {
+    this.#prepare = prepare;
+  }
+
+  get(sql: string): S {
+    let statement = this.#kept.get(sql);
+    if (statement === undefined) {
+      try {
+        statement = this.#prepare(sql);
+      } catch (error) {
+        throw statementError(error);
+      }
+      const [oldest] = this.#kept.keys();
+      if (this.#kept.size >= maxPrepared && oldest !== undefined) this.#kept.delete(oldest);
+    } else this.#kept.delete(sql);
+    this.#kept.set(sql, statement);
+    return statement;
+  }
+}
+
+/** A wrong name or a slip in SQL is of the statement, whatever rows it would have met: no row is to blame for it. */
+function statementError(error: unknown): unknown {
+  const { code, errcode } = error as { readonly code?: unknown; readonly errcode?: unknown };
+  if (code !== "SQLITE_ERROR" && errcode !== 1) return error;
+  return new MigrateError("SQL_FAILED", `SQLite cannot prepare a statement: ${(error as Error).message}`, {
+    cause: error,
+  });
+}
+
+/**
+ * As SQLite takes it. A whole number goes as an integer: drivers send numbers as floating point, which a column of text
+ * keeps as '5.0'.
+ */
+function bindable(value: unknown): unknown {
+  if (typeof value === "number" && Number.isSafeInteger(value)) return BigInt(value);
+  if (typeof value === "boolean") return value ? 1n : 0n;
+  return value;
+}
+
+function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {
+  const prepared = new Prepared((sql) => {
+    const statement = database.prepare(sql);
+    if (statement.reader) {
+      statement.raw(true);
+      statement.safeIntegers(true);
+    }
+    return statement;
+  });
+  return {
+    execute(sql, params) {
+      const statement = prepared.get(sql);
+      const bound = params.map(bindable);
+      if (statement.reader) return { rows: statement.all(...bound) as SqlValue[][], changes: 0 };
+      return { rows: [], changes: Number(statement.run(...bound).changes) };
+    },
+    get isInTransaction() {
+      return database.inTransaction;
+    },
+    close: () => void database.close(),
+  };
+}
+
+function nodeSqliteClient(database: NodeSqliteLike): SqliteClient {
+  const prepared = new Prepared((sql) => {
+    const statement = database.prepare(sql);
+    const isReader = statement.columns().length > 0;
+    if (isReader) {
+      statement.setReadBigInts(true);
+      statement.setReturnArrays(true);
+    }
+    return { statement, isReader };
+  });
+  return {
+    execute(sql, params) {
+      const { statement, isReader } = prepared.get(sql);
+      const bound = params.map(bindable) as never[];
+      if (isReader) return { rows: statement.all(...bound) as SqlValue[][], changes: 0 };
+      return { rows: [], changes: Number(statement.run(...bound).changes) };
+    },
+    get isInTransaction() {
+      return database.isTransaction;
+    },
+    close: () => database.close(),
+  };
+}
+
+/**
+ * Opens a file that exists, with the driver named or the first that is installed.
+ *
+ * @throws {MigrateError} `DRIVER_MISSING`
+ */
+export async function openSqliteClient(file: string, driver?: SqliteDriver): Promise<SqliteClient> {
+  if (driver !== "node:sqlite") {
+    const loaded = await import("better-sqlite3").catch((error: unknown) => {
+      if (driver === undefined) return undefined;
+      const message = 'the driver better-sqlite3 cannot be loaded: install it, or say driver: "node:sqlite"';
+      throw new MigrateError("DRIVER_MISSING", message, { cause: error });
+    });
+    if (loaded !== undefined) {
+      return betterSqlite3Client(new loaded.default(file, { fileMustExist: true }) as unknown as BetterSqlite3Like);
+    }
+  }
+  const { DatabaseSync } = await import("node:sqlite");
+  // SQLite would create a missing file.
+  return nodeSqliteClient(new DatabaseSync(uriOf(file)) as unknown as NodeSqliteLike);
+}
+
+function uriOf(file: string): URL {
+  const uri = new URL(`file://${file.split("/").map(encodeURIComponent).join("/")}`);
+  uri.searchParams.set("mode", "rw");
+  return uri;
+}

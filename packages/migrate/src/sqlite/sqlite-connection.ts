@@ -1,0 +1,93 @@
+import type { SqlConnection, SqlExecutor, SqlQuery, SqlResult } from "../connection.ts";
+import { MigrateError } from "../migrate-error.ts";
+import type { SqliteClient } from "./sqlite-client.ts";
+
+/**
+ * The engine's own connection. Statements are synchronous underneath; between two of them only promise reactions run
+ * unless a body waits for something else, and whatever is asked meanwhile waits for the end of the transaction.
+ */
+export class SqliteConnection implements SqlConnection {
+  readonly #client: SqliteClient;
+  /** Settles when whoever came last is done. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #isClosed = false;
+  readonly #direct: SqlExecutor = { execute: (query) => Promise.resolve(this.#execute(query)) };
+
+  constructor(client: SqliteClient) {
+    this.#client = client;
+  }
+
+  execute(query: SqlQuery): Promise<SqlResult> {
+    return this.#alone(() => this.#execute(query));
+  }
+
+  transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T> {
+    return this.#alone(async () => {
+      // Deferred and then writing can fail with SQLITE_BUSY_SNAPSHOT, for which the busy handler is not even asked.
+      this.#client.execute(mode === "write" ? "begin immediate" : "begin", []);
+      try {
+        const result = await work(this.#direct);
+        this.#client.execute("commit", []);
+        return result;
+      } catch (error) {
+        this.#rollBack();
+        throw error;
+      }
+    });
+  }
+
+  close(): Promise<void> {
+    if (this.#isClosed) return this.#tail.then(() => undefined);
+    return this.#alone(() => {
+      this.#isClosed = true;
+      this.#client.close();
+    });
+  }
+
+  #rollBack(): void {
+    try {
+      // A full disk and some other errors have rolled back already.
+      if (this.#client.isInTransaction) this.#client.execute("rollback", []);
+    } catch {
+      // The first error is the one to tell.
+    }
+  }
+
+  #execute({ sql, params }: SqlQuery): SqlResult {
+    if (this.#isClosed) throw new MigrateError("CLOSED", "the connection of the engine is closed");
+    return this.#client.execute(sql, params);
+  }
+
+  #alone<T>(work: () => T | Promise<T>): Promise<T> {
+    const turn = this.#tail.then(() => {
+      if (this.#isClosed) throw new MigrateError("CLOSED", "the connection of the engine is closed");
+      return work();
+    });
+    this.#tail = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+/**
+ * Whether an engine can work here without hurting anybody: in WAL mode readers do not wait for chunks, and with a busy
+ * timeout a chunk waits for other writers instead of failing.
+ *
+ * @throws {MigrateError} `DATABASE_UNFIT`
+ */
+export function requireFit(client: SqliteClient, file: string): void {
+  const pragma = (name: string) => client.execute(`pragma ${name}`, []).rows[0]?.[0];
+  const mode = String(pragma("journal_mode")).toLowerCase();
+  if (mode !== "wal") {
+    throw new MigrateError(
+      "DATABASE_UNFIT",
+      `${file} has journal_mode ${mode}, in which every commit of a chunk shuts out all readers; ` +
+        "run `PRAGMA journal_mode=WAL` on it once (it stays)",
+    );
+  }
+  if (Number(pragma("busy_timeout")) > 0) return;
+  throw new MigrateError(
+    "DATABASE_UNFIT",
+    `the connection to ${file} has busy_timeout 0, so a chunk would fail whenever somebody else writes; ` +
+      "run `PRAGMA busy_timeout=5000` on it",
+  );
+}

@@ -1,0 +1,140 @@
+import { type Column, type SQL, sql } from "drizzle-orm";
+import { SQLiteSyncDialect } from "drizzle-orm/sqlite-core";
+import { type BookColumn, type BookTable, books } from "../bookkeeping.ts";
+import type { SqlConnection, SqlExecutor, SqlValue } from "../connection.ts";
+import type { Dialect, SqlFailure } from "../dialect.ts";
+
+const dialect = new SQLiteSyncDialect();
+
+const tuple = (parts: readonly SQL[]) =>
+  parts.length === 1 ? sql`${parts[0]}` : sql`(${sql.join([...parts], sql`, `)})`;
+const columnsOf = (key: readonly Column[]) => tuple(key.map((column) => sql`${column}`));
+const paramsOf = (values: readonly SqlValue[]) => tuple(values.map((value) => sql`${sql.param(value)}`));
+
+export const sqliteDialect: Dialect = {
+  name: "sqlite",
+  toQuery(statement) {
+    const { sql: text, params } = dialect.sqlToQuery(statement);
+    return { sql: text, params };
+  },
+  nameOf: (column) => column.name,
+  keyAfter: (key, values) => sql`${columnsOf(key)} > ${paramsOf(values)}`,
+  keyUpTo: (key, values) => sql`${columnsOf(key)} <= ${paramsOf(values)}`,
+  selectKey: (column) => sql`${column}`,
+  isSame: (left, right) => sql`${left} is ${right}`,
+  // `begin immediate` has locked out every other writer already.
+  lockSuffix: sql.raw(""),
+  // Processes that share the file share the machine.
+  now: undefined,
+  classify: classifySqliteError,
+  prepare,
+  faultOfKey,
+  estimateRows,
+};
+
+/** better-sqlite3 says `SQLITE_BUSY_SNAPSHOT` in `code`; node:sqlite has the number in `errcode`. */
+export function classifySqliteError(error: unknown): SqlFailure {
+  const { code, errcode } = error as { readonly code?: unknown; readonly errcode?: unknown };
+  const primary = typeof errcode === "number" ? errcode & 0xff : undefined;
+  const name = typeof code === "string" ? code : "";
+  const is = (prefix: string, number: number) =>
+    primary === number || (primary === undefined && name.startsWith(prefix));
+  if (is("SQLITE_BUSY", 5) || is("SQLITE_LOCKED", 6)) return "retry";
+  if (is("SQLITE_INTERRUPT", 9)) return "split";
+  if (is("SQLITE_CONSTRAINT", 19) || is("SQLITE_MISMATCH", 20) || is("SQLITE_TOOBIG", 18)) return "poison";
+  // What an expression could not compute, such as json('{') or abs(-9223372036854775808), is of the row too. So is a
+  // wrong column name, which ends the same way: the quarantine is full.
+  if (is("SQLITE_ERROR", 1)) return "poison";
+  return "fatal";
+}
+
+async function prepare(connection: SqlConnection): Promise<void> {
+  if ((await missing(connection)).length === 0) return;
+  // Asked again under the lock: of many processes that start at once, one creates.
+  await connection.transaction("write", async (executor) => {
+    for (const statement of await missing(executor)) await executor.execute({ sql: statement, params: [] });
+  });
+}
+
+/** Statements that bring the books up to what this version keeps in them. */
+async function missing(executor: SqlExecutor): Promise<string[]> {
+  const statements: string[] = [];
+  for (const table of books) {
+    const found = await columnNames(executor, table.name);
+    if (found.length === 0) statements.push(createTable(table));
+    else {
+      for (const [name, column] of Object.entries<BookColumn>(table.columns)) {
+        if (found.includes(name)) continue;
+        statements.push(`alter table ${dialect.escapeName(table.name)} add column ${declare(name, column)}`);
+      }
+    }
+  }
+  return statements;
+}
+
+function createTable({ name, identity, columns }: BookTable): string {
+  const quoted = dialect.escapeName.bind(dialect);
+  const serial = identity.find(({ type }) => type === "serial");
+  const parts = identity.map((part) =>
+    part === serial
+      ? `${quoted(part.name)} integer primary key autoincrement`
+      : `${quoted(part.name)} ${part.type} not null`,
+  );
+  parts.push(...Object.entries(columns).map(([column, declared]) => declare(column, declared)));
+  if (serial === undefined) parts.push(`primary key (${identity.map((part) => quoted(part.name)).join(", ")})`);
+  return `create table ${quoted(name)} (${parts.join(", ")})`;
+}
+
+function declare(name: string, column: BookColumn): string {
+  const value = typeof column.default === "string" ? dialect.escapeString(column.default) : column.default;
+  return `${dialect.escapeName(name)} ${column.type}${value === undefined ? "" : ` not null default ${value}`}`;
+}
+
+async function columnNames(executor: SqlExecutor, table: string): Promise<string[]> {
+  const { rows } = await executor.execute({ sql: "select name from pragma_table_info(?)", params: [table] });
+  return rows.map(([name]) => String(name));
+}
+
+async function faultOfKey(
+  executor: SqlExecutor,
+  table: string,
+  columns: readonly string[],
+): Promise<string | undefined> {
+  const select = async (text: string, ...params: unknown[]) => (await executor.execute({ sql: text, params })).rows;
+  const wanted = new Set(columns.map((name) => name.toLowerCase()));
+  const info = await select("select name, pk, lower(type) from pragma_table_info(?)", table);
+  if (info.length === 0) return `the database has no table "${table}"`;
+  const known = new Set(info.map(([name]) => String(name).toLowerCase()));
+  const unknown = columns.find((name) => !known.has(name.toLowerCase()));
+  if (unknown !== undefined) return `the table "${table}" has no column "${unknown}"`;
+
+  const primary = info.filter(([, pk]) => Number(pk) > 0).map(([name]) => String(name).toLowerCase());
+  const indexes = await select(`select name from pragma_index_list(?) where "unique" = 1 and partial = 0`, table);
+  const unique = [primary];
+  for (const [index] of indexes) {
+    // An index over an expression has a NULL for its name: it says nothing about columns.
+    const parts = await select("select name from pragma_index_info(?)", index);
+    unique.push(parts.map(([name]) => (name === null ? "\0" : String(name).toLowerCase())));
+  }
+  const isUnique = unique.some((parts) => parts.length > 0 && parts.every((name) => wanted.has(name)));
+  if (!isUnique) {
+    return `no primary key or unique index of "${table}" lies within (${columns.join(", ")}), so rows could share a key`;
+  }
+  // A primary key of SQLite may be NULL unless it is an integer or declared otherwise.
+  for (const column of columns) {
+    const name = dialect.escapeName(column);
+    const nulls = await select(`select 1 from ${dialect.escapeName(table)} where ${name} is null limit 1`);
+    if (nulls.length > 0)
+      return `the key column "${column}" of "${table}" is NULL in some row, which a cursor cannot pass`;
+  }
+  return undefined;
+}
+
+async function estimateRows(executor: SqlExecutor, table: string): Promise<number | undefined> {
+  const text = "select 1 from sqlite_schema where name = 'sqlite_stat1'";
+  if ((await executor.execute({ sql: text, params: [] })).rows.length === 0) return undefined;
+  const sample = "select stat from sqlite_stat1 where tbl = ? and stat is not null limit 1";
+  const [row] = (await executor.execute({ sql: sample, params: [table] })).rows;
+  const rows = Number(String(row?.[0] ?? "").split(" ")[0]);
+  return Number.isFinite(rows) && rows > 0 ? rows : undefined;
+}

@@ -1,0 +1,59 @@
+import { writeFileSync } from "node:fs";
+import { defineMigration, openMigrations } from "@tidemark/migrate";
+import { expect, test } from "vitest";
+import { counters, createCounters } from "./support/schema.ts";
+import { eager, scratch } from "./support/scratch.ts";
+
+const fill = defineMigration({ name: "fill", table: counters, key: "id", set: { n: 1 }, ...eager });
+const open = (database: object, options: object = {}) =>
+  openMigrations({
+    database: { dialect: "sqlite", ...database } as never,
+    definitions: [fill],
+    thread: "caller",
+    ...options,
+  });
+
+test("a database that is not in WAL mode is refused with the statement that helps", async () => {
+  const { file } = scratch("delete");
+  await expect(open({ file })).rejects.toMatchObject({ code: "DATABASE_UNFIT" });
+  await expect(open({ file })).rejects.toThrow("PRAGMA journal_mode=WAL");
+});
+
+test("a busy timeout of nothing is refused", async () => {
+  const { file } = scratch();
+  await expect(open({ file, busyTimeoutMs: 0 })).rejects.toThrow("busyTimeoutMs must be a whole number above 0");
+});
+
+test("a database that is not in a file, is not there, or is none, is refused", async () => {
+  const { file } = scratch();
+  await expect(open({ file: ":memory:" })).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
+  for (const driver of ["better-sqlite3", "node:sqlite"]) {
+    await expect(open({ file: `${file}.missing`, driver })).rejects.toMatchObject({ code: "SQL_FAILED" });
+  }
+  writeFileSync(`${file}.text`, "this is not a database, however long this sentence may be made to be");
+  await expect(open({ file: `${file}.text` })).rejects.toThrow();
+});
+
+for (const driver of ["better-sqlite3", "node:sqlite"] as const) {
+  test(`it works with ${driver}`, async () => {
+    const { file, db } = scratch();
+    createCounters(db, 100);
+    await using migrations = await open({ file, driver });
+    expect((await migrations.run())[0]).toMatchObject({ state: "done", rowsDone: 100 });
+    expect(db.prepare("select distinct n from counters").pluck().all()).toEqual([1]);
+  });
+}
+
+test("definitions cannot be sent to a thread, and the refusal says what can", async () => {
+  const { file } = scratch();
+  await expect(open({ file }, { thread: "worker" })).rejects.toThrow("the path or URL of a module or folder");
+});
+
+test("options out of bounds are refused", async () => {
+  const { file } = scratch();
+  await expect(open({ file }, { leaseMs: 0 })).rejects.toThrow("leaseMs must be above 0");
+  await expect(open({ file }, { leaseMs: 300, heartbeatMs: 200 })).rejects.toThrow("at most a third of leaseMs");
+  await expect(open({ file }, { resumeBelow: 2 })).rejects.toThrow("resumeBelow must be at most 1");
+  const signal = { name: "wal", read: async () => ({ utilisation: 0, reason: "" }) };
+  await expect(open({ file }, { signals: [signal] })).rejects.toThrow('"wal" is taken');
+});

@@ -1,0 +1,116 @@
+import { defineMigration } from "@tidemark/migrate";
+import { sql } from "drizzle-orm";
+import { expect, test } from "vitest";
+import { counters, createCounters, createNotes, notes } from "./support/schema.ts";
+import { eager, engineOn, scratch, upTo } from "./support/scratch.ts";
+
+const lengths = (tuning = {}) =>
+  defineMigration({
+    name: "lengths",
+    table: notes,
+    key: "id",
+    read: ["body"],
+    write: ["length"],
+    map({ body }) {
+      if (body.startsWith("bad")) throw new Error(`cannot read ${body}`);
+      return { length: body.length };
+    },
+    ...eager,
+    ...tuning,
+  });
+
+test("a row that a mapper throws on is set aside, and all others are done", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "bad 1", "ccc", "bad 2"]);
+  const engine = await engineOn(file, [lengths()]);
+  const [status] = await engine.run();
+  expect(status).toMatchObject({
+    state: "failed",
+    rowsDone: 2,
+    rowsQuarantined: 2,
+    total: 4,
+    error: { code: "QUARANTINED" },
+  });
+  const held = await engine.quarantined("lengths");
+  expect(held.map(({ key, error, state }) => [key, error, state])).toEqual([
+    ['[["i","2"]]', "cannot read bad 1", "held"],
+    ['[["i","4"]]', "cannot read bad 2", "held"],
+  ]);
+});
+
+test("corrected rows leave the quarantine on retry, and the counts go on", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "bad 1", "ccc", "bad 2"]);
+  const engine = await engineOn(file, [lengths()]);
+  await engine.run();
+  db.exec("update notes set body = 'good' where body = 'bad 1'");
+  await engine.retry("lengths");
+  expect((await engine.run())[0]).toMatchObject({ state: "failed", runNo: 2, rowsDone: 3, rowsQuarantined: 1 });
+  expect((await engine.quarantined("lengths")).map(({ attempts }) => attempts)).toEqual([2]);
+  db.exec("delete from notes where body = 'bad 2'");
+  await engine.retry("lengths");
+  expect((await engine.run())[0]).toMatchObject({ state: "done", runNo: 3, rowsDone: 4, rowsQuarantined: 0 });
+  expect(db.prepare("select length from notes order by id").pluck().all()).toEqual([1, 4, 3]);
+});
+
+test("a skipped row no longer keeps a migration from being done, and stays on the list", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "bad 1"]);
+  const engine = await engineOn(file, [lengths()]);
+  await engine.run();
+  await engine.skipQuarantined("lengths", '[["i","2"]]');
+  await engine.retry("lengths");
+  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 1, rowsQuarantined: 1, total: 2 });
+  expect(await engine.quarantined("lengths")).toMatchObject([{ state: "skipped" }]);
+  await expect(engine.skipQuarantined("lengths", "[]")).rejects.toMatchObject({ code: "NOT_FOUND" });
+});
+
+test("a row that the database refuses is found by halving, and only that one is set aside", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 100);
+  db.exec(`create trigger refuse before update on counters when new.id in (37, 38, 90)
+    begin select raise(abort, 'not this one'); end`);
+  const migration = defineMigration({
+    name: "bump",
+    table: counters,
+    key: "id",
+    set: { n: sql`${counters.n} + 1` },
+    remaining: sql`${counters.n} = 0`,
+    ...eager,
+  });
+  const engine = await engineOn(file, [migration]);
+  expect((await engine.run())[0]).toMatchObject({ state: "failed", rowsDone: 97, rowsQuarantined: 3 });
+  expect((await engine.quarantined("bump")).map(({ key }) => key)).toEqual([37, 38, 90].map((id) => `[["i","${id}"]]`));
+  expect(db.prepare("select id from counters where n <> 1").pluck().all()).toEqual([37, 38, 90]);
+  db.exec("drop trigger refuse");
+  await engine.retry("bump");
+  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 100, rowsQuarantined: 0 });
+  expect(db.prepare("select distinct n from counters").pluck().all()).toEqual([1]);
+});
+
+test("more rows in quarantine than are allowed fail the run at once", async () => {
+  const { file, db } = scratch();
+  createNotes(
+    db,
+    upTo(50).map((n) => `bad ${n}`),
+  );
+  const engine = await engineOn(file, [lengths({ maxQuarantined: 5, initialRows: 2, maxRows: 2 })]);
+  const [status] = await engine.run();
+  expect(status).toMatchObject({ state: "failed", rowsQuarantined: 6, error: { code: "QUARANTINE_FULL" } });
+});
+
+test("a slip in the SQL of a definition is blamed on the definition, not on rows", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 10);
+  const migration = defineMigration({
+    name: "slip",
+    table: counters,
+    key: "id",
+    set: { n: sql`no_such_column` },
+    ...eager,
+  });
+  const engine = await engineOn(file, [migration]);
+  const [status] = await engine.run();
+  expect(status).toMatchObject({ state: "failed", rowsQuarantined: 0, error: { code: "SQL_FAILED" } });
+  expect(status?.error?.message).toContain("no_such_column");
+});
