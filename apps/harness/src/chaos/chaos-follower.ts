@@ -10,7 +10,7 @@ export class ChaosFollower {
   #watching: { readonly isIt: (event: FollowEvent) => boolean; readonly resolve: () => void }[] = [];
   #starts = 0;
   #kills = 0;
-  #last: FollowEvent | undefined;
+  #last: Extract<FollowEvent, { type: "committed" }> | undefined;
   #state = "not started";
 
   constructor(options: FollowOptions) {
@@ -25,6 +25,11 @@ export class ChaosFollower {
     return this.#starts;
   }
 
+  /** The epoch of its last commit. */
+  get epoch(): string | undefined {
+    return this.#last?.epoch;
+  }
+
   /** How often SIGKILL ended it. */
   get kills(): number {
     return this.#kills;
@@ -32,7 +37,8 @@ export class ChaosFollower {
 
   /** For people who wonder why nothing happens. */
   describe(): string {
-    const last = this.#last?.type === "committed" ? `, last commit at revision ${this.#last.cursor}` : "";
+    const last =
+      this.#last === undefined ? "" : `, last commit at revision ${this.#last.cursor} of ${this.#last.epoch}`;
     return `follower ${this.isRunning ? this.#state : "is down"}${last}${this.#role?.errors ? `\n${this.#role.errors}` : ""}`;
   }
 
@@ -55,6 +61,11 @@ export class ChaosFollower {
   /** Resolves when it is in this state. */
   async in(state: Extract<FollowEvent, { type: "state" }>["state"]): Promise<void> {
     if (this.#state !== state) await this.next((event) => event.type === "state" && event.state === state);
+  }
+
+  /** Resolves when it has committed something of another epoch. */
+  async inEpochAfter(epoch: string | undefined): Promise<void> {
+    if (this.epoch === epoch) await this.next((event) => event.type === "committed" && event.epoch !== epoch);
   }
 
   async kill(): Promise<void> {

@@ -8,6 +8,7 @@ import { ChaosFollower } from "./chaos-follower.ts";
 import { type Era, type KeyState, Ledger } from "./ledger.ts";
 import { type FollowDefect, followName } from "../roles/follow-options.ts";
 import { judge, type OracleFinding } from "./oracle.ts";
+import type { Replica } from "./replica.ts";
 import { readReplica } from "./replica-reader.ts";
 import { Workload } from "./workload.ts";
 
@@ -142,8 +143,7 @@ export class ChaosWorld {
       ...judge({ ledger: this.ledger, replica, store }).map(describeFinding),
     ];
     if (!fsck.isClean && findings.length === 0) findings.push("fsck is not clean and does not say why");
-    if (findings.length > 0)
-      throw new Error(`${findings.length} findings with seed ${this.seed}:\n${findings.join("\n")}`);
+    if (findings.length > 0) throw new Error([...findings, "", ...this.#story(replica)].join("\n"));
     this.workload.resume();
     return {
       changes: this.ledger.changes,
@@ -153,6 +153,24 @@ export class ChaosWorld {
       gaps: replica.gaps.length,
       epochs: replica.epochs.length,
     };
+  }
+
+  /** What one has to know to understand a finding. */
+  #story({ epochs, gaps, cursor, versions }: Replica): string[] {
+    const lives = this.ledger.eras.map(({ reason, entries, compactions }, index) => {
+      const last = entries.reduce((max, { revision }) => (revision > max ? revision : max), 0n);
+      return `life ${index} of the store: ${reason}, up to revision ${last}, compacted at ${compactions.join(", ") || "none"}`;
+    });
+    return [
+      ...lives,
+      ...epochs.map((epoch) => {
+        const own = versions.filter((version) => version.epoch === epoch);
+        const [first, last] = [own[0], own.at(-1)];
+        return `epoch ${epoch}: positions ${first?.position}-${last?.position}, from ${first?.via} at ${first?.cursor} to ${last?.cursor}`;
+      }),
+      ...gaps.map(({ reason, from, position, detail }) => `gap at ${position} from ${from}: ${reason}: ${detail}`),
+      `the replica stands at ${cursor?.revision} of epoch ${cursor?.epoch}`,
+    ];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

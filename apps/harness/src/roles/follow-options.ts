@@ -28,7 +28,7 @@ export type FollowDefect =
 /** What a follower tells while it runs, with `tells`. */
 export type FollowEvent =
   | { readonly type: "state"; readonly state: WatcherState; readonly reason: string }
-  | { readonly type: "committed"; readonly versions: number; readonly cursor: bigint };
+  | { readonly type: "committed"; readonly versions: number; readonly epoch: string; readonly cursor: bigint };
 
 export interface Followed {
   /** Since the call of `open`. */

@@ -96,7 +96,7 @@ async function tell(watcher: Watcher): Promise<void> {
     if (event.type === "state-changed") tellParent({ type: "state", state: event.to, reason: event.reason });
     else if (event.type === "committed" && event.resume !== undefined) {
       const { versions, resume } = event;
-      tellParent({ type: "committed", versions, cursor: parseSortableInteger(resume.cursor) });
+      tellParent({ type: "committed", versions, epoch: resume.epoch, cursor: parseSortableInteger(resume.cursor) });
     }
   }
 }
