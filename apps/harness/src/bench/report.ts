@@ -49,7 +49,7 @@ function renderConditions(conditions: Conditions): string[] {
   return Object.entries(conditions).map(([name, value]) => `- ${name}: ${value}`);
 }
 
-export function renderSection({ title, notes, columns, rows }: ReportSection): string[] {
+function renderSection({ title, notes, columns, rows }: ReportSection): string[] {
   return [
     `## ${title}`,
     "",

@@ -18,7 +18,7 @@ export interface ExpectedGroup {
 }
 
 /** A snapshot that an epoch of the history tells of. */
-export interface PlannedSnapshot {
+interface PlannedSnapshot {
   /** The last position before it. */
   readonly position: number;
   /**

@@ -1,7 +1,7 @@
 import Database from "better-sqlite3";
 import { monotonicMs } from "../process/monotonic.ts";
 
-export interface LookOptions {
+interface LookOptions {
   readonly file: string;
   /** How many numbered values will come. */
   readonly count: number;
@@ -9,7 +9,7 @@ export interface LookOptions {
   readonly everyMs: number;
 }
 
-export interface Looked {
+interface Looked {
   /** When each number was first seen; 0: never. */
   readonly seenMs: Float64Array;
   readonly looks: number;

@@ -1,7 +1,7 @@
 import { EtcdClient } from "@tidemark/source-etcd/testing";
 import { monotonicMs } from "../process/monotonic.ts";
 
-export interface PutOptions {
+interface PutOptions {
   readonly endpoint: string;
   readonly prefix: string;
   readonly perSecond: number;
@@ -12,7 +12,7 @@ export interface PutOptions {
 }
 
 /** One column per moment, because there are many: the index is the number that the value begins with. */
-export interface PutTimes {
+interface PutTimes {
   readonly beforeMs: Float64Array;
   readonly acknowledgedMs: Float64Array;
   /** The furthest behind schedule that a put began. */

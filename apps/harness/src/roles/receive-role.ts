@@ -4,7 +4,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { KV, Watch, type WatchRequest, WatchRequestSchema } from "../gen/etcd/etcdserverpb/rpc_pb.ts";
 import { nextKey, prefixEnd } from "../keys.ts";
 
-export interface ReceiveWatch {
+interface ReceiveWatch {
   readonly endpoint: string;
   readonly prefix: string;
   /** The first revision that is wanted. */
@@ -13,14 +13,14 @@ export interface ReceiveWatch {
   readonly to: bigint;
 }
 
-export interface ReceiveSnapshot {
+interface ReceiveSnapshot {
   readonly endpoint: string;
   readonly prefix: string;
   /** Keys of a page. */
   readonly pageKeys: number;
 }
 
-export interface Received {
+interface Received {
   readonly ms: number;
   readonly changes: number;
 }
