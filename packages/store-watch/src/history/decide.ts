@@ -63,8 +63,18 @@ export function decideVersion(
   return isHead ? undefined : made(version, position);
 }
 
-/** The version of the tombstone of a key that a snapshot no longer has: the snapshot's cursor, as long as that is newer. */
-export function decideSweep(object: ObjectState, epoch: number, cursor: string, position: number): string {
+/**
+ * The version of the tombstone of a key that a snapshot no longer has: the snapshot's cursor, as long as that is newer.
+ * Where the source has no versions it is our position, as for every change: a cursor could be equal to one of those.
+ */
+export function decideSweep(
+  object: ObjectState,
+  epoch: number,
+  cursor: string,
+  position: number,
+  isVersioned: boolean,
+): string {
+  if (!isVersioned) return sortableInteger(position);
   const seen = object.epoch === epoch ? object.seen : "";
   return cursor > seen && !(object.epoch === epoch && object.version === cursor) ? cursor : made(seen, position);
 }

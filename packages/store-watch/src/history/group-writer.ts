@@ -309,7 +309,13 @@ export class GroupWriter {
     const tombstone = () => {
       const object = context.stream.cache.get(name) as CachedObject;
       const position = this.#store.position + 1;
-      const version = decideSweep(object, context.epoch, context.cursor, position);
+      const version = decideSweep(
+        object,
+        context.epoch,
+        context.cursor,
+        position,
+        context.stream.capabilities.versioned,
+      );
       this.#store.addVersion(object, context.batch, version, null, null, null);
       if (object.epoch !== context.epoch) {
         object.epoch = context.epoch;

@@ -122,7 +122,8 @@ export class StreamTable {
   enterEpoch(stream: StreamState, identity: string, position: number, now: number, stats: AppendStats): void {
     const { epoch } = stream;
     if (epoch?.identity === identity) return;
-    if (epoch !== undefined && !stream.isAfterGap && (stream.versions > 0 || stream.cursor !== undefined)) {
+    // Without a cursor the loss is on record since that was given up.
+    if (epoch !== undefined && !stream.isAfterGap && stream.cursor !== undefined) {
       const detail = `the source's history is now ${identity}, it was ${epoch.identity}`;
       stream.ownGap = this.addGap(stream, "epoch-changed", detail, stream.cursor, undefined, position, now, stats);
     }

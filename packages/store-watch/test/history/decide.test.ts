@@ -51,10 +51,12 @@ test("what a snapshot contains exists, also where the source contradicts itself"
 });
 
 test("a tombstone of a sweep has the snapshot's cursor, unless the source went further or used it already", () => {
-  expect(decideSweep(live, 1, "a8", 9)).toBe("a8");
-  expect(decideSweep(live, 1, "a5", 9)).toBe("a5~9");
-  expect(decideSweep({ ...live, seen: "b10" }, 1, "a8", 9)).toBe("b10~9");
-  expect(decideSweep(live, 2, "a1", 9)).toBe("a1");
+  expect(decideSweep(live, 1, "a8", 9, true)).toBe("a8");
+  expect(decideSweep(live, 1, "a5", 9, true)).toBe("a5~9");
+  expect(decideSweep({ ...live, seen: "b10" }, 1, "a8", 9, true)).toBe("b10~9");
+  expect(decideSweep(live, 2, "a1", 9, true)).toBe("a1");
+  // A position of ours was "b43" once; so may be a cursor of the source.
+  expect(decideSweep(live, 1, "b43", 57, false)).toBe("b57");
   // Cursors and versions of one source need not be comparable: nothing is lost when they are not.
   const swept = { isDeleted: true, version: "x9", seen: "a5" };
   expect(decide(swept, { version: "a6" })).toBe("a6");
