@@ -48,6 +48,7 @@ export async function tidemark(args: readonly string[], options: RunOptions = {}
     stdio: "pipe",
     ...(options.signal !== undefined && { signal: options.signal }),
   });
+  onTestFinished(() => void child.kill("SIGKILL"));
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
