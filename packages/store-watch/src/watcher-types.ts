@@ -30,8 +30,8 @@ export interface WatcherOptions {
    */
   readonly maxBufferBytes?: number;
   /**
-   * From what size on the part of a group that is there is staged in the database, before its end has come, in bytes,
-   * above 0 and at most `maxBufferBytes`.
+   * From what size on the part of a group that is there is staged on disk, before its end has come, in bytes, above 0
+   * and at most `maxBufferBytes`.
    * @default 16_777_216, 16 MiB, or `maxBufferBytes` where that is less
    */
   readonly maxGroupBytes?: number;
