@@ -1,6 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import Database from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
 import type { Frame } from "../../src/contract.ts";
@@ -228,29 +227,29 @@ test("during a long commit reads answer and the event loop turns", async () => {
   const buffer = new FrameBuffer();
   for (let key = 0; key < 150_000; key++) buffer.write(put(`key ${key}`, "x".repeat(200), 2));
   buffer.write(commit(2));
-  const delay = monitorEventLoopDelay({ resolution: 1 });
   let isCommitted = false;
   const committing = stream.append(buffer).then((result) => {
     isCommitted = true;
     return result;
   });
-  delay.enable();
+  let turns = 0;
+  const turn = () => {
+    turns++;
+    if (!isCommitted) setImmediate(turn);
+  };
+  turn();
   let reads = 0;
-  let slowestMs = 0;
   while (!isCommitted) {
-    const startedMs = performance.now();
     const { items } = await history.list({ stream: "s" });
     const page = await history.log("s", bytes("a"));
-    slowestMs = Math.max(slowestMs, performance.now() - startedMs);
     expect(page.items).toHaveLength(1);
     // Committed, and the word of it is on its way.
     if (items.length > 1) break;
     reads++;
   }
-  delay.disable();
-  const { commitMs, versions } = await committing;
+  const { versions } = await committing;
   expect(versions).toBe(150_000);
+  // One of each could slip in before or after a commit that held them up; this many cannot.
   expect(reads).toBeGreaterThan(10);
-  expect(slowestMs).toBeLessThan(commitMs / 2);
-  expect(delay.max / 1e6).toBeLessThan(commitMs / 2);
+  expect(turns).toBeGreaterThan(10);
 });
