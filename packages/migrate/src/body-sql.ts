@@ -37,7 +37,7 @@ export function runBody(plan: Plan, signal: AbortSignal): BodyRunner {
         execute: (statement) => plan.database.execute(statement, once.executor),
       };
       try {
-        const before = await countMatching(plan, range, executor);
+        const before = await plan.countIn(range, executor);
         const changed: unknown = await body.run(chunk);
         if (typeof changed !== "number" || !Number.isSafeInteger(changed) || changed < 0) {
           const message = `run of "${name}" must resolve with the number of rows it changed, got ${String(changed)}`;
@@ -49,12 +49,6 @@ export function runBody(plan: Plan, signal: AbortSignal): BodyRunner {
       }
     },
   };
-}
-
-async function countMatching(plan: Plan, range: KeyRange, executor: SqlExecutor): Promise<number> {
-  const statement = sql`select count(*) from ${plan.table} where ${plan.matching(range)}`;
-  const { rows } = await plan.database.execute(statement, executor);
-  return Number(rows[0]?.[0]);
 }
 
 /** An executor that stops working with its transaction: a statement that comes later would be in nobody's. */

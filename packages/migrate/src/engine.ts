@@ -1,5 +1,6 @@
 import type { Clock, Rng } from "@tidemark/clock";
 import { getTableName, sql } from "drizzle-orm";
+import { messageOf } from "./body-rows.ts";
 import { bookTables } from "./bookkeeping.ts";
 import type { Migration } from "./definition.ts";
 import type { Database } from "./dialect.ts";
@@ -11,9 +12,10 @@ import type { MigrationEvent } from "./migration-event.ts";
 import type { Migrations, RetryOptions } from "./migrations.ts";
 import { definitionHash } from "./plan.ts";
 import { Quarantine, type QuarantinedRow } from "./quarantine.ts";
+import type { RunPoint } from "./run-handle.ts";
 import type { RunRow } from "./run-row.ts";
 import { isActive } from "./run-state.ts";
-import { type RunPoint, RunSession } from "./run-session.ts";
+import { RunSession } from "./run-session.ts";
 import { SignalBoard, type ThrottleSignal } from "./signals.ts";
 import { type MigrationStatus, toStatus } from "./status.ts";
 
@@ -78,10 +80,12 @@ export class MigrationEngine implements Migrations {
     return this.#hub.subscribe();
   }
 
-  async list(): Promise<MigrationStatus[]> {
-    const rows = await this.#ledger.list();
-    const nowMs = await this.#ledger.nowMs();
-    return rows.map((row) => toStatus(row, nowMs, this.#hashes.get(row.name), this.#waitsFor(row.name, rows)));
+  list(): Promise<MigrationStatus[]> {
+    return this.#asked(async () => {
+      const rows = await this.#ledger.list();
+      const nowMs = await this.#ledger.nowMs();
+      return rows.map((row) => toStatus(row, nowMs, this.#hashes.get(row.name), this.#waitsFor(row.name, rows)));
+    });
   }
 
   async get(name: string): Promise<MigrationStatus> {
@@ -102,7 +106,11 @@ export class MigrationEngine implements Migrations {
     await this.#command(name, "cancel");
   }
 
-  async retry(name: string, { from = "cursor" }: RetryOptions = {}): Promise<void> {
+  retry(name: string, { from = "cursor" }: RetryOptions = {}): Promise<void> {
+    return this.#asked(() => this.#retry(name, from));
+  }
+
+  async #retry(name: string, from: "cursor" | "start"): Promise<void> {
     const hash = this.#hashes.get(name);
     const changesFor = (row: RunRow): RunChanges => ({
       run_no: row.runNo + 1,
@@ -131,10 +139,14 @@ export class MigrationEngine implements Migrations {
   }
 
   quarantined(name: string): Promise<QuarantinedRow[]> {
-    return this.#quarantine.list(name);
+    return this.#asked(() => this.#quarantine.list(name));
   }
 
-  async skipQuarantined(name: string, key: string): Promise<void> {
+  skipQuarantined(name: string, key: string): Promise<void> {
+    return this.#asked(() => this.#skip(name, key));
+  }
+
+  async #skip(name: string, key: string): Promise<void> {
     const row = await this.#ledger.read(name);
     const isFound = await this.#ports.database.transaction("write", async (executor) => {
       if (!(await this.#quarantine.skip(name, key, executor))) return false;
@@ -145,7 +157,7 @@ export class MigrationEngine implements Migrations {
   }
 
   history(name: string): Promise<RunLogEntry[]> {
-    return this.#ledger.history(name);
+    return this.#asked(() => this.#ledger.history(name));
   }
 
   async requireDone(...names: readonly string[]): Promise<void> {
@@ -203,8 +215,9 @@ export class MigrationEngine implements Migrations {
         if (stop.aborted) return;
         // Alone in front of a database that does not answer: whoever waits for a result should know, the background
         // goes on trying.
-        if (!isForever) throw error;
-        this.#hub.emit({ type: "error", error });
+        const told = this.#toldError(error);
+        if (!isForever && !told.retryable) throw told;
+        this.#hub.emit({ type: "error", error: told });
         next = "others";
       }
       if (next === "worked") continue;
@@ -299,8 +312,28 @@ export class MigrationEngine implements Migrations {
   }
 
   async #command(name: string, type: "pause" | "resume" | "cancel"): Promise<void> {
-    const before = await this.#ledger.read(name);
-    this.#told(before, await this.#ledger.command(name, { type }));
+    await this.#asked(async () => {
+      const before = await this.#ledger.read(name);
+      this.#told(before, await this.#ledger.command(name, { type }));
+    });
+  }
+
+  /** What of a caller's call may fail in the database, as an error of this package. */
+  async #asked<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.#toldError(error);
+    }
+  }
+
+  #toldError(error: unknown): MigrateError {
+    if (MigrateError.is(error)) return error;
+    const retryable = this.#ports.database.dialect.classify(error) === "retry";
+    return new MigrateError("SQL_FAILED", `the database refused a statement: ${messageOf(error)}`, {
+      cause: error,
+      retryable,
+    });
   }
 
   #told(before: RunRow, after: RunRow): void {

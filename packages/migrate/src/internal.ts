@@ -4,7 +4,7 @@ export { resolveEngine } from "./engine-options.ts";
 export { decodeKey, encodeKey } from "./key-codec.ts";
 export { Ledger, LeaseLost } from "./ledger.ts";
 export { gapAfter, paceDefaults, retryDelayMs } from "./pace.ts";
-export { type RunPoint, RunSession } from "./run-session.ts";
+export type { RunPoint } from "./run-handle.ts";
 export { isActive, isStalled, nextRunState, type RunEvent } from "./run-state.ts";
 export { initialServo, nextServo, percentile90, servoDefaults, type ServoState } from "./servo.ts";
 export { openSqlite } from "./sqlite/open-sqlite.ts";

@@ -66,6 +66,12 @@ export class Plan {
     return upTo === undefined ? { after, upTo: bound, isLast: true } : { after, upTo, isLast: false };
   }
 
+  /** How many rows of a range the migration is about. */
+  async countIn(range: KeyRange, executor?: SqlExecutor): Promise<number> {
+    const statement = sql`select count(*) from ${this.table} where ${this.matching(range)}`;
+    return Number((await this.database.execute(statement, executor)).rows[0]?.[0]);
+  }
+
   inRange({ after, upTo, isSingle }: KeyRange): SQL {
     const { dialect } = this.database;
     if (isSingle === true) {

@@ -10,8 +10,8 @@ const maxWrong = 100;
 
 /** Finds rows that are not as they should be. */
 export interface Verifier {
-  /** Keys of wrong rows in a range, as text, at most a hundred. */
-  wrongIn(range: KeyRange): Promise<string[]>;
+  /** Keys of wrong rows in a range, as text, without those set aside; at most a hundred. */
+  wrongIn(range: KeyRange, setAside: ReadonlySet<string>): Promise<string[]>;
 }
 
 /** Undefined where a row shows nothing of what was done, as with effects elsewhere. */
@@ -22,26 +22,29 @@ export function verifierOf(plan: Plan): Verifier | undefined {
     // `remaining` speaks for itself; what is computed again is so only for the rows the migration is about.
     const of = remaining === undefined && where !== undefined ? sql`(${where}) and ${wrong}` : wrong;
     return {
-      async wrongIn(range) {
+      async wrongIn(range, setAside) {
         const statement = sql`select ${plan.selectedKey} from ${plan.table}
-          where ${plan.inRange(range)} and ${of} order by ${plan.inKeyOrder()} limit ${maxWrong}`;
-        return (await plan.database.execute(statement)).rows.map(encodeKey);
+          where ${plan.inRange(range)} and ${of} order by ${plan.inKeyOrder()} limit ${maxWrong + setAside.size}`;
+        const keys = (await plan.database.execute(statement)).rows.map(encodeKey);
+        return keys.filter((key) => !setAside.has(key));
       },
     };
   }
   if (body.type !== "map") return undefined;
   const writer = new RowWriter(plan);
   return {
-    wrongIn(range) {
+    wrongIn(range, setAside) {
       // One snapshot: a row that somebody rewrites between the reading and the comparison is not wrong.
       return plan.database.transaction("read", async (executor) => {
         const wrongKeys: string[] = [];
         for (const read of await writer.reader.rows(range, executor)) {
+          const key = encodeKey(read.key);
+          if (setAside.has(key)) continue;
           const mapped = await writer.map(read);
           const isRight =
             !("error" in mapped) &&
             (mapped.values === undefined || (await writer.isAsMapped(read, mapped.values, executor)));
-          if (!isRight) wrongKeys.push(encodeKey(read.key));
+          if (!isRight) wrongKeys.push(key);
           if (wrongKeys.length >= maxWrong) break;
         }
         return wrongKeys;
@@ -50,15 +53,22 @@ export function verifierOf(plan: Plan): Verifier | undefined {
   };
 }
 
-/** What is told of wrong rows. */
-export function describeWrong(keys: readonly string[], isComplete: boolean): string {
+/** What is wrong in the slices, for people; undefined: nothing. Stops when it is enough to fail. */
+export async function findWrong(
+  verifier: Verifier,
+  slices: AsyncIterable<KeyRange>,
+  setAside: ReadonlySet<string>,
+): Promise<string | undefined> {
+  const wrong: string[] = [];
+  for await (const range of slices) {
+    wrong.push(...(await verifier.wrongIn(range, setAside)));
+    if (wrong.length >= maxWrong) return describe(wrong, false);
+  }
+  return wrong.length === 0 ? undefined : describe(wrong, true);
+}
+
+function describe(keys: readonly string[], isComplete: boolean): string {
   const shown = keys.slice(0, maxShown).join(", ");
   const more = keys.length > maxShown ? ", …" : "";
   return `${keys.length}${isComplete ? "" : " or more"} rows are not as they should be: ${shown}${more}`;
-}
-
-/** Counts the rows of a range. */
-export async function countIn(plan: Plan, range: KeyRange): Promise<number> {
-  const statement = sql`select count(*) from ${plan.table} where ${plan.matching(range)}`;
-  return Number((await plan.database.execute(statement)).rows[0]?.[0]);
 }

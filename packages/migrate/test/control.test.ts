@@ -1,3 +1,4 @@
+import { createSimulation } from "@tidemark/clock/testing";
 import { defineMigration, type MigrationEvent } from "@tidemark/migrate";
 import { sql } from "drizzle-orm";
 import { expect, test } from "vitest";
@@ -284,4 +285,38 @@ test("B12: a database that is gone is an error, never a silent success", async (
   const engine = await engineOn(file, [bump()]);
   db.exec("drop table tidemark_migrations");
   await expect(engine.run()).rejects.toThrow("no such table");
+});
+
+test("somebody who holds the write lock for longer than the busy timeout delays a run, and fails nothing", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 50);
+  const simulation = createSimulation({ seed: 7 });
+  for (const at of ["claimed", "counted", "after-commit", "exhausted", "before-done"] as const) {
+    let isHeld = false;
+    const engine = await engineOn(file, [bump({ name: `at-${at}`, remaining: sql`false` })], {
+      clock: simulation.clock,
+      busyTimeoutMs: 1,
+      probe(point) {
+        if (point !== at || isHeld) return;
+        isHeld = true;
+        db.exec("begin immediate");
+        simulation.clock.setTimer(8000, () => db.exec("rollback"));
+      },
+    });
+    const startMs = simulation.clock.monotonic();
+    expect((await simulation.run(() => engine.run())).at(-1)).toMatchObject({ state: "done", rowsDone: 50 });
+    expect(simulation.clock.monotonic() - startMs).toBeGreaterThanOrEqual(8000);
+    await engine.close();
+  }
+  expect(db.prepare("select distinct n from counters").pluck().all()).toEqual([5]);
+});
+
+test("a command that somebody is in the way of fails as retryable", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 5);
+  const engine = await engineOn(file, [bump()], { busyTimeoutMs: 1 });
+  db.exec("begin immediate");
+  await expect(engine.pause("bump")).rejects.toMatchObject({ code: "SQL_FAILED", retryable: true });
+  db.exec("rollback");
+  await engine.pause("bump");
 });

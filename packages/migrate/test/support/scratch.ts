@@ -28,6 +28,7 @@ export interface EngineSetup extends EngineOptions {
   readonly clock?: typeof systemClock;
   readonly owner?: string;
   readonly isShared?: boolean;
+  readonly busyTimeoutMs?: number;
 }
 
 /** An engine in this thread, closed after the test. */
@@ -36,7 +37,8 @@ export async function engineOn(
   definitions: readonly Migration[],
   setup: EngineSetup = {},
 ): Promise<MigrationEngine> {
-  const database = await openSqlite({ dialect: "sqlite", file });
+  const { busyTimeoutMs = 5000 } = setup;
+  const database = await openSqlite({ dialect: "sqlite", file, busyTimeoutMs });
   const engine = await MigrationEngine.open({
     database,
     definitions,

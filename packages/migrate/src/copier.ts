@@ -1,0 +1,165 @@
+import { messageOf } from "./body-rows.ts";
+import {
+  type BodyRunner,
+  type ChunkContext,
+  type ChunkResult,
+  performChunk,
+  quarantineNext,
+  retryQuarantined,
+} from "./chunk.ts";
+import { decodeKey, encodeKey } from "./key-codec.ts";
+import { LeaseLost } from "./ledger.ts";
+import { MigrateError } from "./migrate-error.ts";
+import { gapAfter, retryDelayMs } from "./pace.ts";
+import type { RunHandle } from "./run-handle.ts";
+import { initialServo, nextServo, type ServoEvent, type ServoState } from "./servo.ts";
+
+/** Chunks of the smallest size that may be cut short in a row. */
+const maxCuts = 5;
+
+/** Moves the cursor of a run to its bound, chunk by chunk, whatever gets in the way. */
+export class Copier {
+  readonly #run: RunHandle;
+  readonly #body: BodyRunner;
+  readonly #chunks: ChunkContext;
+  #servo: ServoState;
+  /** Rows that a search for a poisonous row allows; undefined while there is none. */
+  #narrowed: number | undefined;
+
+  constructor(run: RunHandle, body: BodyRunner) {
+    this.#run = run;
+    this.#body = body;
+    this.#servo = initialServo(run.migration.tuning);
+    const { ledger, quarantine, worker, probe, clock } = run.context;
+    const { plan, lease, signal } = run;
+    const monotonic = () => clock.monotonic();
+    this.#chunks = { plan, ledger, quarantine, runNo: run.row.runNo, lease, worker, signal, probe, monotonic };
+  }
+
+  async copy(): Promise<void> {
+    if (!this.#run.row.isExhausted) await this.retryHeld();
+    for (let failures = 0; !this.#run.row.isExhausted; ) {
+      await this.#run.waitForSignals();
+      const limit = Math.min(this.#servo.rows, this.#narrowed ?? Number.POSITIVE_INFINITY);
+      let result: ChunkResult;
+      try {
+        const run = this.#run;
+        result = await performChunk(this.#chunks, this.#body, run.cursor(), run.bound(), limit, run.spent);
+      } catch (error) {
+        this.#run.signal.throwIfAborted();
+        failures++;
+        await this.#recover(error, limit, failures);
+        continue;
+      }
+      failures = 0;
+      await this.#account(result, limit);
+    }
+    this.#run.context.probe("exhausted");
+  }
+
+  /** Rows that an earlier run set aside get another chance before anything is judged. */
+  async retryHeld(): Promise<void> {
+    const { quarantine, ledger, worker, database } = this.#run.context;
+    const held = (await quarantine.list(this.#run.migration.name)).filter(
+      ({ state, runNo }) => state === "held" && runNo < this.#run.row.runNo,
+    );
+    for (const { key } of held) {
+      try {
+        await retryQuarantined(this.#chunks, this.#body, decodeKey(key));
+      } catch (error) {
+        this.#run.signal.throwIfAborted();
+        if (error instanceof LeaseLost || database.dialect.classify(error) !== "poison") throw error;
+        await database.transaction("write", async (executor) => {
+          await ledger.hold(this.#run.lease, executor);
+          await quarantine.hold(
+            this.#run.migration.name,
+            this.#run.row.runNo,
+            key,
+            messageOf(error),
+            ledger.now,
+            executor,
+          );
+          await ledger.update(this.#run.lease, worker, {}, executor);
+        });
+      }
+      await this.#run.rest(this.#run.migration.tuning.minGapMs);
+    }
+    await this.#run.reload();
+  }
+
+  async #account(result: ChunkResult, limit: number): Promise<void> {
+    const { tuning } = this.#run.migration;
+    await this.#run.reload();
+    this.#run.spentAnew(result.tookMs);
+    if (this.#narrowed !== undefined) {
+      this.#narrowed = this.#narrowed * 2 >= this.#servo.rows ? undefined : this.#narrowed * 2;
+    }
+    // Work without locks has a budget of its own, scaled to that of the locks.
+    const sampleMs = this.#run.context.isShared
+      ? result.tookMs
+      : Math.max(result.lockMs, result.tookMs * (tuning.targetMs / tuning.maxChunkMs));
+    if (!result.isLast) this.#steer({ type: "measured", rows: limit, tookMs: sampleMs });
+    if (result.poison.length > 0) {
+      this.#run.trouble("quarantine", `${result.poison.length} rows; the first: ${result.poison[0]?.error}`);
+    }
+    if (result.done + result.poison.length > 0) this.#run.tell(result.lockMs, this.#servo.rows);
+    this.#requireFewQuarantined();
+    // While a chunk is prepared the locks are free: that is a rest for others already.
+    const restedMs = result.tookMs - result.lockMs;
+    if (!this.#run.row.isExhausted) await this.#run.rest(gapAfter(Math.max(result.lockMs - restedMs, 0), tuning));
+  }
+
+  /** Finds out what an error of a chunk asks for; throws it when nothing can be done. */
+  async #recover(error: unknown, limit: number, failures: number): Promise<void> {
+    if (error instanceof LeaseLost) throw error;
+    const { rng, database } = this.#run.context;
+    const failure = MigrateError.is(error) ? "fatal" : database.dialect.classify(error);
+    switch (failure) {
+      case "fatal":
+        throw error;
+      case "retry":
+        this.#run.trouble("retry", messageOf(error));
+        await this.#run.rest(retryDelayMs(failures, rng.float()));
+        break;
+      case "split":
+        if (limit <= this.#run.migration.tuning.minRows && failures >= maxCuts) throw error;
+        this.#steer({ type: "cut" });
+        break;
+      case "poison":
+        if (limit > 1) {
+          this.#narrowed = Math.floor(limit / 2);
+          this.#run.trouble("split", `a row of ${limit} is refused: ${messageOf(error)}`);
+        } else await this.#setAside(error);
+        break;
+    }
+    // Whether the chunk was committed is for the database to say.
+    await this.#run.reload();
+  }
+
+  async #setAside(error: unknown): Promise<void> {
+    const { upTo } = await this.#run.plan.nextRange(this.#run.cursor(), this.#run.bound(), 1);
+    const row = { key: upTo, error: messageOf(error) };
+    await quarantineNext(this.#chunks, row, this.#run.spent);
+    this.#run.spentAnew(0);
+    this.#run.trouble("quarantine", `${encodeKey(upTo)}: ${row.error}`);
+    await this.#run.reload();
+    this.#run.tell(0, this.#servo.rows);
+    this.#requireFewQuarantined();
+  }
+
+  #steer(event: ServoEvent): void {
+    const [next, note] = nextServo(this.#servo, event, this.#run.migration.tuning);
+    this.#servo = next;
+    if (note !== undefined) this.#run.trouble(note, `${next.rows} rows from now on`);
+  }
+
+  #requireFewQuarantined(): void {
+    const { maxQuarantined } = this.#run.migration.tuning;
+    if (this.#run.row.rowsQuarantined <= maxQuarantined) return;
+    throw new MigrateError(
+      "QUARANTINE_FULL",
+      `${this.#run.row.rowsQuarantined} rows are in quarantine, and maxQuarantined is ${maxQuarantined}; ` +
+        "correct the definition or the rows and retry",
+    );
+  }
+}
