@@ -16,12 +16,8 @@ export {
   type SourceFaults,
   simulatedCursor,
 } from "./testing/simulated-source.ts";
-export {
-  type ConformanceCheck,
-  type ConformanceDriver,
-  type ConformanceOptions,
-  sourceConformance,
-} from "./testing/source-conformance.ts";
+export type { ConformanceDriver, ConformanceOptions } from "./testing/conformance-world.ts";
+export { type ConformanceCheck, sourceConformance } from "./testing/source-conformance.ts";
 export { ConformanceError, type ProbedGroup, SourceProbe } from "./testing/source-probe.ts";
 export {
   FaultyHistory,
