@@ -31,7 +31,8 @@ test("an honest follower has no findings", () => {
     fc.property(seeds, (seed) => {
       expect(judge(honestScene(seed))).toEqual([]);
     }),
-    { numRuns: 300 },
+    // It began when the store had had keys and had none any more, and was compacted later.
+    { numRuns: 300, examples: [[872438], [2911], [3730]] },
   );
 });
 

@@ -67,6 +67,12 @@ function plan(epoch: string, replica: Replica, gaps: readonly ReplicaGap[], unti
       .flatMap((gap) => (gap.position === position && gap.from !== undefined ? [gap.from] : []))
       .reduce<bigint | undefined>((least, from) => (least === undefined || from < least ? from : least), undefined);
   const snapshots = new Map<number, PlannedSnapshot>();
+  const first = versions[0];
+  if (first?.via === "stream") {
+    // It began with a snapshot of nothing, which left no batch: the store may have had keys before, and lost them.
+    const position = first.position - 1;
+    snapshots.set(position, { position, revision: undefined, atMost: first.cursor - 1n, blindFrom: undefined });
+  }
   let lastBatch = -1;
   for (const { via, batch, position, cursor } of versions) {
     const isNew = batch !== lastBatch;
