@@ -23,6 +23,8 @@ function ranTasks() {
 /**
  * `{ passed, failed, skipped }`: the count of passes, and the names of the others. Whatever went wrong outside of a test
  * counts as one failure, so that the sum is never better than the run.
+ *
+ * @public its test imports it
  */
 export function sumReports(tasks, readReport, turboStatus) {
   const result = { passed: 0, failed: [], skipped: [] };

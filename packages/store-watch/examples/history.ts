@@ -37,7 +37,8 @@ const capabilities = {
   const before = await history.get("config", key, { at: { cursor: "a7" } });
   const { items } = await history.log("config", key);
   const { isClean } = await history.fsck();
-  console.log(`${before?.value} became ${now?.value}, ${items.length} versions, ${isClean ? "sound" : "broken"}`);
+  const text = (version = before) => Buffer.from(version?.value ?? []).toString();
+  console.log(`${text()} became ${text(now)}, ${items.length} versions, ${isClean ? "sound" : "broken"}`);
 }
 
 await rm(folder, { recursive: true });

@@ -254,7 +254,9 @@ export class FrameBuffer {
     if (needed > maxDataBytes) {
       throw new StoreWatchError("OPTIONS_INVALID", `a frame buffer holds at most ${maxDataBytes} bytes, got ${needed}`);
     }
-    const size = Math.min(maxDataBytes, Math.max(minDataBytes, needed, this.#data.length * 2));
+    // Doubling a large buffer would waste up to half of it.
+    const factor = this.#data.length < keepBytes ? 2 : 1.25;
+    const size = Math.min(maxDataBytes, Math.max(minDataBytes, needed, Math.ceil(this.#data.length * factor)));
     const grown = Buffer.from(new ArrayBuffer(size));
     grown.set(this.#data.subarray(0, this.#dataLength));
     this.#data = grown;

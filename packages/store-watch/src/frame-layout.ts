@@ -24,7 +24,7 @@ export const frameKinds = {
 
 export type FrameKind = (typeof frameKinds)[keyof typeof frameKinds];
 
-export const kindMask = 0xff;
+const kindMask = 0xff;
 /** `flag << field`: the text in this field has a character outside ASCII, so it is UTF-8 rather than Latin-1. */
 export const wideTextFlag = 0x100;
 

@@ -179,16 +179,26 @@ export interface History {
   readonly origin: string;
   openStream(options: OpenStreamOptions): Promise<HistoryStream>;
   streams(): Promise<readonly StreamRecord[]>;
-  get(stream: string, key: Uint8Array, options?: { readonly at?: AsOf; readonly signal?: AbortSignal }): Promise<VersionRecord | undefined>;
+  get(
+    stream: string,
+    key: Uint8Array,
+    options?: { readonly at?: AsOf; readonly signal?: AbortSignal },
+  ): Promise<VersionRecord | undefined>;
   /** Live keys in key order (deleted ones only with `includeDeleted`). */
-  list(range: KeyRange, options?: PageOptions & { readonly at?: AsOf; readonly includeDeleted?: boolean }): Promise<Page<VersionRecord>>;
+  list(
+    range: KeyRange,
+    options?: PageOptions & { readonly at?: AsOf; readonly includeDeleted?: boolean },
+  ): Promise<Page<VersionRecord>>;
   /** One key's versions, newest first. */
   log(stream: string, key: Uint8Array, options?: PageOptions): Promise<Page<VersionRecord>>;
   diff(from: AsOf, to: AsOf, range?: KeyRange, options?: PageOptions): Promise<Page<DiffRecord>>;
   /** Everything after a position, in log order. @throws HistoryError `TOO_OLD` below the retention floor. */
   changes(after: Position, options?: PageOptions & { readonly stream?: string }): Promise<Page<VersionRecord>>;
   /** The same without an end: yields non-empty pages as they are committed. Slow consumers lose nothing (level-triggered). */
-  follow(after: Position, options?: { readonly stream?: string; readonly limit?: number; readonly signal?: AbortSignal }): AsyncIterable<readonly VersionRecord[]>;
+  follow(
+    after: Position,
+    options?: { readonly stream?: string; readonly limit?: number; readonly signal?: AbortSignal },
+  ): AsyncIterable<readonly VersionRecord[]>;
   position(): Promise<Position>;
   gaps(stream?: string): Promise<readonly GapRecord[]>;
   quarantine(stream?: string, options?: { readonly includeResolved?: boolean }): Promise<readonly QuarantineRecord[]>;
@@ -197,7 +207,10 @@ export interface History {
   /** A consumer's floor: pruning never passes it. Undefined removes the consumer. */
   setConsumer(name: string, position: Position | undefined): Promise<void>;
   /** Removes superseded versions from before; never what a consumer still needs; the floor is durable first (V9). */
-  prune(options: { readonly before: AsOf; readonly stream?: string }): Promise<{ readonly removed: number; readonly floor: Position }>;
+  prune(options: {
+    readonly before: AsOf;
+    readonly stream?: string;
+  }): Promise<{ readonly removed: number; readonly floor: Position }>;
   fsck(options?: { readonly signal?: AbortSignal }): Promise<FsckReport>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

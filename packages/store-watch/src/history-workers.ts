@@ -9,16 +9,16 @@ export function startWriter(): WorkerClient<WriterMethods> {
   return new WorkerClient<WriterMethods>(workerFile(import.meta.url, "./history-writer-worker"), {
     name: "tidemark history writer",
     // What it keeps is bounded far below; the limits only make it collect its garbage earlier.
-    resourceLimits: { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 192 },
-    ...errorOptions,
+    resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 96 },
+    ...workerErrors,
   });
 }
 
 export function startReader(): WorkerClient<ReaderMethods> {
   return new WorkerClient<ReaderMethods>(workerFile(import.meta.url, "./history-reader-worker"), {
     name: "tidemark history reader",
-    resourceLimits: { maxYoungGenerationSizeMb: 16, maxOldGenerationSizeMb: 192 },
-    ...errorOptions,
+    resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 160 },
+    ...workerErrors,
   });
 }
 
@@ -40,7 +40,7 @@ export function closedError(): StoreWatchError {
   return new StoreWatchError("CLOSED", "the history is closed");
 }
 
-const errorOptions = {
+export const workerErrors = {
   reviveError: (record: ErrorRecord) => reviveError(record),
   closedError,
   diedError: (message: string, cause: unknown) =>

@@ -14,7 +14,7 @@ interface Check {
 const what = "'version at position ' || v.pos";
 
 /** V1 to V9 in SQL. A linear chain is what every check of parents comes down to as long as `edges` is empty. */
-export const checks: readonly Check[] = [
+const checks: readonly Check[] = [
   {
     invariant: "V1",
     query: `SELECT 'object ' || object || ' has version ' || version || ' ' || count(*) || ' times in epoch ' || epoch
@@ -56,10 +56,10 @@ export const checks: readonly Check[] = [
     // Positions of one object in order: the next one's parent is this one, so only the newest has no child.
     invariant: "V3",
     query: `SELECT 'object ' || object || ' has a second head at position ' || previous || ': ' || pos || ' has parent ' || ifnull(parent, 'none')
-      FROM (SELECT object, pos, parent, lag(pos) OVER (PARTITION BY object ORDER BY pos) AS previous FROM versions)
+      FROM (SELECT object, pos, parent, lag(pos) OVER (PARTITION BY object ORDER BY pos) AS previous FROM versions) AS chain
       WHERE previous IS NOT NULL AND parent IS NOT previous
-        AND NOT EXISTS (SELECT 1 FROM conflicts c WHERE c.object = object)
-        AND NOT EXISTS (SELECT 1 FROM edges e WHERE e.parent = previous)`,
+        AND NOT EXISTS (SELECT 1 FROM conflicts c WHERE c.object = chain.object)
+        AND NOT EXISTS (SELECT 1 FROM edges e WHERE e.parent = chain.previous)`,
   },
   {
     invariant: "V3",

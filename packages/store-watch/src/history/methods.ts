@@ -64,7 +64,7 @@ export type WriterMethods = {
   };
 };
 
-export interface PageInput {
+interface PageInput {
   readonly limit: number;
   readonly after: string | undefined;
 }

@@ -6,8 +6,8 @@ import { applicationId, schemaSteps, viewStatements } from "./ddl.ts";
 import { sqliteCode } from "./sqlite-errors.ts";
 
 /** KiB that a connection's page cache may take. */
-const writerCacheKib = 32 * 1024;
-const readerCacheKib = 8 * 1024;
+const writerCacheKib = 16 * 1024;
+const readerCacheKib = 4 * 1024;
 /** Pages in the WAL after which a commit copies it back. */
 const checkpointPages = 4096;
 
@@ -54,7 +54,7 @@ export function openReaderDatabase(file: string): Database.Database {
 }
 
 /** Applies the steps that the database does not have yet, all or none. @throws {StoreWatchError} `SCHEMA_NEWER` */
-export function upgradeSchema(db: Database.Database, file: string, steps: readonly string[]): void {
+function upgradeSchema(db: Database.Database, file: string, steps: readonly string[]): void {
   const version = checkVersion(db, file, steps);
   if (version === steps.length) return;
   db.transaction(() => {

@@ -42,14 +42,17 @@ export class Stage {
     if (this.#length === 0) return;
     const descriptor = this.#open();
     const header = Buffer.alloc(headerBytes);
+    // The same memory for every piece: large buffers are dear, and freed late.
+    let [words, data] = [new ArrayBuffer(0), new ArrayBuffer(0)];
     for (let at = 0; at < this.#length; ) {
       at = readAll(descriptor, header, at);
       const frames = header.readDoubleLE(0);
       const dataLength = header.readDoubleLE(8);
-      const words = new ArrayBuffer(frames * bytesPerFrame);
-      const data = new ArrayBuffer(dataLength);
-      at = readAll(descriptor, new Uint8Array(words), at);
-      at = readAll(descriptor, new Uint8Array(data), at);
+      const wordsLength = frames * bytesPerFrame;
+      if (words.byteLength < wordsLength) words = new ArrayBuffer(wordsLength);
+      if (data.byteLength < dataLength) data = new ArrayBuffer(dataLength);
+      at = readAll(descriptor, new Uint8Array(words, 0, wordsLength), at);
+      at = readAll(descriptor, new Uint8Array(data, 0, dataLength), at);
       yield new FrameReader({ words, data, frames, dataLength });
     }
   }

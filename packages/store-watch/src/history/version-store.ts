@@ -2,14 +2,6 @@ import type Database from "better-sqlite3";
 import type { CachedObject } from "./object-cache.ts";
 import { RowWriter } from "./row-writer.ts";
 
-export interface NewVersion {
-  readonly batch: number;
-  readonly version: string;
-  readonly value: Buffer | null;
-  readonly attributes: string | null;
-  readonly sourceTime: number | null;
-}
-
 export interface NewBatch {
   readonly stream: number;
   readonly epoch: number;
