@@ -31,19 +31,19 @@ export type FollowEvent =
   | { readonly type: "committed"; readonly versions: number; readonly epoch: string; readonly cursor: bigint };
 
 export interface Followed {
-  /** Since the call of `open`. */
+  /** Since the watcher was opened: from before the connection. */
   readonly ms: number;
   readonly versions: number;
   readonly cursor: bigint;
 }
 
 export type FollowRole = {
-  /** Opens history and watcher; resolves when the watcher runs. */
-  open(options: FollowOptions): Promise<{ readonly ms: number }>;
+  /** Opens the history and then the watcher; resolves when the watcher runs. */
+  open(options: FollowOptions): Promise<void>;
   /** Resolves when everything up to this revision is committed. */
   until(revision: bigint): Promise<Followed>;
-  /** Resolves when the watcher is live, with a read of one key behind it where one is given. */
-  live(key: string | undefined): Promise<{ readonly ms: number; readonly value: Uint8Array | undefined }>;
+  /** Resolves when the watcher is live, with a read of one key behind it. */
+  live(key: string): Promise<{ readonly sinceOpenMs: number; readonly value: Uint8Array | undefined }>;
   /** Resolves when everything that etcd had accepted before is committed. */
   sync(): Promise<Followed>;
   fsck(): Promise<FsckReport>;

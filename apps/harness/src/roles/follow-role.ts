@@ -6,6 +6,7 @@ import { type Followed, type FollowRole, followName } from "./follow-options.ts"
 
 /** The whole path: etcd's watch, the watcher, and committed SQL history. */
 export function createFollowRole(): FollowRole {
+  let openedMs = 0;
   let startedMs = 0;
   let history: History | undefined;
   let watcher: Watcher | undefined;
@@ -22,7 +23,7 @@ export function createFollowRole(): FollowRole {
 
   return {
     async open(options) {
-      startedMs = performance.now();
+      openedMs = performance.now();
       history = await openHistory({ file: options.file, synchronous: options.synchronous ?? "normal" });
       const source = etcdSource({
         endpoints: [options.endpoint],
@@ -33,6 +34,7 @@ export function createFollowRole(): FollowRole {
           backoff: { initialDelayMs: Math.min(20, options.maxBackoffMs), maxDelayMs: options.maxBackoffMs },
         }),
       });
+      startedMs = performance.now();
       watcher = await openWatcher({
         history,
         source: options.defect === undefined ? source : withDefect(source, options.defect),
@@ -41,7 +43,6 @@ export function createFollowRole(): FollowRole {
         ...(options.maxGroupBytes !== undefined && { maxGroupBytes: options.maxGroupBytes }),
       });
       if (options.tells === true) void tell(watcher);
-      return { ms: performance.now() - startedMs };
     },
 
     async until(revision) {
@@ -54,8 +55,8 @@ export function createFollowRole(): FollowRole {
     async live(key) {
       const { history, watcher } = opened();
       await untilLive(watcher);
-      const record = key === undefined ? undefined : await history.get(followName, Buffer.from(key));
-      return { ms: performance.now() - startedMs, value: record?.value };
+      const record = await history.get(followName, Buffer.from(key));
+      return { sinceOpenMs: performance.now() - openedMs, value: record?.value };
     },
 
     async sync() {

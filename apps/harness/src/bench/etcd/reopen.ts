@@ -31,9 +31,9 @@ export async function benchReopen(options: EtcdBenchOptions): Promise<readonly R
     const startedMs = performance.now();
     await using role = await startRole<FollowRole>("follow");
     await role.call("open", { endpoint, prefix, file });
-    const { ms, value } = await role.call("live", `${prefix}000000042`);
+    const { sinceOpenMs, value } = await role.call("live", `${prefix}000000042`);
     fromSpawn.push(performance.now() - startedMs);
-    fromOpen.push(ms);
+    fromOpen.push(sinceOpenMs);
     if (value?.length !== 200)
       throw new Error(`the first read found ${value?.length ?? "nothing"} instead of 200 bytes`);
     options.say(`  ${rep + 1}/${options.reps} live and read after ${duration(fromSpawn.at(-1) ?? 0)}`);
