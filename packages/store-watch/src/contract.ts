@@ -39,8 +39,8 @@ export interface ChangeFrame {
   /** The value, byte for byte; undefined: the key was deleted. */
   readonly value: Uint8Array | undefined;
   /**
-   * The source's version of this value as sortable text (see `sortableInteger`), unique per key and epoch. Leave it out
-   * only where the source has none: then an equal value is no new version.
+   * The source's version of this value as sortable text (see `sortableInteger`), unique per key and epoch and growing;
+   * `~` is not for sources. Leave it out only where the source has none: then an equal value is no new version.
    */
   readonly version?: string | undefined;
   /** JSON text that goes into the history unread, for example `{"lease":"7587"}`. */
@@ -83,13 +83,19 @@ export interface CommitFrame {
   readonly sourceTimeMs?: number | undefined;
 }
 
-/** Nothing happened up to here. Only between groups; never ahead of a change that is still to come. */
+/**
+ * Nothing happened up to here. Only between groups, where it is never ahead of a change that is still to come; within a
+ * group it moves nothing.
+ */
 export interface ProgressFrame {
   readonly type: "progress";
   readonly cursor: Cursor;
 }
 
-/** Changes between `from` and `to` were lost, for this reason. Always followed by a snapshot where there is one. */
+/**
+ * Changes between `from` and `to` were lost, for this reason. Always followed by a snapshot where there is one. A partial
+ * group before it is discarded.
+ */
 export interface GapFrame {
   readonly type: "gap";
   readonly reason: GapReason;

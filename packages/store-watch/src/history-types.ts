@@ -177,8 +177,10 @@ export interface FsckReport {
 export interface History {
   /** Names this database as the origin of its log records. */
   readonly origin: string;
+  /** Opens the stream for writing; a writer that had it before may append no more. */
   openStream(options: OpenStreamOptions): Promise<HistoryStream>;
   streams(): Promise<readonly StreamRecord[]>;
+  /** The key's version at a moment; undefined when it is deleted then, or was never there. */
   get(
     stream: string,
     key: Uint8Array,
@@ -191,8 +193,9 @@ export interface History {
   ): Promise<Page<VersionRecord>>;
   /** One key's versions, newest first. */
   log(stream: string, key: Uint8Array, options?: PageOptions): Promise<Page<VersionRecord>>;
+  /** The keys that show another value or other attributes at `to` than at `from`, in key order. */
   diff(from: AsOf, to: AsOf, range?: KeyRange, options?: PageOptions): Promise<Page<DiffRecord>>;
-  /** Everything after a position, in log order. @throws HistoryError `TOO_OLD` below the retention floor. */
+  /** Everything after a position, in log order. @throws {StoreWatchError} `TOO_OLD` below the retention floor. */
   changes(after: Position, options?: PageOptions & { readonly stream?: string }): Promise<Page<VersionRecord>>;
   /** The same without an end: yields non-empty pages as they are committed. Slow consumers lose nothing (level-triggered). */
   follow(
@@ -202,6 +205,11 @@ export interface History {
   position(): Promise<Position>;
   gaps(stream?: string): Promise<readonly GapRecord[]>;
   quarantine(stream?: string, options?: { readonly includeResolved?: boolean }): Promise<readonly QuarantineRecord[]>;
+  /**
+   * Applies the change now, unless something newer came for its key. What the source could not decode is taken as it came.
+   *
+   * @throws {StoreWatchError} `NOT_FOUND`; `COMMIT_FAILED` when SQLite refuses it again.
+   */
   retryQuarantined(id: number): Promise<QuarantineRecord>;
   skipQuarantined(id: number, reason: string): Promise<QuarantineRecord>;
   /** A consumer's floor: pruning never passes it. Undefined removes the consumer. */
@@ -211,6 +219,7 @@ export interface History {
     readonly before: AsOf;
     readonly stream?: string;
   }): Promise<{ readonly removed: number; readonly floor: Position }>;
+  /** Proves V1 to V9 over the whole database, on a thread of its own. */
   fsck(options?: { readonly signal?: AbortSignal }): Promise<FsckReport>;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

@@ -22,7 +22,7 @@ import { isSameScope, resumeOf, StreamTable } from "./stream-table.ts";
 import { Transactions } from "./transactions.ts";
 import { VersionStore } from "./version-store.ts";
 
-/** For the objects that each stream remembers: some 40,000 are certain to be found again. */
+/** For the objects that each stream remembers: some 60,000 are certain to be found again. */
 const defaultCacheBytes = 24 * 1024 * 1024;
 /** A WAL larger than this after a commit is cut. */
 const maxWalBytes = 128 * 1024 * 1024;

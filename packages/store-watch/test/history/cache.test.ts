@@ -16,7 +16,7 @@ const object = (id: number): CachedObject => ({
 });
 
 test("remembers what was touched since the time before last, and then knows that it does not know everything", () => {
-  const cache = new ObjectCache({ maxBytes: 1100, isComplete: true });
+  const cache = new ObjectCache({ maxBytes: 900, isComplete: true });
   cache.set("a", object(1));
   cache.set("b", object(2));
   expect(cache.isCrowded).toBe(false);
