@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { startEtcd } from "@tidemark/source-etcd/testing";
 import { count, duration, mebibytes, type ReportGoal, type ReportRow, type ReportSection } from "../report.ts";
 import { type EtcdBenchOptions, profileArgs } from "./bench-options.ts";
@@ -7,6 +8,16 @@ import { benchFolder, copyHistory, fileBytes, followTo, prepareHistory, type Run
 const prefix = "/bench/";
 const valueBytes = 10_240;
 const goalBytes = 250 * 2 ** 20;
+
+/** Node's own flag for how much short-lived garbage V8 lets pile up; its default suits programs with memory to spare. */
+const small = ["--max-semi-space-size=2"];
+
+const ways = [
+  { name: "watch", path: "watch", nodeArgs: [] },
+  { name: "snapshot", path: "snapshot", nodeArgs: [] },
+  { name: `watch, node ${small[0]}`, path: "watch", nodeArgs: small },
+  { name: `snapshot, node ${small[0]}`, path: "snapshot", nodeArgs: small },
+] as const;
 
 /** How much memory a large backlog takes, on both ways in. */
 export async function benchMemory(options: EtcdBenchOptions): Promise<readonly ReportSection[]> {
@@ -24,14 +35,15 @@ export async function benchMemory(options: EtcdBenchOptions): Promise<readonly R
   const rows: ReportRow[] = [];
   const goals: ReportGoal[] = [];
   const raw: (RunCost & { readonly name: string })[] = [];
-  for (const name of ["watch", "snapshot"] as const) {
-    const file = folder.file(`${name}.db`);
-    if (name === "watch") await copyHistory(template, file);
+  for (const { name, path, nodeArgs } of ways) {
+    const file = folder.file("memory.db");
+    await rm(file, { force: true });
+    if (path === "watch") await copyHistory(template, file);
     options.say(`following it by ${name}`);
-    const cost = await followTo({ endpoint, prefix, file }, last, profileArgs(options));
+    const cost = await followTo({ endpoint, prefix, file }, last, [...profileArgs(options), ...nodeArgs]);
     const peak = cost.peakRssBytes ?? Number.NaN;
     rows.push({
-      name: `${name}: Tidemark, committed to SQLite`,
+      name,
       cells: [
         mebibytes(peak),
         duration(cost.ms),
