@@ -95,6 +95,19 @@ test("a gap is recorded once, with where the stream stood", async () => {
   ]);
 });
 
+test("what somebody else writes into the database is noticed", async () => {
+  const { history, file } = await openedHistory();
+  const stream = await history.openStream(streamOptions());
+  await append(stream, [begin("e"), put("a", "1", 1), end(1), put("a", "2", 2), commit(2)]);
+  // As a person would take back the last commit: what the writer remembers is no longer so.
+  plain(file, (db) =>
+    db.exec(`UPDATE objects SET head = 1; DELETE FROM versions WHERE pos = 2; DELETE FROM batches WHERE id = 2;
+      UPDATE commits SET position = 1, batch = 1; UPDATE streams SET versions = 1, cursor = 'a1'`),
+  );
+  expect(await append(stream, [put("a", "2", 2), commit(2)])).toMatchObject({ versions: 1, position: 2n });
+  expect((await history.fsck()).findings).toEqual([]);
+});
+
 test("an epoch that changes without a word leaves a gap, and the source's own words replace it", async () => {
   const { history } = await openedHistory();
   const stream = await history.openStream(streamOptions());
@@ -215,7 +228,8 @@ test("a commit that fails in the middle of staged groups can be repeated, with n
   }
   plain(file, (db) => db.exec("DROP TRIGGER refuse"));
   expect(await stream.append(buffer)).toMatchObject({ versions: 2 });
-  await append(stream, [put("d", "2", 2), commit(2)]);
+  // What each attempt had staged was taken back.
+  expect(await append(stream, [put("d", "2", 2), commit(2)])).toMatchObject({ versions: 2, duplicates: 0 });
   expect(await state(history)).toEqual({ a: "1", b: "1", c: "2", d: "2" });
   expect((await history.fsck()).findings).toEqual([]);
 });
