@@ -20,6 +20,7 @@ export class Moments {
   readonly #commitAt: Database.Statement<unknown[], CommitRow>;
   readonly #commitAfter: Database.Statement<unknown[], CommitRow>;
   readonly #batchAt: Database.Statement<unknown[], number>;
+  readonly #changed: Database.Statement<unknown[], number>;
 
   constructor(db: Database.Database) {
     this.#position = db.prepare<[], number | null>("SELECT max(pos) FROM versions").pluck();
@@ -37,6 +38,13 @@ export class Moments {
       .prepare<unknown[], number>(
         `SELECT first_pos + count - 1 FROM batches
          WHERE id > ? AND id <= ? AND stream = ? AND epoch = ? AND cursor <= ? ORDER BY id DESC LIMIT 1`,
+      )
+      .pluck();
+    // The newest version of each object at or below the floor is never pruned, so a change leaves a trace.
+    this.#changed = db
+      .prepare<unknown[], number>(
+        `SELECT 1 FROM versions v JOIN objects o ON o.id = v.object
+         WHERE v.pos > ? AND v.pos <= ? AND o.stream = ? LIMIT 1`,
       )
       .pluck();
   }
@@ -67,6 +75,8 @@ export class Moments {
     const position = this.find(at, stream);
     const floor = this.floor(stream);
     if (position === undefined || position >= floor) return position;
+    // Nothing of the stream changed up to the floor, so there it shows the same.
+    if (stream !== undefined && this.#changed.get(position, floor, stream.id) === undefined) return floor;
     throw new StoreWatchError(
       "TOO_OLD",
       `the state at position ${position} was pruned; the oldest that is complete is at position ${floor}`,

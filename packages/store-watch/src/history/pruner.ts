@@ -26,7 +26,9 @@ export class Pruner {
   readonly #removeVersions: Database.Statement;
   readonly #removeEdges: Database.Statement;
   readonly #subtract: Database.Statement;
-  readonly #batchRange: Database.Statement<unknown[], BatchRange>;
+  readonly #batchRange: Database.Statement<unknown[], IdRange>;
+  readonly #commitRange: Database.Statement<unknown[], IdRange>;
+  readonly #keptCommits: Database.Statement<[number], number>;
   readonly #removeBatches: Database.Statement;
   readonly #removeCommits: Database.Statement;
 
@@ -68,16 +70,20 @@ export class Pruner {
     this.#batchRange = db.prepare(
       "SELECT min(id) AS first, (SELECT batch FROM versions WHERE pos <= ? ORDER BY pos DESC LIMIT 1) AS last FROM batches",
     );
-    // The newest at or below the floor stays: it says which cursor and time the floor is at.
+    // One that the floor's state comes from has a version left.
     this.#removeBatches = db.prepare(
       `DELETE FROM batches AS b WHERE b.id > :from AND b.id <= :to AND b.first_pos + b.count - 1 <= :floor
        AND (:stream IS NULL OR b.stream = :stream)
-       AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.pos >= b.first_pos AND v.pos < b.first_pos + b.count)
-       AND b.id < (SELECT max(c.batch) FROM commits c WHERE c.stream = b.stream AND c.position <= :floor)`,
+       AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.pos >= b.first_pos AND v.pos < b.first_pos + b.count)`,
     );
+    this.#commitRange = db.prepare("SELECT min(id) AS first, max(id) AS last FROM commits WHERE position <= ?");
+    // Each stream's newest at or below the floor says which cursor and time its state there has.
+    this.#keptCommits = db
+      .prepare<[number], number>("SELECT max(id) FROM commits WHERE position <= ? GROUP BY stream")
+      .pluck();
     this.#removeCommits = db.prepare(
-      `DELETE FROM commits WHERE position < :floor AND (:stream IS NULL OR stream = :stream)
-       AND id < (SELECT max(c.id) FROM commits c WHERE c.stream = commits.stream AND c.position <= :floor)`,
+      `DELETE FROM commits WHERE id > :from AND id <= :to AND (:stream IS NULL OR stream = :stream)
+       AND id NOT IN (SELECT value FROM json_each(:kept))`,
     );
   }
 
@@ -120,11 +126,15 @@ export class Pruner {
     await inPieces(this.#oldest.get() ?? 1, floor, (from, to) => {
       removed += this.#removeRange({ from, to, floor, stream });
     });
-    const { first, last } = this.#batchRange.get(floor) as BatchRange;
+    const { first, last } = this.#batchRange.get(floor) as IdRange;
     if (first !== null && last !== null) {
       await inPieces(first, last, (from, to) => this.#removeBatches.run({ from, to, floor, stream }));
     }
-    this.#transactions.run(undefined, () => this.#removeCommits.run({ floor, stream }));
+    const commits = this.#commitRange.get(floor) as IdRange;
+    if (commits.first !== null && commits.last !== null) {
+      const kept = JSON.stringify(this.#keptCommits.all(floor));
+      await inPieces(commits.first, commits.last, (from, to) => this.#removeCommits.run({ from, to, stream, kept }));
+    }
     return { removed, floor };
   }
 
@@ -162,7 +172,7 @@ interface Range {
   readonly stream: number | null;
 }
 
-interface BatchRange {
+interface IdRange {
   readonly first: number | null;
   readonly last: number | null;
 }

@@ -279,3 +279,25 @@ test("V9: pruning keeps what consumers need, the floor is durable first, and rea
   expect(await state(history)).toEqual({ a: "6", b: "1" });
   expect((await history.fsck()).findings).toEqual([]);
 });
+
+test("V9: what did not change up to the floor can still be read as of any moment, each cursor at the floor included", async () => {
+  const { history } = await openedHistory();
+  const idle = await history.openStream(streamOptions("idle"));
+  const busy = await history.openStream(streamOptions("busy"));
+  await append(idle, [begin("e"), put("a", "old", 1), end(1), put("a", "idle", 2), commit(2)]);
+  // Many batches in one of our transactions.
+  await append(busy, [begin("e"), put("a", "1", 1), end(1)]);
+  await append(
+    busy,
+    [2, 3, 4, 5, 6].flatMap((revision) => [put("a", String(revision), revision), commit(revision)]),
+  );
+  expect(await history.prune({ before: { position: 6n } })).toEqual({ removed: 4, floor: 6n });
+  expect(await state(history, { at: { cursor: at(2) } }, "idle")).toEqual({ a: "idle" });
+  expect(await state(history, { at: { position: 2n } }, "idle")).toEqual({ a: "idle" });
+  await expect(state(history, { at: { cursor: at(1) } }, "idle")).rejects.toMatchObject({ code: "TOO_OLD" });
+  for (const revision of [4, 5, 6]) {
+    expect(await state(history, { at: { cursor: at(revision) } }, "busy")).toEqual({ a: String(revision) });
+  }
+  await expect(state(history, { at: { cursor: at(3) } }, "busy")).rejects.toMatchObject({ code: "TOO_OLD" });
+  expect((await history.fsck()).findings).toEqual([]);
+});
