@@ -1,5 +1,7 @@
 import { writeFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { defineMigration, openMigrations } from "@tidemark/migrate";
+import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { counters, createCounters } from "./support/schema.ts";
 import { eager, scratch } from "./support/scratch.ts";
@@ -41,6 +43,22 @@ for (const driver of ["better-sqlite3", "node:sqlite"] as const) {
     await using migrations = await open({ file, driver });
     expect((await migrations.run())[0]).toMatchObject({ state: "done", rowsDone: 100 });
     expect(db.prepare("select distinct n from counters").pluck().all()).toEqual([1]);
+  });
+}
+
+for (const driver of ["better-sqlite3", "node:sqlite"] as const) {
+  test(`a relative path, and one with signs that mean something in URIs, opens with ${driver}`, async () => {
+    const { file, db } = scratch();
+    createCounters(db, 3);
+    const strange = join(dirname(file), "a b#c?d%20é.db");
+    db.prepare("vacuum into ?").run(strange);
+    const copy = new Database(strange);
+    copy.pragma("journal_mode = wal");
+    copy.close();
+    for (const path of [strange, relative(process.cwd(), strange)]) {
+      await using migrations = await open({ file: path, driver });
+      expect((await migrations.run())[0]).toMatchObject({ state: "done", rowsDone: 3 });
+    }
   });
 }
 

@@ -1,3 +1,6 @@
+import type * as NodeSqlite from "node:sqlite";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { SqlResult, SqlValue } from "../connection.ts";
 import { MigrateError } from "../migrate-error.ts";
 
@@ -151,13 +154,18 @@ export async function openSqliteClient(file: string, driver?: SqliteDriver): Pro
       return betterSqlite3Client(new loaded.default(file, { fileMustExist: true }) as unknown as BetterSqlite3Like);
     }
   }
-  const { DatabaseSync } = await import("node:sqlite");
+  // Not an import: bundlers strip `node:`, and without it there is no such module.
+  const builtin = process.getBuiltinModule("node:sqlite") as typeof NodeSqlite | undefined;
+  if (builtin === undefined) {
+    throw new MigrateError("DRIVER_MISSING", "this Node has no node:sqlite: install better-sqlite3");
+  }
+  const { DatabaseSync } = builtin;
   // SQLite would create a missing file.
   return nodeSqliteClient(new DatabaseSync(uriOf(file)) as unknown as NodeSqliteLike);
 }
 
 function uriOf(file: string): URL {
-  const uri = new URL(`file://${file.split("/").map(encodeURIComponent).join("/")}`);
+  const uri = pathToFileURL(resolve(file));
   uri.searchParams.set("mode", "rw");
   return uri;
 }
