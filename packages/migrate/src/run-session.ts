@@ -92,7 +92,9 @@ export class RunSession {
     // A wrong name in an expression is of the definition, not of the row that happens to be the first.
     const nowhere = { after: undefined, upTo: this.#run.plan.key.map(() => null) };
     const { sql: text, params } = this.#run.plan.database.dialect.toQuery(updateOf(this.#run.plan, nowhere));
-    await this.#run.plan.database.connection.execute({ sql: `explain ${text}`, params });
+    // Not `explain`: its rows are read from the schema as it was when the statement was prepared, and that memory is freed
+    // when the schema changes. A kept statement then crashes the process.
+    await this.#run.plan.database.connection.execute({ sql: `explain query plan ${text}`, params });
   }
 
   async #count(): Promise<void> {

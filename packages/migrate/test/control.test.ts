@@ -320,3 +320,16 @@ test("a command that somebody is in the way of fails as retryable", async () => 
   db.exec("rollback");
   await engine.pause("bump");
 });
+
+test("a run that is tried again after others changed the schema does not crash the process", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 2);
+  const engine = await engineOn(file, [bump({ remaining: sql`${counters.n} < 1000` })]);
+  await engine.run();
+  for (let round = 1; round <= 50; round++) {
+    // SQLite then reads the schema anew and frees what it knew of it.
+    db.exec(`create table other_${round} (a, b, c)`);
+    await engine.retry("bump", { from: "start" });
+    expect((await engine.run())[0]).toMatchObject({ state: "failed", error: { code: "VERIFY_FAILED" } });
+  }
+});
