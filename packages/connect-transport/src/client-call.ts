@@ -1,0 +1,197 @@
+import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from "node:http2";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Clock, Timer } from "@tidemark/clock";
+import { canceledError, connectionError, errorOfReset, timedOut } from "./failure.ts";
+import { FrameDecoder } from "./frame-decoder.ts";
+import type { FrameReceiver } from "./frame-receiver.ts";
+import { FrameWriter } from "./frame-writer.ts";
+import { codeOfHttpStatus, errorOfStatus, isGrpcProto, toNodeHeaders, toWebHeaders } from "./grpc-status.ts";
+import { formatTimeout } from "./grpc-timeout.ts";
+import type { ClientSession } from "./client-session.ts";
+import { constants } from "node:http2";
+
+export interface ClientCallOptions {
+  readonly clock: Clock;
+  readonly authority: string;
+  readonly scheme: "http" | "https";
+  readonly path: string;
+  readonly readMaxBytes: number;
+  readonly sendBufferBytes: number;
+  readonly timeoutMs: number | undefined;
+  /** The connection to use; opens it if need be. */
+  connect(): Promise<ClientSession>;
+  /** What goes with the request, besides what gRPC needs. The signal aborts when the call is over before. */
+  headers(signal: AbortSignal): Headers | Promise<Headers>;
+}
+
+/** What a call tells besides frames. Nothing is called after `end`. */
+export interface ClientReceiver extends FrameReceiver {
+  headers?(headers: Headers): void;
+  /** The call is over; the peer's status, or why there is none. */
+  end(error: unknown, trailers: Headers): void;
+}
+
+/** One call of a gRPC method over HTTP/2, in frames. */
+export class ClientCall {
+  readonly writer: FrameWriter;
+  readonly #options: ClientCallOptions;
+  readonly #receiver: ClientReceiver;
+  readonly #decoder: FrameDecoder;
+  readonly #over = new AbortController();
+  #session: ClientSession | undefined;
+  #stream: ClientHttp2Stream | undefined;
+  #timer: Timer | undefined;
+  #headers = new Headers();
+  #trailers = new Headers();
+  #streamError: unknown;
+  #isOver = false;
+
+  /** Does no I/O. */
+  constructor(options: ClientCallOptions, receiver: ClientReceiver) {
+    this.#options = options;
+    this.#receiver = receiver;
+    this.#decoder = new FrameDecoder(options.readMaxBytes);
+    this.writer = new FrameWriter(options.clock, options.sendBufferBytes);
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** The connection that it runs over, once it does. */
+  get session(): ClientSession | undefined {
+    return this.#session;
+  }
+
+  /** Once. What goes wrong comes through the receiver. */
+  open(): void {
+    const { timeoutMs, clock } = this.#options;
+    if (timeoutMs !== undefined) {
+      this.#timer = clock.setTimer(timeoutMs, () => this.cancel(timedOut())).unref();
+    }
+    this.#request().catch((error: unknown) => this.#finish(error));
+  }
+
+  /** Resets the stream at once. Idempotent, also before `open` and after the end. */
+  cancel(reason: unknown): void {
+    this.#finish(reason ?? canceledError(undefined));
+  }
+
+  async #request(): Promise<void> {
+    const { authority, scheme, path, timeoutMs } = this.#options;
+    const headers = await this.#options.headers(this.#over.signal);
+    if (this.#isOver) return;
+    const session = await this.#options.connect();
+    if (this.#isOver) return;
+    headers.set("content-type", "application/grpc+proto");
+    headers.set("te", "trailers");
+    if (!headers.has("user-agent")) headers.set("user-agent", "tidemark-connect-transport");
+    if (timeoutMs !== undefined) headers.set("grpc-timeout", formatTimeout(timeoutMs));
+    const stream = session.request({
+      ":method": "POST",
+      ":scheme": scheme,
+      ":authority": authority,
+      ":path": path,
+      ...toNodeHeaders(headers),
+    });
+    this.#session = session;
+    this.#stream = stream;
+    stream.on("error", (error) => {
+      this.#streamError = error;
+    });
+    stream.once("response", (answer) => this.#onResponse(answer));
+    stream.once("trailers", (trailers) => {
+      this.#trailers = toWebHeaders(trailers);
+    });
+    stream.on("data", this.#onData);
+    stream.once("end", () => this.#onEnd());
+    stream.once("close", () => this.#onClose(stream));
+    this.writer.attach(stream);
+  }
+
+  #onResponse(answer: IncomingHttpHeaders & IncomingHttpStatusHeader): void {
+    if (this.#isOver) return;
+    const headers = toWebHeaders(answer);
+    this.#headers = headers;
+    const status = answer[":status"] ?? 0;
+    if (status !== 200) {
+      this.#finish(errorOfStatus(headers) ?? new ConnectError(`HTTP ${status}`, codeOfHttpStatus(status), headers));
+      return;
+    }
+    const type = headers.get("content-type");
+    if (!isGrpcProto(type)) {
+      this.#finish(new ConnectError(`expected an answer in application/grpc+proto, got ${type}`, Code.Unknown, headers));
+      return;
+    }
+    const error = errorOfStatus(headers);
+    if (error === undefined) this.#receiver.headers?.(headers);
+    else this.#finish(error);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#isOver) return;
+    try {
+      const frames = this.#decoder.decode(chunk);
+      if (frames.length === 0) return;
+      const taken = this.#receiver.frames(frames);
+      if (taken === undefined) return;
+      const stream = this.#stream as ClientHttp2Stream;
+      stream.pause();
+      taken.then(
+        () => stream.resume(),
+        (error: unknown) => this.#finish(error),
+      );
+    } catch (error) {
+      this.#finish(error);
+    }
+  };
+
+  #onEnd(): void {
+    if (this.#isOver) return;
+    const stream = this.#stream as ClientHttp2Stream;
+    // A reset ends the readable side as well.
+    if (stream.rstCode !== undefined && stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
+    const status = this.#headers.has("grpc-status") ? this.#headers : this.#trailers;
+    if (!status.has("grpc-status")) {
+      // A connection that is lost looks like an end, too.
+      if (stream.session === undefined || stream.session.destroyed) return;
+      this.#finish(new ConnectError("protocol error: the answer ended without a grpc-status", Code.Internal));
+      return;
+    }
+    const error = errorOfStatus(status);
+    if (error !== undefined) {
+      for (const [name, value] of this.#headers) error.metadata.append(name, value);
+      this.#finish(error);
+    } else if (this.#decoder.isInside) {
+      this.#finish(new ConnectError("protocol error: the answer ended within a message", Code.Internal));
+    } else {
+      this.#finish(undefined);
+    }
+  }
+
+  #onClose(stream: ClientHttp2Stream): void {
+    if (this.#isOver) return;
+    const lost = this.#session?.reason;
+    this.#finish(
+      lost ??
+        errorOfReset(stream.rstCode) ??
+        connectionError(`the call to ${this.#options.authority} was cut off`, this.#streamError),
+    );
+  }
+
+  /** First wins. */
+  #finish(error: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#timer?.cancel();
+    const stream = this.#stream;
+    if (stream !== undefined && !stream.closed && !stream.destroyed) {
+      const isDone = error === undefined && stream.writableFinished;
+      // Also where the peer answered in full before it had read everything: it wants no more of it.
+      if (!isDone) stream.close(constants.NGHTTP2_CANCEL);
+    }
+    this.writer.destroy(error ?? new ConnectError("the call is over", Code.Canceled));
+    this.#over.abort(error);
+    this.#receiver.end(error, this.#trailers);
+  }
+}

@@ -1,0 +1,41 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import { constants } from "node:http2";
+
+/** gRPC over HTTP/2, Errors. Undefined: the code says nothing. */
+export function errorOfReset(code: number | undefined): ConnectError | undefined {
+  switch (code) {
+    case undefined:
+    case constants.NGHTTP2_NO_ERROR:
+      return undefined;
+    case constants.NGHTTP2_CANCEL:
+      return reset("CANCEL", Code.Canceled);
+    case constants.NGHTTP2_REFUSED_STREAM:
+      return reset("REFUSED_STREAM", Code.Unavailable);
+    case constants.NGHTTP2_ENHANCE_YOUR_CALM:
+      return reset("ENHANCE_YOUR_CALM", Code.ResourceExhausted);
+    case constants.NGHTTP2_INADEQUATE_SECURITY:
+      return reset("INADEQUATE_SECURITY", Code.PermissionDenied);
+    case constants.NGHTTP2_HTTP_1_1_REQUIRED:
+      return reset("HTTP_1_1_REQUIRED", Code.PermissionDenied);
+    default:
+      return reset(`code ${code}`, Code.Internal);
+  }
+}
+
+function reset(name: string, code: Code): ConnectError {
+  return new ConnectError(`the peer reset the HTTP/2 stream with ${name}`, code);
+}
+
+/** The connection is not there, or no more. The cause has Node's code, such as `ECONNREFUSED`. */
+export function connectionError(message: string, cause?: unknown): ConnectError {
+  const reason = cause instanceof Error ? `: ${cause.message}` : "";
+  return new ConnectError(`${message}${reason}`, Code.Unavailable, undefined, undefined, cause);
+}
+
+/** What a signal or a caller gave as the reason, as calls of connect report it. */
+export function canceledError(reason: unknown): ConnectError {
+  if (reason === undefined) return new ConnectError("the call was canceled", Code.Canceled);
+  return ConnectError.from(reason, Code.Canceled);
+}
+
+export const timedOut = (): ConnectError => new ConnectError("the operation timed out", Code.DeadlineExceeded);

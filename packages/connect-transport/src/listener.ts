@@ -1,0 +1,162 @@
+import http from "node:http";
+import http2 from "node:http2";
+import net from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+import type { Clock, Timer } from "@tidemark/clock";
+import type { FrameRequestHandler } from "./frame-handler.ts";
+import type { ServerTls } from "./frame-server.ts";
+
+export interface ListenerOptions {
+  readonly clock: Clock;
+  readonly tls: ServerTls | undefined;
+  readonly streamWindowBytes: number;
+  readonly connectionWindowBytes: number;
+  readonly maxConnections: number;
+  readonly maxStreamsPerConnection: number;
+  readonly handshakeTimeoutMs: number;
+  readonly pingIntervalMs: number;
+  readonly maxSessionMemory: number;
+}
+
+/** gRPC clients open with it; no HTTP/1.1 method begins like this. */
+const http2Preface = "PRI";
+
+/** A port: sorts connections by what they speak, watches over them, and lets go of them. */
+export class Listener {
+  readonly #options: ListenerOptions;
+  readonly #handler: FrameRequestHandler;
+  readonly #sockets = new Set<net.Socket>();
+  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  readonly #handshakes = new WeakMap<net.Socket, Timer>();
+  /** HTTP/1.1 connections and the calls under way on each. */
+  readonly #http1Calls = new Map<net.Socket, number>();
+  readonly #http1: http.Server;
+  readonly #http2: http2.Http2Server;
+  readonly #server: net.Server;
+  #isClosing = false;
+
+  constructor(options: ListenerOptions, handler: FrameRequestHandler) {
+    const { tls, handshakeTimeoutMs: handshakeTimeout, streamWindowBytes, maxStreamsPerConnection, maxSessionMemory, maxConnections } = options;
+    this.#options = options;
+    this.#handler = handler;
+    this.#http1 = http.createServer((request, response) => this.#onHttp1(request, response));
+    const settings = { initialWindowSize: streamWindowBytes, maxConcurrentStreams: maxStreamsPerConnection };
+    this.#http2 = http2.createServer({ settings, maxSessionMemory });
+    const onConnection = (socket: net.Socket) => this.#onConnection(socket);
+    this.#server =
+      tls === undefined
+        ? net.createServer(onConnection)
+        : createTlsServer({ ...tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout }, onConnection);
+    this.#server.on("connection", (socket: net.Socket) => this.#onSocket(socket));
+    this.#http2.on("session", (session) => this.#onSession(session));
+    this.#http2.on("stream", handler.onStream);
+    this.#server.maxConnections = maxConnections;
+  }
+
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  listen(host: string, port: number): Promise<net.AddressInfo> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen({ host, port }, () => {
+        this.#server.off("error", reject);
+        // Later errors are about single connections (too many open files); the rest go on.
+        this.#server.on("error", () => {});
+        resolve(this.#server.address() as net.AddressInfo);
+      });
+    });
+  }
+
+  async close(timeoutMs: number): Promise<void> {
+    this.#isClosing = true;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#handler.endCalls();
+    for (const session of this.#sessions) session.close();
+    for (const [socket, calls] of this.#http1Calls) if (calls === 0) socket.destroy();
+    const limit = this.#options.clock.setTimer(timeoutMs, () => {
+      for (const socket of this.#sockets) socket.destroy();
+    });
+    await closed;
+    limit.cancel();
+  }
+
+  #onSocket(socket: net.Socket): void {
+    this.#sockets.add(socket);
+    socket.setNoDelay(true);
+    socket.once("close", () => this.#sockets.delete(socket));
+    // A reset is no news: its streams hear of it themselves.
+    socket.on("error", () => {});
+  }
+
+  /** Looks which protocol it is: without TLS nothing else tells. */
+  #onConnection(socket: net.Socket): void {
+    const { clock, handshakeTimeoutMs } = this.#options;
+    const handshake = clock.setTimer(handshakeTimeoutMs, () => socket.destroy()).unref();
+    this.#handshakes.set(socket, handshake);
+    socket.once("close", () => {
+      handshake.cancel();
+      this.#http1Calls.delete(socket);
+    });
+    socket.on("error", () => {});
+    let seen = Buffer.alloc(0);
+    const look = () => {
+      const chunk = socket.read() as Buffer | null;
+      if (chunk !== null) seen = Buffer.concat([seen, chunk]);
+      const start = seen.subarray(0, http2Preface.length).toString("latin1");
+      if (start.length < http2Preface.length && http2Preface.startsWith(start)) {
+        socket.once("readable", look);
+        return;
+      }
+      socket.unshift(seen);
+      if (start === http2Preface) {
+        // From here on pings tell whether anybody is there.
+        this.#handshakes.get(socket)?.cancel();
+        this.#http2.emit("connection", socket);
+      } else {
+        this.#http1Calls.set(socket, 0);
+        this.#http1.emit("connection", socket);
+      }
+    };
+    socket.once("readable", look);
+  }
+
+  /** Counts calls: a connection of HTTP/1.1 that idles would keep `close()` waiting. */
+  #onHttp1(request: http.IncomingMessage, response: http.ServerResponse): void {
+    const { socket } = request;
+    this.#handshakes.get(socket)?.cancel();
+    this.#http1Calls.set(socket, (this.#http1Calls.get(socket) ?? 0) + 1);
+    response.once("close", () => {
+      const calls = (this.#http1Calls.get(socket) ?? 1) - 1;
+      this.#http1Calls.set(socket, calls);
+      if (calls === 0 && this.#isClosing) socket.destroy();
+    });
+    this.#handler.onRequest(request, response);
+  }
+
+  #onSession(session: http2.ServerHttp2Session): void {
+    const { clock, pingIntervalMs, connectionWindowBytes } = this.#options;
+    this.#sessions.add(session);
+    session.on("error", () => {});
+    session.setLocalWindowSize(connectionWindowBytes);
+    let isAnswered = true;
+    const ping = () => {
+      if (session.destroyed || session.closed) return;
+      if (!isAnswered) {
+        session.destroy();
+        return;
+      }
+      isAnswered = false;
+      session.ping((error) => {
+        isAnswered = error === null;
+      });
+      timer = clock.setTimer(pingIntervalMs, ping).unref();
+    };
+    let timer = clock.setTimer(pingIntervalMs, ping).unref();
+    session.once("close", () => {
+      timer.cancel();
+      this.#sessions.delete(session);
+    });
+  }
+}

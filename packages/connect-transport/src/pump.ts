@@ -1,0 +1,34 @@
+import type { FrameWriter } from "./frame-writer.ts";
+
+/**
+ * Sends what an iterable yields, as fast as the peer takes it, and half-closes at its end. Never rejects.
+ *
+ * @param isOver whether nobody wants it any more.
+ */
+export async function pump<T>(
+  source: AsyncIterable<T>,
+  writer: FrameWriter,
+  encode: (item: T) => Uint8Array,
+  onError: (error: unknown) => void,
+  isOver: () => boolean,
+): Promise<void> {
+  const iterator = source[Symbol.asyncIterator]();
+  let isDone = false;
+  try {
+    for (;;) {
+      const step = await iterator.next();
+      if (step.done === true) {
+        isDone = true;
+        writer.end();
+        return;
+      }
+      if (isOver()) return;
+      if (!writer.send(encode(step.value))) await writer.drained();
+    }
+  } catch (error) {
+    onError(error);
+  } finally {
+    // A source that waits for its end (a queue, a generator) hears of it.
+    if (!isDone) iterator.return?.()?.catch(() => {});
+  }
+}
