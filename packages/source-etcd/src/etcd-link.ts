@@ -31,17 +31,13 @@ export interface EtcdLinkOptions {
   readonly windowBytes: number;
 }
 
-/** The largest whole response of a watch. It is in memory at once, as bytes and as objects. */
-const maxWholeBytes = 32 << 20;
-
 /** Everything that goes over one connection to one endpoint, and nothing else. Every error it throws is ours. */
 export class EtcdLink implements Peer {
   readonly endpoint: Endpoint;
   readonly kv: Client<typeof KV>;
   readonly lease: Client<typeof Lease>;
   readonly auth: Client<typeof Auth>;
-  readonly #fragments: Client<typeof Watch>;
-  readonly #wholes: Client<typeof Watch>;
+  readonly #watch: Client<typeof Watch>;
   readonly #maintenance: Client<typeof Maintenance>;
   readonly #session: Http2Session;
   readonly #options: EtcdLinkOptions;
@@ -52,20 +48,17 @@ export class EtcdLink implements Peer {
     this.endpoint = options.endpoint;
     this.#options = options;
     this.#session = new Http2Session(options.endpoint, options.tls, options.windowBytes);
-    const transportFor = (readMaxBytes: number) =>
-      createGrpcTransport({
-        baseUrl: options.endpoint.origin,
-        sessionManager: this.#session,
-        // By default etcd would compress every answer of a kibibyte or more, which costs more than it saves.
-        acceptCompression: [],
-        readMaxBytes,
-      });
-    const transport = transportFor(options.maxMessageBytes);
+    const transport = createGrpcTransport({
+      baseUrl: options.endpoint.origin,
+      sessionManager: this.#session,
+      // By default etcd would compress every answer of a kibibyte or more, which costs more than it saves.
+      acceptCompression: [],
+      readMaxBytes: options.maxMessageBytes,
+    });
     this.kv = createClient(KV, transport);
     this.lease = createClient(Lease, transport);
     this.auth = createClient(Auth, transport);
-    this.#fragments = createClient(Watch, transport);
-    this.#wholes = createClient(Watch, transportFor(Math.min(maxWholeBytes, options.maxMessageBytes)));
+    this.#watch = createClient(Watch, transport);
     this.#maintenance = createClient(Maintenance, transport);
   }
 
@@ -83,14 +76,11 @@ export class EtcdLink implements Peer {
   }
 
   /**
-   * Messages out, messages in. `signal` cuts it. The first message comes after the token, if one is needed.
-   *
-   * @param fragment whether the watches are created so. Whole responses are taken up to a bound only; a larger one ends
-   * the stream with `TOO_LARGE`.
+   * Messages out, messages in; large ones come as several fragments. `signal` cuts it. The first message comes after the
+   * token, if one is needed.
    */
-  watch(requests: AsyncIterable<WatchRequest>, signal: AbortSignal, fragment: boolean): AsyncIterable<WatchResponse> {
-    const client = fragment ? this.#fragments : this.#wholes;
-    return { [Symbol.asyncIterator]: () => this.#watchIterator(client, requests, signal) };
+  watch(requests: AsyncIterable<WatchRequest>, signal: AbortSignal): AsyncIterable<WatchResponse> {
+    return { [Symbol.asyncIterator]: () => this.#watchIterator(requests, signal) };
   }
 
   /** Resolves when the peer's HTTP/2 layer answered. */
@@ -156,11 +146,7 @@ export class EtcdLink implements Peer {
     }
   }
 
-  #watchIterator(
-    client: Client<typeof Watch>,
-    requests: AsyncIterable<WatchRequest>,
-    signal: AbortSignal,
-  ): AsyncIterator<WatchResponse> {
+  #watchIterator(requests: AsyncIterable<WatchRequest>, signal: AbortSignal): AsyncIterator<WatchResponse> {
     let inner: AsyncIterator<WatchResponse> | undefined;
     const wrap = (error: unknown): never => {
       signal.throwIfAborted();
@@ -170,7 +156,7 @@ export class EtcdLink implements Peer {
       const token = await this.#token(signal);
       // A member that lost its leader then ends the stream; otherwise it would look alive and never tell anything new.
       const headers = { hasleader: "true", ...tokenHeader(token) };
-      inner = client.watch(throwable(requests), { signal, headers })[Symbol.asyncIterator]();
+      inner = this.#watch.watch(throwable(requests), { signal, headers })[Symbol.asyncIterator]();
       return inner.next();
     };
     return {

@@ -78,9 +78,9 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   #loss: { readonly gap: GapFrame; readonly isNewStore: boolean } | undefined;
   #isSnapshotOpen = false;
   /**
-   * Whether this connection's watch comes in fragments, and the next one's. etcd takes time by the square of the events
-   * to split a response into fragments (5 s for 100,000 small ones), so they are asked for only once a whole response was
-   * too large.
+   * Whether etcd splits the responses of this connection's watch into fragments, and the next one's. It holds a whole
+   * response in memory twice, and takes time by the square of the events to split one (5 s for 100,000 small ones): so it
+   * is asked to once a whole response was large and its events were, too.
    */
   #isInFragments = false;
   #needsFragments = false;
@@ -134,7 +134,7 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
     this.#isInFragments = this.#needsFragments;
     this.#needsFragments = false;
     this.#sink.status({ state: "connecting", attempt: this.#reconnector.attempt + 1 });
-    return new WatchTransport(link, this.#isInFragments);
+    return new WatchTransport(link);
   }
 
   async handshake(stream: Handshake<WatchRequest, WatchResponse>): Promise<Visit> {

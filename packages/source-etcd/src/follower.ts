@@ -33,6 +33,11 @@ export interface FollowerOptions {
 /** How many revisions of one response are too few for it to have been cut off at etcd's limit of 1000. */
 const notFull = 990;
 
+/** From here on whole responses are dear in etcd's memory, */
+const largeResponseBytes = 8 << 20;
+/** and fragments of such events cost it next to nothing. */
+const largeEventBytes = 4 << 10;
+
 /** One watch that stands: its messages become frames, and it is made to speak when it is silent. */
 export class Follower {
   readonly #options: FollowerOptions;
@@ -45,6 +50,9 @@ export class Follower {
   #isHeld = false;
   /** How many revisions the response has brought whose fragments are coming. */
   #revisionsBefore: number;
+  /** What the response has brought so far. */
+  #responseEvents = 0;
+  #responseBytes = 0;
 
   constructor(options: FollowerOptions) {
     const { state, sink, connection, link, traits } = options;
@@ -109,10 +117,24 @@ export class Follower {
       message.events.length > 0
         ? state.take(message, this.#write)
         : state.progress(message.header?.revision ?? 0n, this.#write);
-    if (!isInFragments && isBetterInFragments(message)) {
+    if (!isInFragments && this.#isBetterInFragments(message)) {
       throw new EtcdError("TOO_LARGE", `${link.endpoint.name} has a backlog of large values.`);
     }
     return this.#redeem() && hasRoom;
+  }
+
+  /** Whether more responses like this one are to come, and etcd had better split each. Asked for every part of it. */
+  #isBetterInFragments({ events, header, fragment }: WatchResponse): boolean {
+    const first = events[0]?.kv;
+    const last = events.at(-1)?.kv;
+    if (first === undefined || last === undefined) return false;
+    // Both are views of the one buffer that the message came in.
+    const bytes = this.#responseBytes + last.key.byteOffset - first.key.byteOffset;
+    const count = this.#responseEvents + events.length;
+    this.#responseBytes = fragment ? bytes : 0;
+    this.#responseEvents = fragment ? count : 0;
+    if (fragment || last.modRevision === header?.revision) return false;
+    return bytes >= largeResponseBytes && bytes >= largeEventBytes * count;
   }
 
   /** Moves the cursor as far as is proven. */
@@ -188,21 +210,6 @@ export class Follower {
       }
     }
   }
-}
-
-/** From here on whole responses are dear in memory, */
-const largeResponseBytes = 8 << 20;
-/** and fragments of such events cost etcd next to nothing. */
-const largeEventBytes = 4 << 10;
-
-/** Whether more responses like this one are to come, and each would rather be split. */
-function isBetterInFragments({ events, header }: WatchResponse): boolean {
-  const first = events[0]?.kv;
-  const last = events.at(-1)?.kv;
-  if (first === undefined || last === undefined || last.modRevision === header?.revision) return false;
-  // Both are views of the one buffer that the response came in.
-  const bytes = last.key.byteOffset - first.key.byteOffset;
-  return bytes >= largeResponseBytes && bytes >= largeEventBytes * events.length;
 }
 
 /** The watch id of an answer to a progress request. */

@@ -1,8 +1,14 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from "node:http2";
 import type { GrpcTransportOptions } from "@connectrpc/connect-node";
 import { type Endpoint, type EtcdTls, tlsSessionOptions } from "./endpoint.ts";
+import { Watch } from "./gen/etcd/etcdserverpb/rpc_pb.ts";
+import { inPieces } from "./response-splitter.ts";
 
 type SessionManager = NonNullable<GrpcTransportOptions["sessionManager"]>;
+
+const watchPath = `/${Watch.typeName}/${Watch.method.watch.name}`;
+/** Large enough that what a message costs does not count, small enough that nobody waits for one. */
+const pieceBytes = 128 << 10;
 
 /** In MiB, for the windows and what waits to be read. Node's own limit of 10 would break the session. */
 const maxSessionMemory = 256;
@@ -34,7 +40,8 @@ export class Http2Session implements SessionManager {
   async request(method: string, path: string, headers: OutgoingHttpHeaders): Promise<ClientHttp2Stream> {
     const session = await (this.#opened ??= this.#open());
     if (this.#end !== undefined) throw this.#end.reason;
-    return session.request({ ...headers, ":method": method, ":path": path });
+    const stream = session.request({ ...headers, ":method": method, ":path": path });
+    return path === watchPath ? readInPieces(stream) : stream;
   }
 
   notifyResponseByteRead(): void {}
@@ -88,4 +95,11 @@ export class Http2Session implements SessionManager {
       });
     });
   }
+}
+
+/** Connect reads a stream as the iterable that it is. If it ever did otherwise, messages would be large again, and right. */
+function readInPieces(stream: ClientHttp2Stream): ClientHttp2Stream {
+  const chunks: () => AsyncIterator<Uint8Array> = stream[Symbol.asyncIterator].bind(stream);
+  Object.defineProperty(stream, Symbol.asyncIterator, { value: () => inPieces(chunks(), pieceBytes) });
+  return stream;
 }

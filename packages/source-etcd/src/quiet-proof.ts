@@ -35,7 +35,7 @@ export async function proveQuiet(
   let revisions = 0;
   let last = 0n;
   try {
-    for await (const { header, events, canceled, fragment } of link.watch(requests(), limit, true)) {
+    for await (const { header, events, canceled, fragment } of link.watch(requests(), limit)) {
       if (canceled) return undefined;
       if (events.length === 0) continue;
       if (revisions === 0 && events[0]?.kv?.modRevision !== anchor.revision) return undefined;

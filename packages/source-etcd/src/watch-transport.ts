@@ -5,17 +5,14 @@ import type { WatchRequest, WatchResponse } from "./gen/etcd/etcdserverpb/rpc_pb
 /** The Watch call of one link. It owns the link: when the stream is over, so is its connection. */
 export class WatchTransport implements StreamTransport<WatchRequest, WatchResponse> {
   readonly #link: EtcdLink;
-  readonly #fragment: boolean;
   readonly #cut = new AbortController();
 
-  /** @param fragment whether the watches on it are created so. */
-  constructor(link: EtcdLink, fragment: boolean) {
+  constructor(link: EtcdLink) {
     this.#link = link;
-    this.#fragment = fragment;
   }
 
   start(outgoing: AsyncIterable<WatchRequest>): AsyncIterable<WatchResponse> {
-    return this.#link.watch(outgoing, this.#cut.signal, this.#fragment);
+    return this.#link.watch(outgoing, this.#cut.signal);
   }
 
   cancel(reason: unknown): void {

@@ -141,7 +141,7 @@ etcdTest("H11: reads no further while the sink has no room, and goes on where it
   ledger.check(probe, snapshot);
 });
 
-etcdTest("takes a backlog of large values in fragments", async () => {
+etcdTest("takes a response of large values piece by piece", async () => {
   const { client, endpoint } = shared.etcd;
   const ledger = new Ledger("large/");
   const source = () => quickSource({ endpoints: [endpoint], prefix: "large/" });
@@ -158,6 +158,27 @@ etcdTest("takes a backlog of large values in fragments", async () => {
   }
   const probe = follow(source(), resume);
   await reached(probe, ledger.last);
+  expect(probe.statuses.filter(({ state }) => state === "waiting")).toEqual([]);
+  ledger.check(probe, parseSortableInteger(resume.cursor));
+});
+
+etcdTest("lets etcd split a backlog of several large responses", async () => {
+  const { client, endpoint } = shared.etcd;
+  const ledger = new Ledger("many/");
+  const source = () => quickSource({ endpoints: [endpoint], prefix: "many/" });
+  const first = follow(source());
+  await isLive(first);
+  const { resume } = first;
+  await first.stop();
+  // etcd puts 1000 revisions into one response.
+  const value = Buffer.from(seededRng(8).bytes(10_000));
+  const puts = Array.from({ length: 1_100 }, (_, index) => ledger.put(client, `many/${index % 7}`, value));
+  await Promise.all(puts);
+  const probe = follow(source(), resume);
+  await reached(probe, ledger.last);
+  expect(probe.statuses.map((status) => (status.state === "waiting" ? status.error : ""))).toContainEqual(
+    expect.stringContaining("Asking for it in fragments."),
+  );
   ledger.check(probe, parseSortableInteger(resume.cursor));
 });
 

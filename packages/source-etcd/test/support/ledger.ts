@@ -59,7 +59,7 @@ export class Ledger {
       yield createWatch(prefixRange(Buffer.alloc(0)), 1n, false);
       await new Promise<void>((resolve) => done.signal.addEventListener("abort", () => resolve()));
     }
-    for await (const { events } of client.link.watch(requests(), done.signal, true)) {
+    for await (const { events } of client.link.watch(requests(), done.signal)) {
       for (const { type, kv } of events) {
         if (kv === undefined) continue;
         this.note(kv.modRevision, [type === Event_EventType.PUT ? { key: kv.key, value: kv.value } : { key: kv.key }]);
