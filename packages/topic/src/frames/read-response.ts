@@ -1,0 +1,397 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { StreamReadMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
+import { TopicError } from "../topic-error.ts";
+import type { Int64 } from "./int64.ts";
+import { type MetadataItem, readMetadata, readMetadataItem } from "./metadata.ts";
+import { rows } from "./rows.ts";
+import { Scanner, wire } from "./scanner.ts";
+import { decodeText } from "./text.ts";
+import { readTimestampMs } from "./timestamp.ts";
+
+const success = 400_000;
+
+// Cells of a message.
+const cell = {
+  offset: 0,
+  seqNo: 1,
+  createdAtMs: 2,
+  data: 3,
+  dataEnd: 4,
+  uncompressed: 5,
+  body: 6,
+  bodyEnd: 7,
+  group: 8,
+  groupEnd: 9,
+  metadataItems: 10,
+} as const;
+const stride = 11;
+
+/** Messages of one write session, and what they have in common. */
+interface BatchHead {
+  /** Index of its first message. */
+  readonly first: number;
+  readonly codec: number;
+  readonly writtenAtMs: number;
+  readonly producer: number;
+  readonly producerEnd: number;
+  readonly body: number;
+  readonly bodyEnd: number;
+  readonly metaEntries: number;
+}
+
+/**
+ * The messages of one partition in a `ReadResponse`, as numbers and places within the frame. What is not a number is read
+ * when it is asked for. Indexes are not checked.
+ */
+export class ReadColumns {
+  readonly frame: Uint8Array;
+  readonly partitionSessionId: number;
+  /** Messages. */
+  readonly length: number;
+  readonly #cells: Float64Array;
+  readonly #batches: readonly BatchHead[];
+  readonly #wide: ReadonlyMap<number, bigint> | undefined;
+  /** The batch found last: access is mostly in order. */
+  #near = 0;
+
+  constructor(
+    frame: Uint8Array,
+    partitionSessionId: number,
+    cells: Float64Array,
+    batches: readonly BatchHead[],
+    wide: ReadonlyMap<number, bigint> | undefined,
+  ) {
+    this.frame = frame;
+    this.partitionSessionId = partitionSessionId;
+    this.#cells = cells;
+    this.length = cells.length / stride;
+    this.#batches = batches;
+    this.#wide = wide;
+  }
+
+  offset(index: number): number {
+    return this.#cells[index * stride] as number;
+  }
+
+  seqNo(index: number): Int64 {
+    return this.#wide?.get(index) ?? (this.#cells[index * stride + cell.seqNo] as number);
+  }
+
+  /** Milliseconds since the epoch; NaN: not set. */
+  createdAtMs(index: number): number {
+    return this.#cells[index * stride + cell.createdAtMs] as number;
+  }
+
+  dataStart(index: number): number {
+    return this.#cells[index * stride + cell.data] as number;
+  }
+
+  dataEnd(index: number): number {
+    return this.#cells[index * stride + cell.dataEnd] as number;
+  }
+
+  /** The payload as it was sent: a view of the frame. */
+  data(index: number): Uint8Array {
+    return this.frame.subarray(this.dataStart(index), this.dataEnd(index));
+  }
+
+  /** As the writer claims it; not to be trusted. */
+  uncompressedBytes(index: number): number {
+    return this.#cells[index * stride + cell.uncompressed] as number;
+  }
+
+  messageGroupId(index: number): string {
+    const row = index * stride;
+    return decodeText(this.frame, this.#cells[row + cell.group] as number, this.#cells[row + cell.groupEnd] as number);
+  }
+
+  metadataItems(index: number): number {
+    return this.#cells[index * stride + cell.metadataItems] as number;
+  }
+
+  metadata(index: number): readonly MetadataItem[] {
+    if (this.metadataItems(index) === 0) return [];
+    const row = index * stride;
+    const scanner = new Scanner(this.frame, this.#cells[row + cell.body] as number);
+    return readMetadata(scanner, this.#cells[row + cell.bodyEnd] as number, 8);
+  }
+
+  codec(index: number): number {
+    return this.#batch(index).codec;
+  }
+
+  /** Milliseconds since the epoch; NaN: not set. */
+  writtenAtMs(index: number): number {
+    return this.#batch(index).writtenAtMs;
+  }
+
+  producerId(index: number): string {
+    const batch = this.#batch(index);
+    return decodeText(this.frame, batch.producer, batch.producerEnd);
+  }
+
+  writeSessionMeta(index: number): Readonly<Record<string, string>> {
+    const batch = this.#batch(index);
+    if (batch.metaEntries === 0) return {};
+    return readSessionMeta(new Scanner(this.frame, batch.body), batch.bodyEnd);
+  }
+
+  /** Batches of write sessions, some of which may be empty. */
+  get batchCount(): number {
+    return this.#batches.length;
+  }
+
+  /** The index of the first message of a batch. */
+  batchStart(batch: number): number {
+    return this.#batches[batch]?.first ?? this.length;
+  }
+
+  #batch(index: number): BatchHead {
+    const batches = this.#batches;
+    let near = this.#near;
+    if ((batches[near] as BatchHead).first > index) near = 0;
+    while (near + 1 < batches.length && (batches[near + 1] as BatchHead).first <= index) near++;
+    this.#near = near;
+    return batches[near] as BatchHead;
+  }
+}
+
+/** A `ReadResponse`. */
+export interface ReadResponseColumns {
+  /** What it costs in credit. */
+  readonly bytesSize: number;
+  readonly partitions: readonly ReadColumns[];
+}
+
+const shared = new Scanner(new Uint8Array(0));
+const nothing = new Uint8Array(0);
+const inPieces = Symbol("in pieces");
+
+/**
+ * Reads a `StreamReadMessage.FromServer` without copying it. Undefined: it is not a successful `ReadResponse`, so let
+ * protobuf-es read it. The whole frame has been checked when it returns, except that text is UTF-8.
+ *
+ * @throws {TopicError} `FRAME_INVALID`
+ */
+export function decodeReadResponse(frame: Uint8Array): ReadResponseColumns | undefined {
+  try {
+    return decodeFrame(frame);
+  } catch (error) {
+    if (error !== inPieces) throw error;
+    return decodeFrame(whole(frame));
+  } finally {
+    shared.bytes = nothing;
+  }
+}
+
+function whole(frame: Uint8Array): Uint8Array {
+  try {
+    return toBinary(StreamReadMessage_FromServerSchema, fromBinary(StreamReadMessage_FromServerSchema, frame));
+  } catch (cause) {
+    throw new TopicError("FRAME_INVALID", `Not a valid message: ${String(cause)}`, { cause });
+  }
+}
+
+function decodeFrame(frame: Uint8Array): ReadResponseColumns | undefined {
+  const scanner = shared;
+  scanner.bytes = frame;
+  scanner.at = 0;
+  const end = frame.length;
+  let status = 0;
+  let start = -1;
+  let stop = -1;
+  let others = false;
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    const field = tag >>> 3;
+    if (field > 11) scanner.skip(tag, end);
+    else if (field === 1) {
+      scanner.expect(tag, wire.varint);
+      status = scanner.int32(end);
+    } else {
+      scanner.expect(tag, wire.bytes);
+      const next = scanner.span(end);
+      if (field === 4) {
+        if (start >= 0) throw inPieces;
+        start = scanner.at;
+        stop = next;
+      } else if (field !== 2) others = true;
+      scanner.at = next;
+    }
+  }
+  if (start < 0 || status !== success) return undefined;
+  if (others) throw inPieces;
+  scanner.at = start;
+  return decodeBody(scanner, stop);
+}
+
+function decodeBody(scanner: Scanner, end: number): ReadResponseColumns {
+  const partitions: ReadColumns[] = [];
+  let bytesSize = 0;
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    if (tag === 0x0a) partitions.push(decodePartition(scanner, scanner.span(end)));
+    else if (tag === 0x10) bytesSize = scanner.safeInt64(end, "bytes_size");
+    else if (tag >>> 3 <= 2) scanner.expect(tag, tag >>> 3 === 1 ? wire.bytes : wire.varint);
+    else scanner.skip(tag, end);
+  }
+  return { bytesSize, partitions };
+}
+
+let wide: Map<number, bigint> | undefined;
+let count = 0;
+
+function decodePartition(scanner: Scanner, end: number): ReadColumns {
+  let partitionSessionId = 0;
+  const batches: BatchHead[] = [];
+  wide = undefined;
+  count = 0;
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    if (tag === 0x12) batches.push(decodeBatch(scanner, scanner.span(end)));
+    else if (tag === 0x08) partitionSessionId = scanner.safeInt64(end, "partition_session_id");
+    else if (tag >>> 3 <= 2) scanner.expect(tag, tag >>> 3 === 2 ? wire.bytes : wire.varint);
+    else scanner.skip(tag, end);
+  }
+  return new ReadColumns(scanner.bytes, partitionSessionId, rows.take(count * stride), batches, wide);
+}
+
+function decodeBatch(scanner: Scanner, end: number): BatchHead {
+  const body = scanner.at;
+  const first = count;
+  let codec = 0;
+  let writtenAtMs = Number.NaN;
+  let producer = 0;
+  let producerEnd = 0;
+  let metaEntries = 0;
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    switch (tag) {
+      case 0x0a: {
+        const stop = scanner.span(end);
+        decodeMessage(scanner, stop, rows.room((count + 1) * stride, count * stride), count * stride);
+        count++;
+        break;
+      }
+      case 0x12:
+        producerEnd = scanner.span(end);
+        producer = scanner.at;
+        scanner.at = producerEnd;
+        break;
+      case 0x1a:
+        checkEntry(scanner, scanner.span(end));
+        metaEntries++;
+        break;
+      case 0x20:
+        codec = scanner.int32(end);
+        break;
+      case 0x2a:
+        if (!Number.isNaN(writtenAtMs)) throw inPieces;
+        writtenAtMs = readTimestampMs(scanner, scanner.span(end));
+        break;
+      default:
+        if (tag >>> 3 <= 5) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
+        scanner.skip(tag, end);
+    }
+  }
+  return { first, codec, writtenAtMs, producer, producerEnd, body, bodyEnd: end, metaEntries };
+}
+
+function decodeMessage(scanner: Scanner, end: number, cells: Float64Array, row: number): void {
+  let offset = 0;
+  let seqNo = 0;
+  let createdAtMs = Number.NaN;
+  let data = 0;
+  let dataEnd = 0;
+  let uncompressed = 0;
+  let group = 0;
+  let groupEnd = 0;
+  let metadataItems = 0;
+  let exact: bigint | undefined;
+  const body = scanner.at;
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    switch (tag) {
+      case 0x08:
+        offset = scanner.safeInt64(end, "offset");
+        break;
+      case 0x10:
+        seqNo = scanner.int64(end);
+        exact = Number.isSafeInteger(seqNo) ? undefined : scanner.exact();
+        break;
+      case 0x1a:
+        if (!Number.isNaN(createdAtMs)) throw inPieces;
+        createdAtMs = readTimestampMs(scanner, scanner.span(end));
+        break;
+      case 0x2a:
+        dataEnd = scanner.span(end);
+        data = scanner.at;
+        scanner.at = dataEnd;
+        break;
+      case 0x30:
+        uncompressed = scanner.int64(end);
+        break;
+      case 0x3a:
+        groupEnd = scanner.span(end);
+        group = scanner.at;
+        scanner.at = groupEnd;
+        break;
+      case 0x42:
+        readMetadataItem(scanner, scanner.span(end));
+        metadataItems++;
+        break;
+      default:
+        if (tag >>> 3 <= 8 && tag >>> 3 !== 4) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
+        scanner.skip(tag, end);
+    }
+  }
+  if (exact !== undefined) {
+    wide ??= new Map();
+    wide.set(count, exact);
+  }
+  cells[row] = offset;
+  cells[row + cell.seqNo] = seqNo;
+  cells[row + cell.createdAtMs] = createdAtMs;
+  cells[row + cell.data] = data;
+  cells[row + cell.dataEnd] = dataEnd;
+  cells[row + cell.uncompressed] = uncompressed;
+  cells[row + cell.body] = body;
+  cells[row + cell.bodyEnd] = end;
+  cells[row + cell.group] = group;
+  cells[row + cell.groupEnd] = groupEnd;
+  cells[row + cell.metadataItems] = metadataItems;
+}
+
+function checkEntry(scanner: Scanner, end: number): void {
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    if (tag >>> 3 <= 2) scanner.expect(tag, wire.bytes);
+    scanner.skip(tag, end);
+  }
+}
+
+/** Reads the map in field 3 of the batch up to `end`, which is known to be well-formed. */
+function readSessionMeta(scanner: Scanner, end: number): Record<string, string> {
+  const entries: [string, string][] = [];
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    if (tag !== 0x1a) {
+      scanner.skip(tag, end);
+      continue;
+    }
+    const stop = scanner.span(end);
+    const entry: [string, string] = ["", ""];
+    while (scanner.at < stop) {
+      const inner = scanner.tag(stop);
+      const valueEnd = inner >>> 3 <= 2 ? scanner.span(stop) : -1;
+      if (valueEnd < 0) scanner.skip(inner, stop);
+      else {
+        entry[(inner >>> 3) - 1] = decodeText(scanner.bytes, scanner.at, valueEnd);
+        scanner.at = valueEnd;
+      }
+    }
+    entries.push(entry);
+  }
+  // Unlike assignments, this takes "__proto__" for a key like any other.
+  return Object.fromEntries(entries);
+}

@@ -1,0 +1,349 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { StreamWriteMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
+import { TopicError } from "../topic-error.ts";
+import { type Int64, int64Length, toInt64, writeInt64 } from "./int64.ts";
+import { rows } from "./rows.ts";
+import { Scanner, wire } from "./scanner.ts";
+
+/** What became of messages; the numbers are those of `WriteAck`'s fields, and 0 is an ack that does not say. */
+export const ackKind = { unknown: 0, written: 2, skipped: 3, writtenInTx: 4 } as const;
+export type AckKind = (typeof ackKind)[keyof typeof ackKind];
+
+const success = 400_000;
+/** `FromServer.status` = SUCCESS, which comes before every response. */
+const successField = [0x08, 0x80, 0xb5, 0x18] as const;
+
+// Cells of a run.
+const stride = 4;
+
+/**
+ * The acknowledgements of one `WriteResponse` as runs: neighbours whose sequence numbers follow each other by 1, with the
+ * same kind, and, where they are written, offsets that follow each other by 1. Nothing is merged that is not exactly so:
+ * gaps, repetitions and changes begin a new run.
+ */
+export class WriteAcks {
+  /** Runs. */
+  readonly length: number;
+  readonly partitionId: number;
+  /** Acknowledgements. */
+  readonly total: number;
+  readonly #cells: Float64Array;
+  /** Numbers above 2^53 by cell. */
+  readonly #wide: ReadonlyMap<number, bigint> | undefined;
+
+  constructor(
+    cells: Float64Array,
+    partitionId: number,
+    total: number,
+    wide: ReadonlyMap<number, bigint> | undefined,
+  ) {
+    this.#cells = cells;
+    this.length = cells.length / stride;
+    this.partitionId = partitionId;
+    this.total = total;
+    this.#wide = wide;
+  }
+
+  firstSeqNo(run: number): Int64 {
+    return this.#wide?.get(run * stride) ?? (this.#cells[run * stride] as number);
+  }
+
+  lastSeqNo(run: number): Int64 {
+    const first = this.firstSeqNo(run);
+    const more = this.count(run) - 1;
+    if (typeof first === "number" && Number.isSafeInteger(first + more)) return first + more;
+    return toInt64(BigInt(first) + BigInt(more));
+  }
+
+  /** Messages in the run. */
+  count(run: number): number {
+    return this.#cells[run * stride + 1] as number;
+  }
+
+  /** Where the first of them is in the partition; only for `written`, else 0. */
+  firstOffset(run: number): Int64 {
+    return this.#wide?.get(run * stride + 2) ?? (this.#cells[run * stride + 2] as number);
+  }
+
+  kind(run: number): AckKind {
+    return this.#cells[run * stride + 3] as AckKind;
+  }
+}
+
+const shared = new Scanner(new Uint8Array(0));
+const nothing = new Uint8Array(0);
+const inPieces = Symbol("in pieces");
+
+/**
+ * Reads the acknowledgements of a `StreamWriteMessage.FromServer`. Undefined: it is not a successful `WriteResponse`, so
+ * let protobuf-es read it.
+ *
+ * @throws {TopicError} `FRAME_INVALID`
+ */
+export function decodeWriteAcks(frame: Uint8Array): WriteAcks | undefined {
+  try {
+    return decodeFrame(frame);
+  } catch (error) {
+    if (error !== inPieces) throw error;
+    return decodeFrame(whole(frame));
+  } finally {
+    shared.bytes = nothing;
+  }
+}
+
+function whole(frame: Uint8Array): Uint8Array {
+  try {
+    return toBinary(StreamWriteMessage_FromServerSchema, fromBinary(StreamWriteMessage_FromServerSchema, frame));
+  } catch (cause) {
+    throw new TopicError("FRAME_INVALID", `Not a valid message: ${String(cause)}`, { cause });
+  }
+}
+
+function decodeFrame(frame: Uint8Array): WriteAcks | undefined {
+  const scanner = shared;
+  scanner.bytes = frame;
+  scanner.at = 0;
+  const end = frame.length;
+  let status = 0;
+  let start = -1;
+  let stop = -1;
+  let others = false;
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    const field = tag >>> 3;
+    if (field > 5) scanner.skip(tag, end);
+    else if (field === 1) {
+      scanner.expect(tag, wire.varint);
+      status = scanner.int32(end);
+    } else {
+      scanner.expect(tag, wire.bytes);
+      const next = scanner.span(end);
+      if (field === 4) {
+        if (start >= 0) throw inPieces;
+        start = scanner.at;
+        stop = next;
+      } else if (field !== 2) others = true;
+      scanner.at = next;
+    }
+  }
+  if (start < 0 || status !== success) return undefined;
+  if (others) throw inPieces;
+  scanner.at = start;
+  return decodeBody(scanner, stop);
+}
+
+// The ack read last; its parts may be above 2^53.
+let seqNo = 0;
+let offset = 0;
+let kind: AckKind = ackKind.unknown;
+let exactSeqNo: bigint | undefined;
+let exactOffset: bigint | undefined;
+
+function decodeBody(scanner: Scanner, end: number): WriteAcks {
+  let partitionId = 0;
+  let total = 0;
+  let used = 0;
+  let wide: Map<number, bigint> | undefined;
+  // What the next ack has to be to belong to the run.
+  let nextSeqNo = Number.NaN;
+  let nextOffset = 0;
+  let runKind = -1;
+  let cells = rows.room(stride, 0);
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    if (tag === 0x0a) {
+      decodeAck(scanner, scanner.span(end));
+      total++;
+      if (seqNo === nextSeqNo && kind === runKind && offset === nextOffset) {
+        (cells[used - stride + 1] as number)++;
+      } else {
+        cells = rows.room(used + stride, used);
+        if (exactSeqNo !== undefined) (wide ??= new Map()).set(used, exactSeqNo);
+        if (exactOffset !== undefined) (wide ??= new Map()).set(used + 2, exactOffset);
+        cells[used] = seqNo;
+        cells[used + 1] = 1;
+        cells[used + 2] = offset;
+        cells[used + 3] = kind;
+        used += stride;
+        runKind = kind;
+      }
+      // Above 2^53 every ack is a run of its own.
+      nextSeqNo = seqNo < Number.MAX_SAFE_INTEGER && offset < Number.MAX_SAFE_INTEGER ? seqNo + 1 : Number.NaN;
+      nextOffset = kind === ackKind.written ? offset + 1 : 0;
+    } else if (tag === 0x10) partitionId = scanner.safeInt64(end, "partition");
+    else if (tag >>> 3 <= 3 && tag !== 0x1a) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
+    else scanner.skip(tag, end);
+  }
+  return new WriteAcks(rows.take(used), partitionId, total, wide);
+}
+
+function decodeAck(scanner: Scanner, end: number): void {
+  seqNo = 0;
+  offset = 0;
+  kind = ackKind.unknown;
+  exactSeqNo = undefined;
+  exactOffset = undefined;
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    if (tag === 0x08) {
+      seqNo = scanner.int64(end);
+      exactSeqNo = Number.isSafeInteger(seqNo) ? undefined : scanner.exact();
+      continue;
+    }
+    if (tag !== 0x12 && tag !== 0x1a && tag !== 0x22) {
+      if (tag >>> 3 <= 4) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
+      scanner.skip(tag, end);
+      continue;
+    }
+    if (kind !== ackKind.unknown) throw inPieces;
+    kind = (tag >>> 3) as AckKind;
+    const stop = scanner.span(end);
+    if (kind === ackKind.written) decodeWritten(scanner, stop);
+    scanner.at = stop;
+  }
+}
+
+function decodeWritten(scanner: Scanner, end: number): void {
+  while (scanner.at < end) {
+    const tag = scanner.tag(end);
+    if (tag !== 0x08) {
+      if (tag >>> 3 === 1) scanner.expect(tag, wire.varint);
+      scanner.skip(tag, end);
+      continue;
+    }
+    offset = scanner.int64(end);
+    exactOffset = Number.isSafeInteger(offset) ? undefined : scanner.exact();
+  }
+}
+
+/** Neighbouring messages of a request that fared the same. */
+export interface AckRun {
+  readonly kind: "written" | "skipped" | "writtenInTx";
+  readonly count: number;
+  /** Of the first; the others follow. Only for `written`. */
+  readonly firstOffset?: number;
+}
+
+/** Times of a write, in milliseconds. */
+export interface WriteTimes {
+  readonly persistingMs: number;
+  readonly minQueueWaitMs: number;
+  readonly maxQueueWaitMs: number;
+  readonly partitionQuotaWaitMs: number;
+  readonly topicQuotaWaitMs: number;
+}
+
+/** What acknowledgements are for: `WriteColumns`, or anything else that knows its sequence numbers. */
+export interface SeqNos {
+  readonly length: number;
+  seqNo(index: number): Int64;
+}
+
+const lengthOfOffset = (offset: number): number => (offset === 0 ? 0 : 1 + int64Length(offset));
+
+/**
+ * One `StreamWriteMessage.FromServer` that acknowledges all messages, which the runs cover in order; in one allocation of
+ * its exact size, byte for byte what protobuf-es writes.
+ */
+export function encodeWriteAcks(
+  messages: SeqNos,
+  runs: readonly AckRun[],
+  partitionId: number,
+  times?: WriteTimes,
+): Uint8Array {
+  let body = 0;
+  let index = 0;
+  for (const run of runs) {
+    for (let n = 0; n < run.count; n++, index++) body += 1 + 1 + ackLength(messages.seqNo(index), run, n);
+  }
+  if (index !== messages.length) {
+    throw new TopicError("OPTIONS_INVALID", `the runs cover ${index} of ${messages.length} messages`);
+  }
+  const statistics = times === undefined ? undefined : encodeTimes(times);
+  if (partitionId !== 0) body += 1 + int64Length(partitionId);
+  if (statistics !== undefined) body += 1 + int64Length(statistics.length) + statistics.length;
+  const frame = Buffer.allocUnsafeSlow(successField.length + 1 + int64Length(body) + body);
+  frame.set(successField, 0);
+  let at: number = successField.length;
+  frame[at++] = 0x22;
+  at = writeInt64(frame, at, body);
+  index = 0;
+  for (const run of runs) {
+    for (let n = 0; n < run.count; n++, index++) at = writeAck(frame, at, messages.seqNo(index), run, n);
+  }
+  if (partitionId !== 0) {
+    frame[at++] = 0x10;
+    at = writeInt64(frame, at, partitionId);
+  }
+  if (statistics !== undefined) {
+    frame[at++] = 0x1a;
+    at = writeInt64(frame, at, statistics.length);
+    frame.set(statistics, at);
+  }
+  return frame;
+}
+
+/** At most 26 bytes, so that its own length takes one. */
+function ackLength(seqNo: Int64, run: AckRun, n: number): number {
+  const number = seqNo === 0 ? 0 : 1 + int64Length(seqNo);
+  if (run.kind === "written") return number + 2 + lengthOfOffset((run.firstOffset ?? 0) + n);
+  return number + (run.kind === "skipped" ? 4 : 2);
+}
+
+function writeAck(frame: Uint8Array, start: number, seqNo: Int64, run: AckRun, n: number): number {
+  let at = start;
+  frame[at++] = 0x0a;
+  frame[at++] = ackLength(seqNo, run, n);
+  if (seqNo !== 0) {
+    frame[at++] = 0x08;
+    at = writeInt64(frame, at, seqNo);
+  }
+  if (run.kind === "written") {
+    const offset = (run.firstOffset ?? 0) + n;
+    frame[at++] = 0x12;
+    frame[at++] = lengthOfOffset(offset);
+    if (offset !== 0) {
+      frame[at++] = 0x08;
+      at = writeInt64(frame, at, offset);
+    }
+  } else if (run.kind === "skipped") {
+    frame[at++] = 0x1a;
+    frame[at++] = 2;
+    frame[at++] = 0x08;
+    // REASON_ALREADY_WRITTEN
+    frame[at++] = 1;
+  } else {
+    frame[at++] = 0x22;
+    frame[at++] = 0;
+  }
+  return at;
+}
+
+/** An encoded `WriteStatistics`. */
+function encodeTimes(times: WriteTimes): Uint8Array {
+  const bytes = new Uint8Array(5 * 24);
+  let at = 0;
+  const list = [
+    times.persistingMs,
+    times.minQueueWaitMs,
+    times.maxQueueWaitMs,
+    times.partitionQuotaWaitMs,
+    times.topicQuotaWaitMs,
+  ];
+  for (const [place, ms] of list.entries()) {
+    const micros = Math.max(0, Math.round(ms * 1000));
+    const seconds = Math.floor(micros / 1_000_000);
+    const nanos = (micros % 1_000_000) * 1000;
+    bytes[at++] = ((place + 1) << 3) | wire.bytes;
+    bytes[at++] = (seconds === 0 ? 0 : 1 + int64Length(seconds)) + (nanos === 0 ? 0 : 1 + int64Length(nanos));
+    if (seconds !== 0) {
+      bytes[at++] = 0x08;
+      at = writeInt64(bytes, at, seconds);
+    }
+    if (nanos !== 0) {
+      bytes[at++] = 0x10;
+      at = writeInt64(bytes, at, nanos);
+    }
+  }
+  return bytes.slice(0, at);
+}
