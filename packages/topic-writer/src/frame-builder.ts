@@ -1,0 +1,175 @@
+import type { SeqNo } from "./seq-no.ts";
+import { varintLength, writeVarint } from "./varint.ts";
+
+/** `FromClient.write_request` (field 2) and its length, below 2^35. */
+const headerRoom = 6;
+/** A field number below 16 and its wire type. */
+const tag = { message: 0x0a, codec: 0x10, seqNo: 0x08, createdAt: 0x12, data: 0x1a, uncompressed: 0x20, writeRequest: 0x12 };
+const smallestSlabBytes = 16 * 1024;
+/** Below this a loop is faster than the call of `set`. */
+const loopBytes = 24;
+
+/**
+ * Encodes messages straight into the frame that will be sent, so that a message is copied exactly once, while it is
+ * written, and no object of it is kept. A frame is one `StreamWriteMessage.FromClient` with a `WriteRequest`, byte for
+ * byte what protobuf-es makes of the same messages. Frames are cut out of larger slabs, which grow with what is written.
+ */
+export class FrameBuilder {
+  readonly #maxFrameBytes: number;
+  /** What follows the messages: the codec and the transaction. */
+  #trailer: Uint8Array = new Uint8Array(0);
+  #slab = Buffer.alloc(0);
+  #slabBytes = smallestSlabBytes;
+  /** Where the messages of the frame begin; its header is written before that when its length is known. */
+  #start = 0;
+  #at = 0;
+  /** Where the messages have to end. */
+  #limit = 0;
+  #count = 0;
+  #stampMs = Number.NaN;
+  readonly #stamp = new Uint8Array(20);
+  #stampLength = 0;
+
+  constructor(maxFrameBytes: number) {
+    this.#maxFrameBytes = maxFrameBytes;
+  }
+
+  /** Messages in the open frame. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The codec of all frames from now on, and the encoded `TransactionIdentity`, if any. No frame may be open. */
+  setTrailer(codec: number, transaction: Uint8Array | undefined): void {
+    const bytes = new Uint8Array(16 + (transaction?.length ?? 0));
+    bytes[0] = tag.codec;
+    let at = writeVarint(bytes, 1, codec);
+    if (transaction !== undefined) {
+      bytes[at++] = 0x1a;
+      at = writeVarint(bytes, at, transaction.length);
+      bytes.set(transaction, at);
+      at += transaction.length;
+    }
+    this.#trailer = bytes.subarray(0, at);
+    this.#slab = Buffer.alloc(0);
+    this.#begin(0);
+  }
+
+  /**
+   * Adds a message. False: it does not fit into the open frame, so take that first. A message that is larger than a
+   * frame gets one of its own. `dataBytes` is the length of `data` in UTF-8, `metadata` its encoded items.
+   */
+  append(
+    seqNo: SeqNo,
+    createdAtMs: number,
+    data: Uint8Array | string,
+    dataBytes: number,
+    uncompressedBytes: number,
+    metadata: Uint8Array | undefined,
+  ): boolean {
+    if (createdAtMs !== this.#stampMs) this.#setStamp(createdAtMs);
+    const stampLength = this.#stampLength;
+    let length = 3 + varintLength(seqNo) + stampLength;
+    if (dataBytes > 0) length += 1 + varintLength(dataBytes) + dataBytes;
+    if (uncompressedBytes > 0) length += 1 + varintLength(uncompressedBytes);
+    if (metadata !== undefined) length += metadata.length;
+    const need = 1 + varintLength(length) + length;
+    if (this.#at + need > this.#limit && !this.#makeRoom(need)) return false;
+    const slab = this.#slab;
+    let at = this.#at;
+    slab[at++] = tag.message;
+    at = writeVarint(slab, at, length);
+    slab[at++] = tag.seqNo;
+    at = writeVarint(slab, at, seqNo);
+    slab[at++] = tag.createdAt;
+    slab[at++] = stampLength;
+    const stamp = this.#stamp;
+    for (let n = 0; n < stampLength; n++) slab[at++] = stamp[n] as number;
+    if (dataBytes > 0) {
+      slab[at++] = tag.data;
+      at = writeVarint(slab, at, dataBytes);
+      if (typeof data === "string") slab.write(data, at, dataBytes, "utf8");
+      else if (dataBytes > loopBytes) slab.set(data, at);
+      else for (let n = 0; n < dataBytes; n++) slab[at + n] = data[n] as number;
+      at += dataBytes;
+    }
+    if (uncompressedBytes > 0) {
+      slab[at++] = tag.uncompressed;
+      at = writeVarint(slab, at, uncompressedBytes);
+    }
+    if (metadata !== undefined) {
+      slab.set(metadata, at);
+      at += metadata.length;
+    }
+    this.#at = at;
+    this.#count++;
+    return true;
+  }
+
+  /** Adds a message of another frame under a new number. `rest` is what follows its sequence number there. */
+  appendEncoded(seqNo: SeqNo, rest: Uint8Array): boolean {
+    const length = 1 + varintLength(seqNo) + rest.length;
+    const need = 1 + varintLength(length) + length;
+    if (this.#at + need > this.#limit && !this.#makeRoom(need)) return false;
+    const slab = this.#slab;
+    slab[this.#at++] = tag.message;
+    this.#at = writeVarint(slab, this.#at, length);
+    slab[this.#at++] = tag.seqNo;
+    this.#at = writeVarint(slab, this.#at, seqNo);
+    slab.set(rest, this.#at);
+    this.#at += rest.length;
+    this.#count++;
+    return true;
+  }
+
+  /** Closes the open frame, which has at least one message. */
+  take(): Uint8Array {
+    const slab = this.#slab;
+    slab.set(this.#trailer, this.#at);
+    const end = this.#at + this.#trailer.length;
+    const length = end - this.#start;
+    const first = this.#start - 1 - varintLength(length);
+    slab[first] = tag.writeRequest;
+    writeVarint(slab, first + 1, length);
+    this.#count = 0;
+    this.#begin(end);
+    return slab.subarray(first, end);
+  }
+
+  #begin(end: number): void {
+    this.#start = end + headerRoom;
+    this.#at = this.#start;
+    this.#limit = Math.min(this.#slab.length, end + this.#maxFrameBytes) - this.#trailer.length;
+  }
+
+  #makeRoom(need: number): boolean {
+    if (this.#count > 0) return false;
+    const wanted = headerRoom + need + this.#trailer.length;
+    // Rather a new slab than a last small frame in this one.
+    const left = this.#slab.length - this.#start + headerRoom;
+    if (wanted > left || left < this.#slab.length / 4) {
+      this.#slab = Buffer.allocUnsafeSlow(Math.max(wanted, this.#slabBytes));
+      this.#slabBytes = Math.min(this.#slabBytes * 2, Math.max(this.#maxFrameBytes, smallestSlabBytes));
+      this.#begin(0);
+    }
+    this.#limit = Math.max(this.#limit, this.#start + need);
+    return true;
+  }
+
+  /** `google.protobuf.Timestamp`. */
+  #setStamp(createdAtMs: number): void {
+    const seconds = Math.floor(createdAtMs / 1000);
+    const nanos = Math.round((createdAtMs - seconds * 1000) * 1_000_000);
+    let at = 0;
+    if (seconds !== 0) {
+      this.#stamp[at++] = 0x08;
+      at = writeVarint(this.#stamp, at, seconds < 0 ? BigInt.asUintN(64, BigInt(seconds)) : seconds);
+    }
+    if (nanos !== 0) {
+      this.#stamp[at++] = 0x10;
+      at = writeVarint(this.#stamp, at, nanos);
+    }
+    this.#stampLength = at;
+    this.#stampMs = createdAtMs;
+  }
+}

@@ -1,0 +1,104 @@
+import { isSeqNo, type SeqNo, toSeqNo } from "./seq-no.ts";
+import { varintLength, writeVarint } from "./varint.ts";
+import { WriterError } from "./writer-error.ts";
+
+// topic.proto, MessageData.metadata_items, and what the service checks.
+const maxMetadataItems = 1000;
+const maxMetadataBytes = 4096;
+
+/** What a message carries. Text is written as UTF-8. */
+export type MessageBody = string | Uint8Array;
+
+/** A message with more than its body. */
+export interface WriterMessage {
+  /** Copied before `write` returns. */
+  readonly data: MessageBody;
+  /**
+   * Where `seqNo` is `"manual"`: its number, above that of the message before, at least 1. Above 2^53 as a bigint.
+   * @default required then, not allowed otherwise
+   */
+  readonly seqNo?: number | bigint;
+  /**
+   * When it was made.
+   * @default the time of `write`
+   */
+  readonly createdAt?: Date;
+  /** At most 1000 items with at most 4096 bytes of keys and values. A value that is text is written as UTF-8. */
+  readonly metadata?: Readonly<Record<string, MessageBody>>;
+  /** Where the writer has `partitioning`: what decides about the partition; messages with one key keep their order. */
+  readonly key?: string | Uint8Array;
+}
+
+/** Anything that `write` takes as one message. */
+export type Writable = MessageBody | WriterMessage;
+
+export function isBody(message: Writable): message is MessageBody {
+  return typeof message === "string" || message instanceof Uint8Array;
+}
+
+export function bodyLength(data: MessageBody): number {
+  return typeof data === "string" ? Buffer.byteLength(data) : data.length;
+}
+
+/** @throws {WriterError} `SEQ_NO_INVALID`. */
+export function checkSeqNo(seqNo: number | bigint | undefined, isManual: boolean, last: SeqNo): SeqNo {
+  if (!isManual) {
+    if (seqNo === undefined) return 0;
+    throw new WriterError("SEQ_NO_INVALID", `the writer numbers messages itself; open it with seqNo: "manual" to do it`);
+  }
+  if (seqNo === undefined || !isSeqNo(seqNo)) {
+    throw new WriterError("SEQ_NO_INVALID", `seqNo must be an integer from 1 to 2^63-1, got ${String(seqNo)}`);
+  }
+  if (!(seqNo > last)) throw new WriterError("SEQ_NO_INVALID", `seqNo must be above the last, ${last}, got ${seqNo}`);
+  return toSeqNo(seqNo);
+}
+
+/**
+ * The encoded items, or undefined where there are none.
+ *
+ * @throws {WriterError} `MESSAGE_INVALID`.
+ */
+export function encodeMetadata(metadata: Readonly<Record<string, MessageBody>> | undefined): Uint8Array | undefined {
+  if (metadata === undefined) return undefined;
+  const items = Object.entries(metadata);
+  if (items.length === 0) return undefined;
+  if (items.length > maxMetadataItems) {
+    throw new WriterError("MESSAGE_INVALID", `at most ${maxMetadataItems} metadata items, got ${items.length}`);
+  }
+  let total = 0;
+  let length = 0;
+  for (const [key, value] of items) {
+    const keyBytes = Buffer.byteLength(key);
+    const valueBytes = bodyLength(value);
+    total += keyBytes + valueBytes;
+    const item = itemLength(keyBytes) + itemLength(valueBytes);
+    length += 1 + varintLength(item) + item;
+  }
+  if (total > maxMetadataBytes) {
+    throw new WriterError("MESSAGE_INVALID", `at most ${maxMetadataBytes} bytes of metadata, got ${total}`);
+  }
+  const bytes = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const [key, value] of items) {
+    const keyBytes = Buffer.byteLength(key);
+    bytes[at++] = 0x3a;
+    at = writeVarint(bytes, at, itemLength(keyBytes) + itemLength(bodyLength(value)));
+    at = writeField(bytes, at, 0x0a, key, keyBytes);
+    at = writeField(bytes, at, 0x12, value, bodyLength(value));
+  }
+  return bytes;
+}
+
+/** An empty field is not on the wire. */
+function itemLength(bytes: number): number {
+  return bytes === 0 ? 0 : 1 + varintLength(bytes) + bytes;
+}
+
+function writeField(bytes: Buffer, start: number, tag: number, value: MessageBody, length: number): number {
+  if (length === 0) return start;
+  bytes[start] = tag;
+  const at = writeVarint(bytes, start + 1, length);
+  if (typeof value === "string") bytes.write(value, at, length, "utf8");
+  else bytes.set(value, at);
+  return at + length;
+}

@@ -1,0 +1,53 @@
+import { EventHub } from "@tidemark/stream/internal";
+import { Budget } from "./budget.ts";
+import { resolveWriter, type WriterOptions } from "./options.ts";
+import { PartitionWriter } from "./partition-writer.ts";
+import type { Writer, WriterEvent } from "./writer.ts";
+import { WriterError } from "./writer-error.ts";
+
+/**
+ * A writer that begins to connect and takes messages at once.
+ *
+ * @throws {WriterError} `OPTIONS_INVALID`; `options.signal.reason` when that has aborted.
+ */
+export function createWriter(options: WriterOptions): Writer {
+  options.signal?.throwIfAborted();
+  const resolved = resolveWriter(options);
+  const { signal } = resolved;
+  const hub = new EventHub<Exclude<WriterEvent, { type: "skipped" }>>();
+  const budget = new Budget(resolved.maxBufferBytes, resolved.maxBufferMessages);
+  const onAbort = () => writer.destroy(signal?.reason);
+  const onEnd = (error: WriterError | undefined) => {
+    signal?.removeEventListener("abort", onAbort);
+    budget.end(error ?? new WriterError("CLOSED", `the writer to ${resolved.topic} is closed`));
+    hub.emit(error === undefined || error.code === "CLOSED" ? { type: "closed" } : { type: "failed", error });
+    hub.close();
+  };
+  const writer = new PartitionWriter({
+    options: resolved,
+    producerId: resolved.producerId,
+    partitionId: resolved.partitionId === undefined ? undefined : BigInt(resolved.partitionId),
+    budget,
+    hub,
+    onEnd,
+  });
+  signal?.addEventListener("abort", onAbort, { once: true });
+  writer.start();
+  return writer;
+}
+
+/**
+ * A writer that is connected. It waits for a server that is not there, so give it a `signal` to bound that.
+ *
+ * @throws {WriterError} `OPTIONS_INVALID`, or the error that ended the writer; `options.signal.reason`.
+ */
+export async function openWriter(options: WriterOptions): Promise<Writer> {
+  const writer = createWriter(options);
+  try {
+    await writer.connected(options.signal);
+    return writer;
+  } catch (error) {
+    writer.destroy(error);
+    throw error;
+  }
+}

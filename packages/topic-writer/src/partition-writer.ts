@@ -1,0 +1,662 @@
+import type { Timer } from "@tidemark/clock";
+import { type StreamConnection, type StreamDisconnect, StreamError, StreamReconnector } from "@tidemark/stream";
+import type { EventHub } from "@tidemark/stream/internal";
+import { AckGroup, AckPromise, type AckWaiter, AckWaiters, type WriteAck } from "./acks.ts";
+import type { Budget } from "./budget.ts";
+import { type ChosenCodec, chooseCodec } from "./codec.ts";
+import { channels } from "./diagnostics.ts";
+import { decodeMessage } from "./frame-reader.ts";
+import { Framer } from "./framer.ts";
+import { bodyLength, checkSeqNo, encodeMetadata, isBody, type MessageBody, type Writable } from "./message.ts";
+import type { ResolvedWriterOptions } from "./options.ts";
+import { type AckKind, type AckRun, type Frame, Outbox } from "./outbox.ts";
+import type { SeqNo } from "./seq-no.ts";
+import { Stage, type StagedBatch, type StagedMessage } from "./stage.ts";
+import { encodeTransaction } from "./wire.ts";
+import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
+import { WriterError } from "./writer-error.ts";
+import { initialWriterState, nextWriterState, type WriterEffect, type WriterEvent as StateEvent } from "./writer-state.ts";
+import { createWriterProtocol, type WriterSession } from "./writer-transport.ts";
+
+/** What a message costs beside its bytes, for the limits of the buffer. */
+const messageOverheadBytes = 32;
+/** A timer that is there only to keep the process alive while something is pending (X6). */
+const keepAliveMs = 3_600_000;
+
+type Connection = StreamConnection<Uint8Array, Uint8Array, WriterSession>;
+
+/** What a partition that was split leaves behind. */
+export interface Leftovers {
+  /** In order: encoded ones first. */
+  readonly messages: readonly StagedMessage[];
+  /** Those who wait for single messages; `index` is the place in `messages`. */
+  readonly waiters: readonly AckWaiter[];
+  /** Those who wait for all of them. */
+  readonly flushes: readonly AckWaiter[];
+}
+
+export interface PartitionWriterSetup {
+  readonly options: ResolvedWriterOptions;
+  readonly producerId: string;
+  readonly partitionId: bigint | undefined;
+  readonly budget: Budget;
+  readonly hub: EventHub<Exclude<WriterEvent, { type: "skipped" }>>;
+  /** Takes over what is left; without it the end of the partition is the end of the writer. */
+  readonly onRetired?: (leftovers: Leftovers) => void;
+  /** It is over; undefined: as somebody wanted. */
+  readonly onEnd: (error: WriterError | undefined) => void;
+  /** Told of each stretch of messages that is settled. */
+  readonly onSettled?: (count: number) => void;
+}
+
+/** A message as `write` was given it, checked. */
+interface Prepared {
+  readonly data: MessageBody;
+  readonly bytes: number;
+  readonly seqNo: SeqNo;
+  readonly createdAtMs: number | undefined;
+  readonly metadata: Uint8Array | undefined;
+}
+
+/** Writes to one partition through one stream at a time. */
+export class PartitionWriter implements Writer {
+  readonly producerId: string;
+  readonly #setup: PartitionWriterSetup;
+  readonly #isManual: boolean;
+  readonly #maxMessageBytes: number;
+  readonly #budget: Budget;
+  readonly #framer: Framer;
+  readonly #outbox: Outbox;
+  readonly #stage: Stage;
+  readonly #waiters = new AckWaiters();
+  readonly #reconnector: StreamReconnector<Uint8Array, Uint8Array, WriterSession>;
+  #state = initialWriterState;
+  #connection: Connection | undefined;
+  #session: WriterSession | undefined;
+  #codec: ChosenCodec | undefined;
+  /** Messages go into frames at once: their numbers are known and they are not compressed. */
+  #isFraming = false;
+  /** The time that was read for the open frame is still that of this tick. */
+  #isFresh = false;
+  #isStageDue = false;
+  #lastManual: SeqNo = 0;
+  /** Messages that were taken. */
+  #enqueued = 0;
+  #isIdle = true;
+  #keepAlive: Timer | undefined;
+  #closing: Promise<void> | undefined;
+  /** Why nothing is taken any more. */
+  #refusal: WriterError | undefined;
+  #isOver = false;
+  #leftover: readonly StagedMessage[] = [];
+
+  constructor(setup: PartitionWriterSetup) {
+    const { options } = setup;
+    this.#setup = setup;
+    this.producerId = setup.producerId;
+    this.#isManual = options.seqNo === "manual";
+    this.#maxMessageBytes = options.maxMessageBytes;
+    this.#budget = setup.budget;
+    this.#outbox = new Outbox((...settled) => this.#onSettled(...settled));
+    this.#framer = new Framer(options.clock, options.maxFrameBytes, this.#isManual, (frame) => this.#send(frame));
+    this.#stage = new Stage(
+      (bodies) => (this.#codec as ChosenCodec).compress(bodies),
+      options.maxFrameBytes,
+      (batch) => this.#onCompressed(batch),
+      (error) => this.#fail(new WriterError("FAILED", "the codec failed to compress", { cause: error })),
+    );
+    const protocol = createWriterProtocol({
+      client: options.client,
+      topic: options.topic,
+      producerId: setup.producerId,
+      partitionId: setup.partitionId,
+      sessionMeta: options.sessionMeta,
+      nodeId: options.transaction?.nodeId,
+      isDirect: options.isDirect,
+      isOnce: options.transaction !== undefined,
+      tokenRefreshIntervalMs: options.tokenRefreshIntervalMs,
+      onSession: (session) => {
+        this.#codec ??= chooseCodec(options.codec, session.codecs, options.topic);
+      },
+      onAcks: (runs) => this.#onAcks(runs),
+      expected: () => this.#outbox.expected,
+    });
+    this.#reconnector = new StreamReconnector(protocol, {
+      ...options.reconnect,
+      ...(options.transaction && { maxAttempts: 1 }),
+      closeTimeoutMs: options.closeTimeoutMs,
+      clock: options.clock,
+      rng: options.rng,
+      onConnected: (connection) => this.#onConnected(connection),
+      onDisconnected: (disconnect) => this.#onDisconnected(disconnect),
+    });
+  }
+
+  /** Begins to connect (P25). */
+  start(): void {
+    this.#rest();
+    this.#reconnector.start();
+    void this.#reconnector.done.then(({ error }) => {
+      if (this.#closing === undefined) this.#end(this.#toWriterError(error));
+    });
+  }
+
+  get partitionId(): bigint | undefined {
+    return this.#session?.partitionId ?? this.#setup.partitionId;
+  }
+
+  get bufferedBytes(): number {
+    return this.#budget.bytes;
+  }
+
+  get bufferedMessages(): number {
+    return this.#budget.messages;
+  }
+
+  write(messages: Writable | readonly Writable[]): boolean {
+    if (this.#refusal !== undefined) throw this.#refusal;
+    if (typeof messages === "string" || messages instanceof Uint8Array) return this.#writeBody(messages);
+    if (!isList(messages)) return this.#take(this.#prepare(messages, this.#lastManual));
+    let last = this.#lastManual;
+    const prepared = messages.map((message) => {
+      const one = this.#prepare(message, last);
+      last = one.seqNo;
+      return one;
+    });
+    for (const one of prepared) this.#take(one);
+    return this.#budget.hasRoom;
+  }
+
+  writeAcked(message: Writable): Promise<WriteAck>;
+  writeAcked(messages: readonly Writable[]): Promise<readonly WriteAck[]>;
+  writeAcked(messages: Writable | readonly Writable[]): Promise<WriteAck | readonly WriteAck[]> {
+    const first = this.#enqueued;
+    try {
+      this.write(messages);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    if (!isList(messages)) {
+      const waiter = new AckPromise<WriteAck>(first);
+      this.#waiters.add(waiter);
+      return waiter.promise;
+    }
+    const group = new AckGroup(messages.length);
+    for (let n = 0; n < messages.length; n++) this.#waiters.add(group.member(n, first + n));
+    return group.promise;
+  }
+
+  ready(signal?: AbortSignal): Promise<void> {
+    return this.#refusal === undefined ? this.#budget.ready(signal) : Promise.reject(this.#refusal);
+  }
+
+  flush(signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return Promise.reject(signal.reason as Error);
+    // X7: what is written from now on is none of its business.
+    if (this.#outbox.settled === this.#enqueued) return Promise.resolve();
+    if (this.#isOver) return Promise.reject(this.#refusal as WriterError);
+    const waiter = new AckPromise<undefined>(this.#enqueued - 1);
+    this.#waiters.addFlush(waiter);
+    if (signal === undefined) return waiter.promise;
+    const onAbort = () => waiter.reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    return waiter.promise.finally(() => signal.removeEventListener("abort", onAbort));
+  }
+
+  async connected(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#reconnector.connected(signal === undefined ? {} : { signal });
+    } catch (error) {
+      throw StreamError.is(error) ? this.#toWriterError(error) : error;
+    }
+  }
+
+  close(options: WriterCloseOptions = {}): Promise<void> {
+    if (this.#closing !== undefined) return this.#closing;
+    const refusal = this.#refusal;
+    if (this.#isOver) {
+      const isLost = refusal?.code !== "CLOSED" || this.#outbox.settled < this.#enqueued;
+      return isLost && refusal !== undefined ? Promise.reject(refusal) : Promise.resolve();
+    }
+    this.#refusal = this.#closedError();
+    this.#closing = this.#close(options);
+    // Whoever closes twice need not handle it twice.
+    this.#closing.catch(() => {});
+    return this.#closing;
+  }
+
+  destroy(reason?: unknown): void {
+    this.#end(this.#closedError(reason));
+    this.#reconnector.destroy(reason);
+  }
+
+  *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
+    const isCompressed = this.#codec?.isRaw === false;
+    for (const { seqNo, rest } of this.#outbox.messages()) yield { seqNo: BigInt(seqNo), ...decoded(rest, isCompressed) };
+    for (const message of this.#leftover) {
+      const seqNo = message.seqNo === 0 ? undefined : BigInt(message.seqNo);
+      if (message.isEncoded) yield { seqNo, ...decoded(message.data as Uint8Array, isCompressed) };
+      else yield { seqNo, ...plain(message) };
+    }
+  }
+
+  events(): AsyncIterable<WriterEvent> {
+    return this.#setup.hub.subscribe();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Takes what a partition that was split leaves to this one. It counts in the buffer already. */
+  adopt(messages: readonly StagedMessage[], waiters: readonly (AckWaiter | undefined)[]): void {
+    for (const [place, message] of messages.entries()) {
+      const waiter = waiters[place];
+      if (waiter !== undefined) {
+        waiter.index = this.#enqueued;
+        this.#waiters.add(waiter);
+      }
+      this.#enqueued++;
+      if (this.#isManual) this.#lastManual = message.seqNo;
+      if (this.#isFraming) this.#frame(message);
+      else this.#toStage(message);
+    }
+    this.#wake();
+  }
+
+  #writeBody(data: MessageBody): boolean {
+    const bytes = typeof data === "string" ? Buffer.byteLength(data) : data.length;
+    if (bytes > this.#maxMessageBytes) throw this.#tooLarge(bytes);
+    if (this.#isManual) checkSeqNo(undefined, true, this.#lastManual);
+    this.#enqueued++;
+    const size = bytes + messageOverheadBytes;
+    if (this.#isFraming) {
+      const nowMs = this.#isFresh ? this.#framer.nowMs : this.#framer.stamp();
+      this.#framer.add(0, nowMs, data, bytes, bytes, undefined, size);
+      if (this.#framer.count === 1) this.#opened();
+    } else this.#stageBody(data, size);
+    if (this.#isIdle) this.#wake();
+    return this.#budget.take(size);
+  }
+
+  #stageBody(data: MessageBody, size: number): void {
+    const body = typeof data === "string" ? data : data.slice();
+    const createdAtMs = this.#setup.options.clock.now();
+    this.#toStage({ data: body, isEncoded: false, createdAtMs, metadata: undefined, seqNo: 0, size });
+  }
+
+  /** Checks all of it before anything is taken. */
+  #prepare(message: Writable, last: SeqNo): Prepared {
+    const isPlain = isBody(message);
+    const data = isPlain ? message : message.data;
+    if (typeof data !== "string" && !(data instanceof Uint8Array)) {
+      throw new WriterError("MESSAGE_INVALID", `data must be text or bytes, got ${typeof data}`);
+    }
+    const bytes = bodyLength(data);
+    if (bytes > this.#maxMessageBytes) throw this.#tooLarge(bytes);
+    const seqNo = checkSeqNo(isPlain ? undefined : message.seqNo, this.#isManual, last);
+    if (isPlain) return { data, bytes, seqNo, createdAtMs: undefined, metadata: undefined };
+    const createdAtMs = message.createdAt?.getTime();
+    if (Number.isNaN(createdAtMs)) throw new WriterError("MESSAGE_INVALID", "createdAt is an invalid date");
+    return { data, bytes, seqNo, createdAtMs, metadata: encodeMetadata(message.metadata) };
+  }
+
+  #take({ data, bytes, seqNo, createdAtMs, metadata }: Prepared): boolean {
+    this.#enqueued++;
+    if (this.#isManual) this.#lastManual = seqNo;
+    const size = bytes + (metadata?.length ?? 0) + messageOverheadBytes;
+    if (this.#isFraming) {
+      const nowMs = createdAtMs ?? (this.#isFresh ? this.#framer.nowMs : this.#framer.stamp());
+      this.#framer.add(seqNo, nowMs, data, bytes, bytes, metadata, size);
+      if (this.#framer.count === 1) this.#opened();
+    } else {
+      this.#toStage({
+        data: typeof data === "string" ? data : data.slice(),
+        isEncoded: false,
+        createdAtMs: createdAtMs ?? this.#setup.options.clock.now(),
+        metadata,
+        seqNo,
+        size,
+      });
+    }
+    if (this.#isIdle) this.#wake();
+    return this.#budget.take(size);
+  }
+
+  #toStage(message: StagedMessage): void {
+    this.#stage.push(message);
+    if (this.#codec === undefined || this.#isStageDue) return;
+    this.#isStageDue = true;
+    queueMicrotask(() => {
+      this.#isStageDue = false;
+      this.#stage.pump();
+    });
+  }
+
+  /** A message of the stage that is not to be compressed any more. */
+  #frame(message: StagedMessage): void {
+    if (message.isEncoded) this.#framer.addEncoded(message);
+    else {
+      const bytes = bodyLength(message.data);
+      const { seqNo, createdAtMs, data, metadata, size } = message;
+      this.#framer.add(seqNo, createdAtMs, data, bytes, bytes, metadata, size);
+    }
+    if (this.#framer.count === 1) this.#opened();
+  }
+
+  #onCompressed({ messages, bodies }: StagedBatch): void {
+    if (this.#isOver) return;
+    for (const [place, message] of messages.entries()) {
+      const body = bodies[place];
+      if (body === undefined) this.#frame(message);
+      else {
+        const { seqNo, createdAtMs, data, metadata, size } = message;
+        this.#framer.add(seqNo, createdAtMs, body, body.length, bodyLength(data), metadata, size);
+        if (this.#framer.count === 1) this.#opened();
+      }
+    }
+  }
+
+  #opened(): void {
+    this.#dispatch({ type: "opened", inFlight: this.#outbox.inFlight });
+  }
+
+  readonly #due = (): void => {
+    this.#dispatch({ type: "due", isEmpty: this.#framer.count === 0, inFlight: this.#outbox.inFlight });
+  };
+
+  #dispatch(event: StateEvent): void {
+    const [state, ...effects] = nextWriterState(this.#state, event);
+    this.#state = state;
+    this.#isFresh = state.type === "live" && state.framing === "scheduled";
+    for (const effect of effects) this.#run(effect);
+  }
+
+  #run(effect: WriterEffect): void {
+    switch (effect) {
+      case "number":
+        return this.#number();
+      case "confirm":
+        return this.#settling(() => this.#outbox.confirm((this.#session as WriterSession).lastSeqNo));
+      case "replay":
+        return this.#replay();
+      case "cut":
+        return this.#cut();
+      case "await-tick":
+        return queueMicrotask(this.#due);
+      case "await-turn":
+        this.#setup.options.clock.setImmediate(this.#due);
+        return;
+      case "rewind":
+        return this.#outbox.rewind();
+      case "fail-conflict":
+        return this.#fail(
+          new WriterError(
+            "PRODUCER_CONFLICT",
+            `the topic has number ${this.#session?.lastSeqNo} of producer ${this.producerId}, but this writer sent no ` +
+              `more than ${this.#outbox.highestSent}: somebody else writes under the same producerId`,
+          ),
+        );
+      case "hand-over":
+        return this.#handOver();
+    }
+  }
+
+  /** The first stream is there: what was written before gets its numbers. */
+  #number(): void {
+    const { transaction } = this.#setup.options;
+    const codec = this.#codec as ChosenCodec;
+    const session = this.#session as WriterSession;
+    this.#framer.open(session.lastSeqNo, codec.id, transaction && encodeTransaction(transaction));
+    this.#isFraming = codec.isRaw;
+    if (codec.isRaw) for (const message of this.#stage.drain()) this.#frame(message);
+    else this.#stage.pump();
+  }
+
+  #cut(): void {
+    const frame = this.#framer.cut();
+    if (frame !== undefined) this.#send(frame);
+  }
+
+  #send(frame: Frame): void {
+    this.#outbox.push(frame);
+    if (this.#state.type === "live") this.#pump();
+  }
+
+  #replay(): void {
+    if (this.#outbox.length > 0 && channels.framesReplayed.hasSubscribers) {
+      channels.framesReplayed.publish({ ...this.#labels(), frames: this.#outbox.length });
+    }
+    this.#pump();
+  }
+
+  /** Gives the stream what it does not have yet. */
+  #pump(): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    for (let frame = this.#outbox.next(); frame !== undefined; frame = this.#outbox.next()) {
+      connection.send(frame.bytes);
+      if (channels.messagesAcknowledged.hasSubscribers) frame.sentMs = this.#setup.options.clock.monotonic();
+      if (channels.frameSent.hasSubscribers) {
+        channels.frameSent.publish({ ...this.#labels(), messages: frame.count, bytes: frame.bytes.length });
+      }
+    }
+  }
+
+  #onConnected(connection: Connection): void {
+    this.#connection = connection;
+    const { session } = connection;
+    this.#session = session;
+    const { partitionId, sessionId, lastSeqNo } = session;
+    this.#setup.hub.emit({ type: "connected", partitionId, sessionId, lastSeqNo: BigInt(lastSeqNo) });
+    this.#dispatch({
+      type: "handshaken",
+      lastSeqNo,
+      highestSent: this.#outbox.highestSent,
+      isExclusive: !this.#isManual && this.producerId !== "",
+      isInactive: session.isInactive,
+    });
+  }
+
+  #onDisconnected({ error, delayMs }: StreamDisconnect): void {
+    this.#connection = undefined;
+    this.#setup.hub.emit({ type: "disconnected", partitionId: this.partitionId, error, delayMs });
+    this.#dispatch({ type: "lost" });
+  }
+
+  #onAcks(runs: readonly AckRun[]): string | undefined {
+    let wrong: string | undefined;
+    this.#settling(() => {
+      for (const run of runs) {
+        const mismatch = this.#outbox.acknowledge(run);
+        if (mismatch === undefined) continue;
+        const { expected, got } = mismatch;
+        wrong = expected === undefined ? `no acknowledgement, got number ${got}` : `number ${expected}, got ${got}`;
+        return;
+      }
+    });
+    if (wrong === undefined) this.#dispatch({ type: "acknowledged", inFlight: this.#outbox.inFlight });
+    return wrong;
+  }
+
+  /** Gives back to the buffer what is settled meanwhile. */
+  #settling(settle: () => void): void {
+    const { size, settled } = this.#outbox;
+    const oldest = this.#outbox.oldestSentMs;
+    settle();
+    const messages = this.#outbox.settled - settled;
+    if (messages === 0) return;
+    if (channels.messagesAcknowledged.hasSubscribers && oldest !== undefined) {
+      const durationMs = this.#setup.options.clock.monotonic() - oldest;
+      channels.messagesAcknowledged.publish({ ...this.#labels(), messages, durationMs });
+    }
+    this.#budget.give(size - this.#outbox.size, messages);
+    this.#setup.onSettled?.(messages);
+    if (this.#outbox.settled === this.#enqueued) this.#rest();
+  }
+
+  #onSettled(first: number, count: number, seqNo: SeqNo, kind: AckKind, offset: SeqNo | undefined): void {
+    if (this.#waiters.size > 0) this.#waiters.settle(first, count, seqNo, kind, offset, this.partitionId ?? 0n);
+  }
+
+  /** X6: nothing is pending, so nothing keeps the process alive. */
+  #rest(): void {
+    this.#isIdle = true;
+    if (this.#isOver) return;
+    this.#keepAlive ??= this.#armKeepAlive();
+    this.#keepAlive.unref();
+  }
+
+  #wake(): void {
+    this.#isIdle = false;
+    this.#keepAlive ??= this.#armKeepAlive();
+    this.#keepAlive.ref();
+  }
+
+  #armKeepAlive(): Timer {
+    return this.#setup.options.clock.setTimer(keepAliveMs, () => {
+      this.#keepAlive = this.#armKeepAlive();
+      if (this.#isIdle) this.#keepAlive.unref();
+    });
+  }
+
+  /** The partition takes nothing any more, and the server has told what it had. */
+  #handOver(): void {
+    const { onRetired } = this.#setup;
+    if (onRetired === undefined) {
+      const message = `partition ${this.partitionId} was split or merged: write without partitionId, or by key`;
+      this.#fail(new WriterError("PARTITION_INACTIVE", message));
+      return;
+    }
+    const first = this.#outbox.settled;
+    this.#collect();
+    const messages: StagedMessage[] = [];
+    for (const { size, message } of this.#outbox.sized()) {
+      const { seqNo, rest } = message;
+      messages.push({ data: rest, isEncoded: true, createdAtMs: 0, metadata: undefined, seqNo, size });
+    }
+    messages.push(...this.#leftover);
+    const waiters = this.#waiters.takeSingle();
+    for (const waiter of waiters) waiter.index -= first;
+    const flushes = this.#waiters.takeFlushes();
+    this.#outbox.clear();
+    this.#leftover = [];
+    this.#enqueued = first;
+    if (channels.partitionRetired.hasSubscribers) {
+      channels.partitionRetired.publish({ ...this.#labels(), messages: messages.length });
+    }
+    this.#setup.hub.emit({ type: "retired", partitionId: this.partitionId ?? 0n, messages: messages.length });
+    this.#end(this.#closedError());
+    this.#reconnector.destroy();
+    onRetired({ messages, waiters, flushes });
+  }
+
+  async #close({ closeTimeoutMs }: WriterCloseOptions): Promise<void> {
+    try {
+      await this.#reconnector.close({
+        flush: () => this.flush(),
+        ...(closeTimeoutMs !== undefined && { closeTimeoutMs }),
+      });
+    } catch (error) {
+      this.#end(this.#toWriterError(error));
+      if (this.#refusal?.code !== "CLOSED" || this.#outbox.settled < this.#enqueued) throw this.#refusal;
+    }
+    this.#end(undefined);
+  }
+
+  /** Ends the stream, and with it the writer, for a reason of our own. */
+  #fail(error: WriterError): void {
+    this.#end(error);
+    this.#reconnector.destroy(error);
+  }
+
+  #end(error: WriterError | undefined): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#keepAlive?.cancel();
+    this.#dispatch({ type: "end" });
+    this.#collect();
+    const refusal = error === undefined ? this.#closedError() : this.#withUnacknowledged(error);
+    this.#refusal = refusal;
+    this.#waiters.reject(refusal);
+    this.#setup.onEnd(error === undefined ? undefined : refusal);
+  }
+
+  /** Everything that is not acknowledged is in the outbox or in `#leftover` afterwards. */
+  #collect(): void {
+    const frame = this.#framer.cut();
+    if (frame !== undefined) this.#outbox.push(frame);
+    this.#leftover = [...this.#leftover, ...this.#stage.takeAll()];
+  }
+
+  #withUnacknowledged(error: WriterError): WriterError {
+    const messages = this.#enqueued - this.#outbox.settled;
+    if (messages === 0 || error.unacknowledged !== undefined) return error;
+    const range = this.#outbox.range;
+    const unacknowledged = {
+      messages,
+      firstSeqNo: range && BigInt(range[0]),
+      lastSeqNo: range && this.#leftover.length === 0 ? BigInt(range[1]) : undefined,
+    };
+    const { code, retryable, cause } = error;
+    const text = error.message.replace(/^\[\w+\] /, "");
+    return new WriterError(code, `${text} (${messages} messages are not acknowledged)`, {
+      retryable,
+      cause,
+      unacknowledged,
+    });
+  }
+
+  #toWriterError(error: unknown): WriterError {
+    if (WriterError.is(error)) return error;
+    if (!StreamError.is(error)) return new WriterError("FAILED", `${this.#name} failed`, { cause: error });
+    if (WriterError.is(error.cause)) return error.cause;
+    if (error.code === "CLOSED") return this.#refusal ?? this.#closedError(error.cause);
+    if (error.code === "CLOSE_TIMEOUT") {
+      return new WriterError("CLOSE_TIMEOUT", `${this.#name} could not be closed in time`, {
+        cause: error,
+        retryable: true,
+      });
+    }
+    const cause = error.cause ?? error;
+    const what = cause instanceof Error ? cause.message : String(cause);
+    return new WriterError("FAILED", `${this.#name} ended: ${what}`, { cause, retryable: error.retryable });
+  }
+
+  #closedError(cause?: unknown): WriterError {
+    return new WriterError("CLOSED", `${this.#name} is closed`, { cause });
+  }
+
+  #tooLarge(bytes: number): WriterError {
+    const message = `a message must have at most ${this.#maxMessageBytes} bytes, got ${bytes}`;
+    return new WriterError("MESSAGE_TOO_LARGE", message);
+  }
+
+  get #name(): string {
+    return `the writer to ${this.#setup.options.topic}`;
+  }
+
+  #labels(): { readonly topic: string; readonly partitionId: bigint | undefined } {
+    return { topic: this.#setup.options.topic, partitionId: this.partitionId };
+  }
+}
+
+function isList(messages: Writable | readonly Writable[]): messages is readonly Writable[] {
+  return Array.isArray(messages);
+}
+
+function decoded(rest: Uint8Array, isCompressed: boolean): Omit<UnacknowledgedMessage, "seqNo"> {
+  const { createdAtMs, data, metadata } = decodeMessage(rest);
+  return { data, isCompressed, createdAt: new Date(createdAtMs), metadata: Object.fromEntries(metadata) };
+}
+
+/** A message that was never encoded, in the same form. */
+function plain({ data, createdAtMs, metadata }: StagedMessage): Omit<UnacknowledgedMessage, "seqNo"> {
+  const items = metadata === undefined ? [] : decodeMessage(metadata).metadata;
+  return {
+    data: typeof data === "string" ? Buffer.from(data) : data,
+    isCompressed: false,
+    createdAt: new Date(createdAtMs),
+    metadata: Object.fromEntries(items),
+  };
+}
