@@ -1,14 +1,13 @@
-import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from "node:http2";
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type IncomingHttpStatusHeader } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock, Timer } from "@tidemark/clock";
+import type { ClientSession } from "./client-session.ts";
 import { canceledError, connectionError, errorOfReset, timedOut } from "./failure.ts";
 import { FrameDecoder } from "./frame-decoder.ts";
 import type { FrameReceiver } from "./frame-receiver.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { codeOfHttpStatus, errorOfStatus, isGrpcProto, toNodeHeaders, toWebHeaders } from "./grpc-status.ts";
 import { formatTimeout } from "./grpc-timeout.ts";
-import type { ClientSession } from "./client-session.ts";
-import { constants } from "node:http2";
 
 export interface ClientCallOptions {
   readonly clock: Clock;
@@ -51,7 +50,7 @@ export class ClientCall {
     this.#options = options;
     this.#receiver = receiver;
     this.#decoder = new FrameDecoder(options.readMaxBytes);
-    this.writer = new FrameWriter(options.clock, options.sendBufferBytes);
+    this.writer = new FrameWriter(options.sendBufferBytes);
   }
 
   get isOver(): boolean {
@@ -118,14 +117,11 @@ export class ClientCall {
       this.#finish(errorOfStatus(headers) ?? new ConnectError(`HTTP ${status}`, codeOfHttpStatus(status), headers));
       return;
     }
-    const type = headers.get("content-type");
-    if (!isGrpcProto(type)) {
-      this.#finish(new ConnectError(`expected an answer in application/grpc+proto, got ${type}`, Code.Unknown, headers));
-      return;
-    }
     const error = errorOfStatus(headers);
-    if (error === undefined) this.#receiver.headers?.(headers);
-    else this.#finish(error);
+    const type = headers.get("content-type");
+    if (error !== undefined) this.#finish(error);
+    else if (isGrpcProto(type)) this.#receiver.headers?.(headers);
+    else this.#finish(new ConnectError(`expected an answer in application/grpc+proto, got ${type}`, Code.Unknown));
   }
 
   readonly #onData = (chunk: Buffer): void => {
@@ -154,7 +150,7 @@ export class ClientCall {
     const status = this.#headers.has("grpc-status") ? this.#headers : this.#trailers;
     if (!status.has("grpc-status")) {
       // A connection that is lost looks like an end, too.
-      if (stream.session === undefined || stream.session.destroyed) return;
+      if (this.#session?.isGone) return;
       this.#finish(new ConnectError("protocol error: the answer ended without a grpc-status", Code.Internal));
       return;
     }
@@ -171,11 +167,14 @@ export class ClientCall {
 
   #onClose(stream: ClientHttp2Stream): void {
     if (this.#isOver) return;
-    const lost = this.#session?.reason;
+    const session = this.#session as ClientSession;
+    const { authority } = this.#options;
+    // Node resets the streams of a connection that it loses with CANCEL, as if the peer had done so.
+    const isLost = session.isGone || session.reason !== undefined;
+    const lost = () => session.reason ?? connectionError(`the connection to ${authority} was lost`, this.#streamError);
     this.#finish(
-      lost ??
-        errorOfReset(stream.rstCode) ??
-        connectionError(`the call to ${this.#options.authority} was cut off`, this.#streamError),
+      (isLost ? lost() : errorOfReset(stream.rstCode)) ??
+        connectionError(`the call to ${authority} was cut off`, this.#streamError),
     );
   }
 
@@ -184,14 +183,19 @@ export class ClientCall {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#timer?.cancel();
-    const stream = this.#stream;
-    if (stream !== undefined && !stream.closed && !stream.destroyed) {
-      const isDone = error === undefined && stream.writableFinished;
-      // Also where the peer answered in full before it had read everything: it wants no more of it.
-      if (!isDone) stream.close(constants.NGHTTP2_CANCEL);
-    }
+    this.#stopSending();
     this.writer.destroy(error ?? new ConnectError("the call is over", Code.Canceled));
     this.#over.abort(error);
     this.#receiver.end(error, this.#trailers);
+  }
+
+  #stopSending(): void {
+    const stream = this.#stream;
+    if (stream === undefined || stream.closed || stream.destroyed) return;
+    const isAnswered = stream.readableEnded;
+    if (isAnswered && stream.writableFinished) return;
+    // A peer that answered in full before it had read everything wants no more of it. What is on its way already would
+    // hold back a NO_ERROR.
+    stream.close(isAnswered && !stream.writableEnded ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
   }
 }

@@ -61,6 +61,11 @@ export class ClientSession {
     return this.#end === undefined && !this.#session.closed && !this.#session.destroyed;
   }
 
+  /** Whether it is gone, and with it every call. */
+  get isGone(): boolean {
+    return this.#session.destroyed;
+  }
+
   /** Why it ended. */
   get reason(): unknown {
     return this.#end?.reason;

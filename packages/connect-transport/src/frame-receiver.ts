@@ -11,8 +11,8 @@ export interface FrameReceiver {
 /** Sends frames to the peer. */
 export interface FrameSender {
   /**
-   * Sends one encoded message, whole or in pieces that make it up. What is sent in one turn of the event loop travels
-   * together. Large pieces are not copied: do not change them afterwards. False: the buffer is full, wait for
+   * Sends one encoded message, whole or in pieces that make it up. What is sent before the event loop moves on
+   * travels together. Large pieces are not copied: do not change them afterwards. False: the buffer is full, wait for
    * {@link drained}. Does nothing once the call is over.
    */
   send(frame: Uint8Array | readonly Uint8Array[]): boolean;

@@ -1,10 +1,10 @@
 import type { Http2Stream } from "node:http2";
-import type { Clock } from "@tidemark/clock";
 import { prefixBytes } from "./frame-decoder.ts";
 
 /** Up to here a frame is copied next to its neighbours, so that they become one write; larger ones are written as they are. */
 const copyMaxBytes = 8 * 1024;
-const slabBytes = 64 * 1024;
+const firstSlabBytes = 1024;
+const maxSlabBytes = 64 * 1024;
 /** Above it frames do not wait for the end of the turn. */
 const flushBytes = 256 * 1024;
 
@@ -14,11 +14,10 @@ interface Waiter {
 }
 
 /**
- * Sends frames over one HTTP/2 stream. What is sent in one turn of the event loop goes out in one write: a frame of its
- * own costs ten times what its bytes cost.
+ * Sends frames over one HTTP/2 stream. What is sent before the event loop moves on goes out in one write: a write of its
+ * own costs ten times what a small frame costs.
  */
 export class FrameWriter {
-  readonly #clock: Clock;
   readonly #maxBytes: number;
   #stream: Http2Stream | undefined;
   #slab: Buffer = Buffer.alloc(0);
@@ -35,8 +34,7 @@ export class FrameWriter {
   #waiters: Waiter[] = [];
 
   /** @param maxBytes buffered bytes from which `send` says that it is enough. */
-  constructor(clock: Clock, maxBytes: number) {
-    this.#clock = clock;
+  constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
@@ -62,7 +60,7 @@ export class FrameWriter {
     else this.#addPieces(frame);
     if (!this.#isScheduled) {
       this.#isScheduled = true;
-      this.#clock.setImmediate(this.#onTurnEnd);
+      queueMicrotask(this.#onMicrotask);
     }
     if (this.#chunkBytes >= flushBytes) this.#flush();
     return !this.isFull;
@@ -91,6 +89,10 @@ export class FrameWriter {
     this.#from = this.#at = this.#chunkBytes = 0;
     for (const { reject } of this.#waiters.splice(0)) reject(reason);
   }
+
+  // After every promise reaction that can run now: one turn of an iterator after the other has had its say. A frame of an
+  // idle stream does not wait for the next turn of the event loop, as it would with setImmediate.
+  readonly #onMicrotask = (): void => process.nextTick(this.#onTurnEnd);
 
   readonly #onTurnEnd = (): void => {
     this.#isScheduled = false;
@@ -148,7 +150,9 @@ export class FrameWriter {
   #reserve(size: number): void {
     if (this.#at + size <= this.#slab.length) return;
     this.#cut();
-    this.#slab = Buffer.allocUnsafeSlow(slabBytes);
+    // Grows with use: most streams are idle.
+    const doubled = Math.max(this.#slab.length * 2, firstSlabBytes);
+    this.#slab = Buffer.allocUnsafeSlow(Math.max(size, Math.min(doubled, maxSlabBytes)));
     this.#from = this.#at = 0;
   }
 

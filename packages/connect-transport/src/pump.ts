@@ -12,9 +12,10 @@ export async function pump<T>(
   onError: (error: unknown) => void,
   isOver: () => boolean,
 ): Promise<void> {
-  const iterator = source[Symbol.asyncIterator]();
+  let iterator: AsyncIterator<T> | undefined;
   let isDone = false;
   try {
+    iterator = source[Symbol.asyncIterator]();
     for (;;) {
       const step = await iterator.next();
       if (step.done === true) {
@@ -29,6 +30,6 @@ export async function pump<T>(
     onError(error);
   } finally {
     // A source that waits for its end (a queue, a generator) hears of it.
-    if (!isDone) iterator.return?.()?.catch(() => {});
+    if (!isDone) iterator?.return?.()?.catch(() => {});
   }
 }

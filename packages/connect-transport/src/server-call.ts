@@ -76,7 +76,7 @@ export class ServerCall implements FrameCall {
     this.headers = toWebHeaders(headers);
     const socket = stream.session?.socket;
     this.peer = socket === undefined ? "" : `${socket.remoteAddress}:${socket.remotePort}`;
-    this.#writer = new FrameWriter(options.clock, options.sendBufferBytes);
+    this.#writer = new FrameWriter(options.sendBufferBytes);
     this.#decoder = new FrameDecoder(options.readMaxBytes);
     // What it says comes with "close" as well.
     stream.on("error", () => {});

@@ -53,7 +53,13 @@ export class StreamCall {
       }
       const { output } = this.#method;
       const inbox = new FrameInbox(
-        (frame) => parse(() => fromBinary(output, frame)),
+        (frame) => {
+          try {
+            return fromBinary(output, frame);
+          } catch (error) {
+            throw new ConnectError(`parse binary: ${messageOf(error)}`, Code.Internal, undefined, undefined, error);
+          }
+        },
         (error) => call.cancel(error),
       );
       const trailer = new Headers();
@@ -89,7 +95,12 @@ export class StreamCall {
 
   #serialize(message: Message): Uint8Array {
     const { input } = this.#method;
-    const bytes = serialize(() => toBinary(input, create(input, message)));
+    let bytes: Uint8Array;
+    try {
+      bytes = toBinary(input, create(input, message));
+    } catch (error) {
+      throw new ConnectError(`serialize binary: ${messageOf(error)}`, Code.Internal, undefined, undefined, error);
+    }
     const { writeMaxBytes } = this.#options;
     if (bytes.length <= writeMaxBytes) return bytes;
     throw new ConnectError(
@@ -106,22 +117,6 @@ export class StreamCall {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#over.abort(error);
-  }
-}
-
-function parse<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    throw new ConnectError(`parse binary: ${messageOf(error)}`, Code.Internal, undefined, undefined, error);
-  }
-}
-
-function serialize<T>(write: () => T): T {
-  try {
-    return write();
-  } catch (error) {
-    throw new ConnectError(`serialize binary: ${messageOf(error)}`, Code.Internal, undefined, undefined, error);
   }
 }
 
