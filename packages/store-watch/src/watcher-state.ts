@@ -209,8 +209,10 @@ function followed(state: WatcherMachine, input: Followed): WatcherMachine {
 const reasons = {
   live: "Following the source.",
   snapshotting: "The whole state is being read.",
-  connecting: "Connecting to the source.",
 } as const;
+
+const connecting = (attempt: number) =>
+  attempt > 1 ? `Connecting to the source, attempt ${attempt}.` : "Connecting to the source.";
 
 function live(state: WatcherMachine, atMs: number): WatcherMachine {
   return {
@@ -230,7 +232,8 @@ function toldBySource(state: WatcherMachine, status: SourceStatus, atMs: number)
       return {
         ...state,
         phase: waits ? "waiting" : "starting",
-        reason: status.attempt > 1 ? `Connecting to the source, attempt ${status.attempt}.` : reasons.connecting,
+        // Whoever looks between two attempts wants to know why they are needed.
+        reason: state.phase === "waiting" ? state.reason : connecting(status.attempt),
         reconnects: state.reconnects + (broke ? 1 : 0),
         delayMs: undefined,
       };

@@ -332,3 +332,15 @@ test("H12: whatever happens, something is under way that will lead on, until it 
     { numRuns: 1_000 },
   );
 });
+
+test("while a source connects again, the reason stays what went wrong, until it gets on", () => {
+  let [machine] = nextWatcher(initialWatcher(1000), {
+    type: "source-status",
+    atMs: 1,
+    status: { state: "waiting", attempt: 1, delayMs: 10, error: "127.0.0.1:1 refused the connection" },
+  });
+  [machine] = nextWatcher(machine, { type: "source-status", atMs: 2, status: { state: "connecting", attempt: 2 } });
+  expect(machine.reason).toBe("127.0.0.1:1 refused the connection");
+  [machine] = nextWatcher(machine, { type: "source-status", atMs: 3, status: { state: "live" } });
+  expect(machine.reason).toBe("Following the source.");
+});
