@@ -1,3 +1,3 @@
 import { packageBuild } from "@tidemark/tooling/tsup";
 
-export default packageBuild();
+export default packageBuild({ moreEntries: ["src/compression/codec-worker.ts"] });

@@ -26,3 +26,9 @@ export type {
   TransactionOutcome,
 } from "./client/transaction-types.ts";
 export type { CodecName } from "./compression/codec-name.ts";
+export {
+  Compression,
+  type CompressionOptions,
+  compressionDefaults,
+  type CustomCodec,
+} from "./compression/compression.ts";

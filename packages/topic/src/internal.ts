@@ -17,6 +17,7 @@ export * as topicWire from "./gen/ydb/topic_pb.ts";
 export { TopicService } from "./gen/ydb/topic_v1_pb.ts";
 export * as valueWire from "./gen/ydb/value_pb.ts";
 export { classifyError, isConnectionError, isUnauthenticated, statusError, transportError } from "./client/status.ts";
+export { codecName, codecNumber } from "./compression/codec-name.ts";
 export { type Int64, int64Length, toInt64, writeInt64 } from "./frames/int64.ts";
 export type { MetadataItem } from "./frames/metadata.ts";
 export { decodeReadResponse, ReadColumns, type ReadResponseColumns } from "./frames/read-response.ts";

@@ -1,4 +1,5 @@
 import type { RetryClass, StreamTransport } from "@tidemark/stream";
+import type { Compression } from "../compression/compression.ts";
 import type { CallOptions, ControlPlane } from "./control-types.ts";
 import type { TopicTransaction, TransactionOptions } from "./transaction-types.ts";
 
@@ -17,6 +18,8 @@ export interface TopicClient extends ControlPlane, AsyncDisposable {
   readonly database: string;
   /** `grpc://host:port/database`, without secrets. */
   readonly connectionString: string;
+  /** Compresses and decompresses for the writers and readers of this client. */
+  readonly compression: Compression;
   /**
    * One `StreamWrite` or `StreamRead` of encoded messages. Synchronous, does no I/O: endpoint and token are found when it
    * is started. For the protocols of `@tidemark/stream`; most programs want a writer or a reader.

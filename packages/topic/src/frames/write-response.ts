@@ -168,7 +168,7 @@ function decodeBody(scanner: Scanner, end: number): WriteAcks {
         runKind = kind;
       }
       // Above 2^53 every ack is a run of its own.
-      nextSeqNo = seqNo < Number.MAX_SAFE_INTEGER && offset < Number.MAX_SAFE_INTEGER ? seqNo + 1 : Number.NaN;
+      nextSeqNo = canFollow(seqNo) && canFollow(offset) ? seqNo + 1 : Number.NaN;
       nextOffset = kind === ackKind.written ? offset + 1 : 0;
     } else if (tag === 0x10) partitionId = scanner.safeInt64(end, "partition");
     else if (tag >>> 3 <= 3 && tag !== 0x1a) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
@@ -176,6 +176,8 @@ function decodeBody(scanner: Scanner, end: number): WriteAcks {
   }
   return new WriteAcks(rows.take(used), partitionId, total, wide);
 }
+
+const canFollow = (value: number): boolean => Number.isSafeInteger(value + 1) && Number.isSafeInteger(value);
 
 function decodeAck(scanner: Scanner, end: number): void {
   seqNo = 0;
