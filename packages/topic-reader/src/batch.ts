@@ -1,5 +1,6 @@
 import type { TopicTransaction } from "@tidemark/topic";
-import type { MessageMetadata, ReaderColumns } from "./columns.ts";
+import type { MetadataItem } from "@tidemark/topic/internal";
+import type { ReaderColumns } from "./columns.ts";
 import type { PartitionSession } from "./partition.ts";
 
 /** What a batch needs from its reader. */
@@ -11,7 +12,7 @@ export interface BatchOwner {
     session: PartitionSession<ReaderColumns>,
     start: number,
     end: number,
-  ): Promise<void>;
+  ): void;
 }
 
 /**
@@ -69,15 +70,15 @@ export class ReaderBatch implements Iterable<ReaderMessage> {
   }
 
   get #end(): number {
-    return this.length === 0 ? this.#anchor : this.#columns.offsetAt(this.#from + this.length - 1) + 1;
+    return this.length === 0 ? this.#anchor : this.#columns.offset(this.#from + this.length - 1) + 1;
   }
 
   offset(index: number): bigint {
-    return BigInt(this.#columns.offsetAt(this.#at(index)));
+    return BigInt(this.#columns.offset(this.#at(index)));
   }
 
   seqNo(index: number): bigint {
-    return this.#columns.seqNoAt(this.#at(index));
+    return this.#columns.seqNo(this.#at(index));
   }
 
   /**
@@ -86,51 +87,51 @@ export class ReaderBatch implements Iterable<ReaderMessage> {
    * @throws {ReaderError} `DECODE_FAILED` for a message that could not be decompressed; the others are fine.
    */
   data(index: number): Uint8Array {
-    return this.#columns.dataAt(this.#at(index));
+    return this.#columns.data(this.#at(index));
   }
 
   /** The payload as it was sent, which is compressed when `codec` is not 1. */
   rawData(index: number): Uint8Array {
-    return this.#columns.rawDataAt(this.#at(index));
+    return this.#columns.rawData(this.#at(index));
   }
 
   /** What the message was compressed with: 1 raw, 2 gzip, 4 zstd, or a custom number. */
   codec(index: number): number {
-    return this.#columns.codecAt(this.#at(index));
+    return this.#columns.codec(this.#at(index));
   }
 
   /** When its producer says that it was made, in milliseconds since the epoch. */
   createdAtMs(index: number): number {
-    return this.#columns.createdAtMsAt(this.#at(index));
+    return this.#columns.createdAtMs(this.#at(index));
   }
 
   /** When the server took it, in milliseconds since the epoch. */
   writtenAtMs(index: number): number {
-    return this.#columns.writtenAtMsAt(this.#at(index));
+    return this.#columns.writtenAtMs(this.#at(index));
   }
 
   producerId(index: number): string {
-    return this.#columns.producerIdAt(this.#at(index));
+    return this.#columns.producerId(this.#at(index));
   }
 
   messageGroupId(index: number): string {
-    return this.#columns.messageGroupIdAt(this.#at(index));
+    return this.#columns.messageGroupId(this.#at(index));
   }
 
-  metadata(index: number): readonly MessageMetadata[] {
-    return this.#columns.metadataAt(this.#at(index));
+  metadata(index: number): readonly MetadataItem[] {
+    return this.#columns.metadata(this.#at(index));
   }
 
   /** What its writer said about itself when it began. */
   writeSessionMeta(index: number): Readonly<Record<string, string>> {
-    return this.#columns.writeSessionMetaAt(this.#at(index));
+    return this.#columns.writeSessionMeta(this.#at(index));
   }
 
   /** The messages `from` up to `to`, to be committed on their own. Shares everything with this batch. */
   slice(from: number, to: number = this.length): ReaderBatch {
     const first = Math.min(Math.max(0, from), this.length);
     const last = Math.min(Math.max(first, to), this.length);
-    const anchor = first === 0 ? this.#anchor : this.#columns.offsetAt(this.#from + first - 1) + 1;
+    const anchor = first === 0 ? this.#anchor : this.#columns.offset(this.#from + first - 1) + 1;
     return new ReaderBatch(this.#owner, this.#session, this.#columns, this.#from + first, this.#from + last, anchor);
   }
 
@@ -150,13 +151,14 @@ export class ReaderBatch implements Iterable<ReaderMessage> {
   }
 
   /**
-   * Commits it together with a transaction. When that does not commit, the reader reads again from what is committed.
+   * Commits it together with a transaction, in which all batches of a partition should be, in order. When that does not
+   * commit, the reader reads again from what is committed. The transaction fails when the partition is taken away before.
    *
    * @throws {ReaderError} `STALE_BATCH` when its partition is no longer read on the stream that it came from: somebody
-   * else may have it already. `NO_CONSUMER`, `CLOSED`. @throws {TopicError} when the server says no.
+   * else may have it already. `NO_CONSUMER`, `CLOSED`.
    */
-  commitIn(transaction: TopicTransaction): Promise<void> {
-    return this.#owner.commitIn(transaction, this.#session, this.#anchor, this.#end);
+  commitIn(transaction: TopicTransaction): void {
+    this.#owner.commitIn(transaction, this.#session, this.#anchor, this.#end);
   }
 
   /** Makes an object for each message as you go. */
@@ -220,7 +222,7 @@ export class ReaderMessage {
     return this.batch.messageGroupId(this.index);
   }
 
-  get metadata(): readonly MessageMetadata[] {
+  get metadata(): readonly MetadataItem[] {
     return this.batch.metadata(this.index);
   }
 

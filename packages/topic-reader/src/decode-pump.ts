@@ -5,7 +5,7 @@ export interface Compressed extends Columns {
   /** About how much memory it takes when it is decompressed, in bytes. */
   readonly expandedBytes: number;
   /** Never rejects: what cannot be decompressed is marked in the columns. */
-  decode(signal: AbortSignal): Promise<void>;
+  decode(signal: AbortSignal, topic: string, partitionId: number): Promise<void>;
 }
 
 /**
@@ -56,7 +56,8 @@ export class DecodePump<C extends Compressed> {
   async #decode(chunk: Chunk<C>): Promise<void> {
     this.#expanded.add(chunk);
     this.#expandedBytes += chunk.columns.expandedBytes;
-    await chunk.columns.decode(this.#controller.signal);
+    const { topic, partitionId } = chunk.session.partition;
+    await chunk.columns.decode(this.#controller.signal, topic, partitionId);
     this.#onDecoded(chunk);
   }
 }

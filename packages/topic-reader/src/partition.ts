@@ -3,8 +3,11 @@ import type { PartitionEnd } from "./reader-types.ts";
 
 /** What of one response's messages the state needs to know. */
 export interface Columns {
+  readonly sessionId: number;
   readonly length: number;
-  offsetAt(index: number): number;
+  /** False: to be decompressed before it is delivered. */
+  readonly isRaw: boolean;
+  offset(index: number): number;
 }
 
 /** What a response is charged with; a response of several partitions is let go of when all of them are. */

@@ -5,18 +5,19 @@ import type { TopicTransaction } from "@tidemark/topic";
 import { type BatchOwner, ReaderBatch } from "./batch.ts";
 import type { ReaderColumns } from "./columns.ts";
 import { DecodePump } from "./decode-pump.ts";
+import { decompress } from "./decompress.ts";
 import { channels } from "./diagnostics.ts";
 import { KeepAlive } from "./keep-alive.ts";
 import type { Partition, PartitionSession } from "./partition.ts";
 import type { ReaderEffect } from "./reader-effect.ts";
-import { ReaderError } from "./reader-error.ts";
+import { ReaderError, type ReaderErrorCode } from "./reader-error.ts";
 import type { ResolvedReader, ResolvedTopic } from "./reader-options.ts";
 import { ReaderState } from "./reader-state.ts";
 import { type ReaderSession, readerProtocol } from "./reader-transport.ts";
 import type { PartitionEnd, ReaderOwnEvent, UncommittedRange } from "./reader-types.ts";
 import { encodeRequest } from "./reader-wire.ts";
 import { StartHooks } from "./start-hooks.ts";
-import { commitOffsets } from "./transactions.ts";
+import { TransactionOffsets } from "./transaction-offsets.ts";
 
 type Connection = StreamConnection<Uint8Array, Uint8Array, ReaderSession>;
 type Session = PartitionSession<ReaderColumns>;
@@ -44,6 +45,7 @@ export class ReaderDriver implements BatchOwner {
     | undefined;
   readonly #pump: DecodePump<ReaderColumns>;
   readonly #hooks: StartHooks<ReaderColumns> | undefined;
+  readonly #transactions: TransactionOffsets<ReaderColumns>;
   readonly #stopTimers = new Map<Session, Timer>();
   readonly #lossTimers = new Map<Partition<ReaderColumns>, Timer>();
   #connection: Connection | undefined;
@@ -81,10 +83,19 @@ export class ReaderDriver implements BatchOwner {
         },
       });
     }
+    this.#transactions = new TransactionOffsets({
+      consumer,
+      onCommitted: (partition, committed) => {
+        this.state.transactionCommitted(partition, committed);
+        this.run();
+      },
+      onNotCommitted: (why) => this.reconnect(why),
+    });
     this.reconnector = new StreamReconnector(
       readerProtocol(options, {
         state: this.state,
         run: () => this.run(),
+        decompress,
         onUnknown: () => this.tell({ type: "unknown-message" }),
       }),
       {
@@ -177,17 +188,10 @@ export class ReaderDriver implements BatchOwner {
     this.run();
   }
 
-  async commitIn(transaction: TopicTransaction, session: Session, start: number, end: number): Promise<void> {
+  commitIn(transaction: TopicTransaction, session: Session, start: number, end: number): void {
     const error = this.#commitError(session);
     if (error !== undefined) throw error;
-    const { topic, partitionId } = session.partition;
-    if (session.status === "over") {
-      throw new ReaderError(
-        "STALE_BATCH",
-        `partition ${partitionId} of ${topic} is no longer read on the stream that this batch came from; roll back`,
-      );
-    }
-    await commitOffsets(this, transaction, session, start, end);
+    this.#transactions.add(transaction, session, start, end);
   }
 
   /** Drops the stream and reads again from what is committed. */
@@ -214,8 +218,10 @@ export class ReaderDriver implements BatchOwner {
     await this.reconnector.done;
     this.keepAlive.drop();
     const uncommitted = this.#over?.uncommitted ?? [];
-    if (failure !== undefined) throw closeError(failure, uncommitted);
-    if (uncommitted.length > 0) throw closeError(this.#over?.error, uncommitted);
+    if (failure !== undefined) throw closeError(codeOf(failure), failure, uncommitted);
+    if (this.#over?.isFailed && uncommitted.length > 0) throw closeError("FAILED", this.#over.error, uncommitted);
+    const why = "what was to be committed lies behind messages that nobody committed";
+    if (uncommitted.length > 0) throw closeError("UNCOMMITTED", why, uncommitted);
   }
 
   /** Why nothing can be had from it any more; undefined while it can. */
@@ -388,9 +394,16 @@ function lostError({ topic, partitionId }: Partition<ReaderColumns>): ReaderErro
   return new ReaderError("PARTITION_LOST", message);
 }
 
-function closeError(cause: unknown, uncommitted: readonly UncommittedRange[]): ReaderError {
-  const streamCode = StreamError.is(cause) ? cause.code : undefined;
-  const code = streamCode === "CLOSE_TIMEOUT" || streamCode === "CLOSED" ? streamCode : "FAILED";
+function codeOf(cause: unknown): ReaderErrorCode {
+  const code = StreamError.is(cause) ? cause.code : undefined;
+  return code === "CLOSE_TIMEOUT" || code === "CLOSED" ? code : "FAILED";
+}
+
+function closeError(
+  code: ReaderErrorCode,
+  cause: unknown,
+  uncommitted: readonly UncommittedRange[],
+): ReaderError {
   const ranges = uncommitted.map(({ topic, partitionId, start, end }) => `[${start}, ${end}) of ${partitionId} of ${topic}`);
   const left = ranges.length === 0 ? "" : `; not known to be committed: ${ranges.slice(0, 5).join(", ")}`;
   return new ReaderError(code, `close(): ${messageOf(cause)}${left}`, { cause, uncommitted });

@@ -18,7 +18,9 @@ export type ReaderErrorCode =
   /** The server said something that the protocol does not allow. */
   | "PROTOCOL"
   /** A batch of a session that is over was to be committed in a transaction. */
-  | "STALE_BATCH";
+  | "STALE_BATCH"
+  /** `close()` is done, but a part of what was to be committed lies behind messages that nobody committed. */
+  | "UNCOMMITTED";
 
 const brand = Symbol.for("@tidemark/topic-reader/ReaderError");
 

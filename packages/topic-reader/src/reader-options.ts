@@ -53,7 +53,7 @@ export interface ReaderBehaviour
     | "limiter"
   > {
   /** Where the topics are. The reader does not close it. */
-  readonly client: TopicClient;
+  readonly client: Pick<TopicClient, "stream" | "token" | "classify">;
   /** The topics to read. */
   readonly topics: string | TopicSelection | readonly (string | TopicSelection)[];
   /**
@@ -106,6 +106,11 @@ export interface ReaderBehaviour
    */
   readonly listenerStallMs?: number;
   /**
+   * How often the stream is given the client's current token, if it has changed, in milliseconds, above 0.
+   * @default 60_000
+   */
+  readonly tokenRefreshIntervalMs?: number;
+  /**
    * Time for `close()`, in milliseconds, at least 0.
    * @default 30_000
    */
@@ -132,6 +137,7 @@ export const readerDefaults = {
   gracefulStopTimeoutMs: 30_000,
   reassignTimeoutMs: 60_000,
   listenerStallMs: 30_000,
+  tokenRefreshIntervalMs: 60_000,
   closeTimeoutMs: 30_000,
   clock: systemClock,
   rng: systemRng,
@@ -162,6 +168,7 @@ export function resolveReader(options: ReaderOptions): ResolvedReader {
     gracefulStopTimeoutMs: options.gracefulStopTimeoutMs ?? readerDefaults.gracefulStopTimeoutMs,
     reassignTimeoutMs: options.reassignTimeoutMs ?? readerDefaults.reassignTimeoutMs,
     listenerStallMs: options.listenerStallMs ?? readerDefaults.listenerStallMs,
+    tokenRefreshIntervalMs: options.tokenRefreshIntervalMs ?? readerDefaults.tokenRefreshIntervalMs,
     closeTimeoutMs: options.closeTimeoutMs ?? readerDefaults.closeTimeoutMs,
     clock: options.clock ?? readerDefaults.clock,
     rng: options.rng ?? readerDefaults.rng,
@@ -170,13 +177,19 @@ export function resolveReader(options: ReaderOptions): ResolvedReader {
     throw invalid(`consumer must name a consumer of the topics, or noConsumer be true, got ${options.consumer}`);
   }
   if (options.noConsumer === true) {
-    if (options.consumer !== undefined) throw invalid(`noConsumer excludes a consumer, got ${options.consumer}`);
+    if (options.consumer !== undefined) throw invalid(`noConsumer excludes a consumer, got ${resolved.consumer}`);
     for (const { path, partitions } of resolved.topics) {
       if (partitions.length > 0) continue;
       throw invalid(`without a consumer the partitions of ${path} must be named, because nobody shares them out`);
     }
   }
-  for (const name of ["maxBufferBytes", "startHookTimeoutMs", "startHookRetryMs", "listenerStallMs"] as const) {
+  for (const name of [
+    "maxBufferBytes",
+    "startHookTimeoutMs",
+    "startHookRetryMs",
+    "listenerStallMs",
+    "tokenRefreshIntervalMs",
+  ] as const) {
     if (!(resolved[name] > 0)) throw invalid(`${name} must be above 0, got ${resolved[name]}`);
   }
   for (const name of [

@@ -30,14 +30,6 @@ export interface Taken<C extends Columns = Columns> {
   readonly anchor: number;
 }
 
-/** The messages of one partition in a response. */
-export interface PartitionColumns<C extends Columns = Columns> {
-  readonly sessionId: number;
-  readonly columns: C;
-  /** False: to be decompressed first. */
-  readonly isReady: boolean;
-}
-
 /** One object for all: it is an effect of nearly every response. */
 const wake = { type: "wake" } as const;
 
@@ -159,19 +151,19 @@ export class ReaderState<C extends Columns = Columns> {
   }
 
   /** One response. Its bytes come back exactly once, whatever becomes of its messages (X13). */
-  received(bytes: number, partitions: readonly PartitionColumns<C>[]): void {
+  received(bytes: number, partitions: readonly C[]): void {
     this.#credit.receive(bytes);
     const receipt: Receipt = { bytes, left: partitions.length };
     if (partitions.length === 0) this.#release(bytes);
-    for (const { sessionId, columns, isReady } of partitions) {
-      const session = this.#sessions.get(sessionId);
+    for (const columns of partitions) {
+      const session = this.#sessions.get(columns.sessionId);
       if (session?.status !== "active" || this.#isClosing || columns.length === 0) {
         this.#letGo(receipt);
         continue;
       }
-      const chunk: Chunk<C> = { columns, receipt, session, taken: 0, isReady };
+      const chunk: Chunk<C> = { columns, receipt, session, taken: 0, isReady: columns.isRaw };
       session.push(chunk);
-      if (!isReady) this.effects.push({ type: "decode", chunk });
+      if (!chunk.isReady) this.effects.push({ type: "decode", chunk });
       else if (!session.isQueued) this.#enqueue(session);
     }
   }
@@ -201,7 +193,7 @@ export class ReaderState<C extends Columns = Columns> {
     const from = chunk.taken;
     const to = Math.min(columns.length, from + maxMessages);
     const { anchor } = session;
-    const end = columns.offsetAt(to - 1) + 1;
+    const end = columns.offset(to - 1) + 1;
     session.anchor = Math.max(anchor, end);
     session.partition.nextOffset = session.anchor;
     session.inHand++;
