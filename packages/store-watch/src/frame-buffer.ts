@@ -257,15 +257,13 @@ export class FrameBuffer {
     // Doubling a large buffer would waste up to half of it.
     const factor = this.#data.length < keepBytes ? 2 : 1.25;
     const size = Math.min(maxDataBytes, Math.max(minDataBytes, needed, Math.ceil(this.#data.length * factor)));
-    const grown = Buffer.from(new ArrayBuffer(size));
-    grown.set(this.#data.subarray(0, this.#dataLength));
-    this.#data = grown;
+    // `transfer` frees the old memory at once; left to the garbage collector, it would pile up.
+    this.#data = Buffer.from((this.#data.buffer as ArrayBuffer).transfer(size));
   }
 
   #growWords(): void {
-    const grown = new ArrayBuffer(Math.max(minFrames * bytesPerFrame, this.#words.byteLength * 2));
-    new Uint32Array(grown).set(this.#words);
-    this.#adoptWords(grown);
+    const size = Math.max(minFrames * bytesPerFrame, this.#words.byteLength * 2);
+    this.#adoptWords(this.#words.buffer.transfer(size));
   }
 
   #adoptWords(memory: ArrayBuffer): void {

@@ -70,8 +70,8 @@ export interface WatcherOptions {
 /** The limits that hold where none are given. */
 export const watcherDefaults = {
   flushIntervalMs: 0,
-  maxBufferBytes: 64 * 1024 * 1024,
-  maxGroupBytes: 16 * 1024 * 1024,
+  maxBufferBytes: 16 * 1024 * 1024,
+  maxGroupBytes: 4 * 1024 * 1024,
   silenceTimeoutMs: 300_000,
   stallTimeoutMs: 30_000,
   stableAfterMs: 60_000,

@@ -87,7 +87,8 @@ export class ObjectCache {
 
   get(key: string): CachedObject | undefined {
     const young = this.#young.get(key);
-    if (young !== undefined) return young;
+    // Most of the time there is only the young one, and a search costs the same in an empty map.
+    if (young !== undefined || this.#old.size === 0) return young;
     const old = this.#old.get(key);
     if (old !== undefined) this.set(key, old);
     return old;
