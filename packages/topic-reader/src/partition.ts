@@ -67,6 +67,8 @@ export class PartitionSession<C extends Columns = Columns> {
   readonly partition: Partition<C>;
   readonly start: SessionStart;
   status: SessionStatus = "starting";
+  /** Where to start is being found out. */
+  isAsked = false;
   /**
    * Where the next commit begins: at the end of the one before, so that offsets which retention or compaction removed
    * are covered by whoever comes behind them.

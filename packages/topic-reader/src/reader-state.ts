@@ -100,14 +100,11 @@ export class ReaderState<C extends Columns = Columns> {
 
   startRequested(topic: string, partitionId: number, start: SessionStart): void {
     const key = partitionKey(topic, partitionId);
-    let partition = this.#partitions.get(key);
-    if (partition === undefined) {
-      partition = new Partition(topic, partitionId);
-      this.#partitions.set(key, partition);
-    }
-    for (const old of [partition.session, this.#sessions.get(start.id)]) {
+    for (const old of [this.#partitions.get(key)?.session, this.#sessions.get(start.id)]) {
       if (old !== undefined) this.#end(old, "lost");
     }
+    const partition = this.#partitions.get(key) ?? new Partition(topic, partitionId);
+    this.#partitions.set(key, partition);
     const session = new PartitionSession(partition, start);
     this.#sessions.set(start.id, session);
     partition.session = session;
@@ -115,9 +112,7 @@ export class ReaderState<C extends Columns = Columns> {
     if (this.#options.hasConsumer) this.#settle(partition.commits.open(start.committed, start.firstOffset));
     // Who is closing wants nothing but to commit.
     if (this.#isClosing && !partition.commits.isPending) return;
-    // A listener that is still at work on the partition must be done first: nobody is to work on it twice at a time, and
-    // the later it starts the less is read again.
-    if (!partition.isBusy) this.effects.push({ type: "ask-start", session });
+    this.#askStart(session);
   }
 
   /** The hook, if there is one, has decided. An answer for a session of the past changes nothing (X16). */
@@ -218,9 +213,8 @@ export class ReaderState<C extends Columns = Columns> {
     this.#checkStopped(session);
     const current = partition.session;
     if (current === undefined) this.#forget(partition);
-    else if (current.status === "starting" && this.#isListening) {
-      this.effects.push({ type: "ask-start", session: current });
-    } else this.#enqueue(current);
+    else if (current.status === "starting") this.#askStart(current);
+    else this.#enqueue(current);
   }
 
   listen(): void {
@@ -294,6 +288,7 @@ export class ReaderState<C extends Columns = Columns> {
     if (!commits.request(start, end)) return "done";
     if (waiter !== undefined) commits.wait(waiter);
     if (session === undefined) this.effects.push({ type: "arm-loss", partition });
+    else if (session.status === "starting") this.#askStart(session);
     else this.#flushSoon();
     return "pending";
   }
@@ -353,6 +348,17 @@ export class ReaderState<C extends Columns = Columns> {
   /** Nothing will be committed any more. Returns everybody who waits for that. */
   abandonAll(): CommitWaiter[] {
     return [...this.#partitions.values()].flatMap(({ commits }) => commits.abandon());
+  }
+
+  /**
+   * A listener that is still at work on the partition should be done before it starts: the later it starts, the less is
+   * read twice, and one that hangs keeps nothing from the others. Unless it waits for a commit, which needs the start.
+   */
+  #askStart(session: PartitionSession<C>): void {
+    const { partition } = session;
+    if (session.isAsked || (partition.isBusy && !partition.commits.isReachable)) return;
+    session.isAsked = true;
+    this.effects.push({ type: "ask-start", session });
   }
 
   #acknowledge(partition: Partition<C>, committed: number): void {
@@ -468,7 +474,10 @@ export class ReaderState<C extends Columns = Columns> {
       partition.lastEnd === "disconnected" ||
       partition.commits.isPending ||
       !this.#options.hasConsumer;
-    if (!isKept) this.#partitions.delete(partitionKey(partition.topic, partition.partitionId));
+    if (isKept) return;
+    const key = partitionKey(partition.topic, partition.partitionId);
+    // It may have been forgotten before, and come back as another object.
+    if (this.#partitions.get(key) === partition) this.#partitions.delete(key);
   }
 
   #discard(session: PartitionSession<C>): void {

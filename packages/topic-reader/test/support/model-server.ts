@@ -369,7 +369,7 @@ export class ModelServer {
     const ready = [...stream.sessions.values()].filter((each) => each.isStarted && !each.isReleasing);
     for (const session of ready) {
       const { partition } = session;
-      const isRead = session.readOffset >= partition.endOffset;
+      const isRead = (partition.messages.at(-1)?.offset ?? -1) < session.readOffset;
       if (partition.isOpen || !isRead || session.isEndTold) continue;
       session.isEndTold = true;
       const childPartitionIds = partition.children.map(({ id }) => BigInt(id));
