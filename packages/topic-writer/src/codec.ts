@@ -1,6 +1,7 @@
-import type { WriterCodec } from "./wire.ts";
+import { type CodecName, type Compression, TopicError } from "@tidemark/topic";
 import { WriterError } from "./writer-error.ts";
-import type { ResolvedWriterOptions } from "./options.ts";
+
+const rawCodec = 1;
 
 /** The codec of a writer. */
 export interface ChosenCodec {
@@ -8,24 +9,23 @@ export interface ChosenCodec {
   readonly id: number;
   /** Bodies go out as they are. */
   readonly isRaw: boolean;
-  compress(bodies: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
 }
-
-const raw: ChosenCodec = { id: 1, isRaw: true, compress: (bodies) => Promise.resolve(bodies) };
 
 /**
  * @param supported what the topic takes; empty: anything
  * @throws {WriterError} `CODEC_UNSUPPORTED`.
  */
 export function chooseCodec(
-  wanted: ResolvedWriterOptions["codec"],
+  compression: Compression,
+  wanted: CodecName | "auto",
   supported: readonly number[],
-  topic: string,
 ): ChosenCodec {
-  const chosen = typeof wanted === "object" ? { ...wanted, isRaw: false } : raw;
-  if (supported.length > 0 && !supported.includes(chosen.id)) {
-    throw new WriterError("CODEC_UNSUPPORTED", `${topic} takes codecs ${supported.join(", ")}, not ${chosen.id}`);
+  try {
+    const id = compression.choose(wanted, supported);
+    return { id, isRaw: id === rawCodec };
+  } catch (cause) {
+    const text = cause instanceof Error ? cause.message : String(cause);
+    if (TopicError.is(cause)) throw new WriterError("CODEC_UNSUPPORTED", text.replace(/^\[\w+\] /, ""), { cause });
+    throw cause;
   }
-  return chosen;
 }
-export type { WriterCodec };

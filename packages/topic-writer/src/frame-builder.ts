@@ -1,5 +1,5 @@
+import { int64Length, writeInt64 } from "@tidemark/topic/internal";
 import type { SeqNo } from "./seq-no.ts";
-import { varintLength, writeVarint } from "./varint.ts";
 
 /** `FromClient.write_request` (field 2) and its length, below 2^35. */
 const headerRoom = 6;
@@ -43,10 +43,10 @@ export class FrameBuilder {
   setTrailer(codec: number, transaction: Uint8Array | undefined): void {
     const bytes = new Uint8Array(16 + (transaction?.length ?? 0));
     bytes[0] = tag.codec;
-    let at = writeVarint(bytes, 1, codec);
+    let at = writeInt64(bytes, 1, codec);
     if (transaction !== undefined) {
       bytes[at++] = 0x1a;
-      at = writeVarint(bytes, at, transaction.length);
+      at = writeInt64(bytes, at, transaction.length);
       bytes.set(transaction, at);
       at += transaction.length;
     }
@@ -69,25 +69,25 @@ export class FrameBuilder {
   ): boolean {
     if (createdAtMs !== this.#stampMs) this.#setStamp(createdAtMs);
     const stampLength = this.#stampLength;
-    let length = 3 + varintLength(seqNo) + stampLength;
-    if (dataBytes > 0) length += 1 + varintLength(dataBytes) + dataBytes;
-    if (uncompressedBytes > 0) length += 1 + varintLength(uncompressedBytes);
+    let length = 3 + int64Length(seqNo) + stampLength;
+    if (dataBytes > 0) length += 1 + int64Length(dataBytes) + dataBytes;
+    if (uncompressedBytes > 0) length += 1 + int64Length(uncompressedBytes);
     if (metadata !== undefined) length += metadata.length;
-    const need = 1 + varintLength(length) + length;
+    const need = 1 + int64Length(length) + length;
     if (this.#at + need > this.#limit && !this.#makeRoom(need)) return false;
     const slab = this.#slab;
     let at = this.#at;
     slab[at++] = tag.message;
-    at = writeVarint(slab, at, length);
+    at = writeInt64(slab, at, length);
     slab[at++] = tag.seqNo;
-    at = writeVarint(slab, at, seqNo);
+    at = writeInt64(slab, at, seqNo);
     slab[at++] = tag.createdAt;
     slab[at++] = stampLength;
     const stamp = this.#stamp;
     for (let n = 0; n < stampLength; n++) slab[at++] = stamp[n] as number;
     if (dataBytes > 0) {
       slab[at++] = tag.data;
-      at = writeVarint(slab, at, dataBytes);
+      at = writeInt64(slab, at, dataBytes);
       if (typeof data === "string") slab.write(data, at, dataBytes, "utf8");
       else if (dataBytes > loopBytes) slab.set(data, at);
       else for (let n = 0; n < dataBytes; n++) slab[at + n] = data[n] as number;
@@ -95,7 +95,7 @@ export class FrameBuilder {
     }
     if (uncompressedBytes > 0) {
       slab[at++] = tag.uncompressed;
-      at = writeVarint(slab, at, uncompressedBytes);
+      at = writeInt64(slab, at, uncompressedBytes);
     }
     if (metadata !== undefined) {
       slab.set(metadata, at);
@@ -108,14 +108,14 @@ export class FrameBuilder {
 
   /** Adds a message of another frame under a new number. `rest` is what follows its sequence number there. */
   appendEncoded(seqNo: SeqNo, rest: Uint8Array): boolean {
-    const length = 1 + varintLength(seqNo) + rest.length;
-    const need = 1 + varintLength(length) + length;
+    const length = 1 + int64Length(seqNo) + rest.length;
+    const need = 1 + int64Length(length) + length;
     if (this.#at + need > this.#limit && !this.#makeRoom(need)) return false;
     const slab = this.#slab;
     slab[this.#at++] = tag.message;
-    this.#at = writeVarint(slab, this.#at, length);
+    this.#at = writeInt64(slab, this.#at, length);
     slab[this.#at++] = tag.seqNo;
-    this.#at = writeVarint(slab, this.#at, seqNo);
+    this.#at = writeInt64(slab, this.#at, seqNo);
     slab.set(rest, this.#at);
     this.#at += rest.length;
     this.#count++;
@@ -128,9 +128,9 @@ export class FrameBuilder {
     slab.set(this.#trailer, this.#at);
     const end = this.#at + this.#trailer.length;
     const length = end - this.#start;
-    const first = this.#start - 1 - varintLength(length);
+    const first = this.#start - 1 - int64Length(length);
     slab[first] = tag.writeRequest;
-    writeVarint(slab, first + 1, length);
+    writeInt64(slab, first + 1, length);
     this.#count = 0;
     this.#begin(end);
     return slab.subarray(first, end);
@@ -159,15 +159,15 @@ export class FrameBuilder {
   /** `google.protobuf.Timestamp`. */
   #setStamp(createdAtMs: number): void {
     const seconds = Math.floor(createdAtMs / 1000);
-    const nanos = Math.round((createdAtMs - seconds * 1000) * 1_000_000);
+    const nanos = (createdAtMs - seconds * 1000) * 1_000_000;
     let at = 0;
     if (seconds !== 0) {
       this.#stamp[at++] = 0x08;
-      at = writeVarint(this.#stamp, at, seconds < 0 ? BigInt.asUintN(64, BigInt(seconds)) : seconds);
+      at = writeInt64(this.#stamp, at, seconds);
     }
     if (nanos !== 0) {
       this.#stamp[at++] = 0x10;
-      at = writeVarint(this.#stamp, at, nanos);
+      at = writeInt64(this.#stamp, at, nanos);
     }
     this.#stampLength = at;
     this.#stampMs = createdAtMs;

@@ -1,5 +1,5 @@
+import { int64Length, writeInt64 } from "@tidemark/topic/internal";
 import { isSeqNo, type SeqNo, toSeqNo } from "./seq-no.ts";
-import { varintLength, writeVarint } from "./varint.ts";
 import { WriterError } from "./writer-error.ts";
 
 // topic.proto, MessageData.metadata_items, and what the service checks.
@@ -72,7 +72,7 @@ export function encodeMetadata(metadata: Readonly<Record<string, MessageBody>> |
     const valueBytes = bodyLength(value);
     total += keyBytes + valueBytes;
     const item = itemLength(keyBytes) + itemLength(valueBytes);
-    length += 1 + varintLength(item) + item;
+    length += 1 + int64Length(item) + item;
   }
   if (total > maxMetadataBytes) {
     throw new WriterError("MESSAGE_INVALID", `at most ${maxMetadataBytes} bytes of metadata, got ${total}`);
@@ -82,7 +82,7 @@ export function encodeMetadata(metadata: Readonly<Record<string, MessageBody>> |
   for (const [key, value] of items) {
     const keyBytes = Buffer.byteLength(key);
     bytes[at++] = 0x3a;
-    at = writeVarint(bytes, at, itemLength(keyBytes) + itemLength(bodyLength(value)));
+    at = writeInt64(bytes, at, itemLength(keyBytes) + itemLength(bodyLength(value)));
     at = writeField(bytes, at, 0x0a, key, keyBytes);
     at = writeField(bytes, at, 0x12, value, bodyLength(value));
   }
@@ -91,13 +91,13 @@ export function encodeMetadata(metadata: Readonly<Record<string, MessageBody>> |
 
 /** An empty field is not on the wire. */
 function itemLength(bytes: number): number {
-  return bytes === 0 ? 0 : 1 + varintLength(bytes) + bytes;
+  return bytes === 0 ? 0 : 1 + int64Length(bytes) + bytes;
 }
 
 function writeField(bytes: Buffer, start: number, tag: number, value: MessageBody, length: number): number {
   if (length === 0) return start;
   bytes[start] = tag;
-  const at = writeVarint(bytes, start + 1, length);
+  const at = writeInt64(bytes, start + 1, length);
   if (typeof value === "string") bytes.write(value, at, length, "utf8");
   else bytes.set(value, at);
   return at + length;

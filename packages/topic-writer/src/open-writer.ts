@@ -1,4 +1,5 @@
 import { EventHub } from "@tidemark/stream/internal";
+import { Compression } from "@tidemark/topic";
 import { Budget } from "./budget.ts";
 import { resolveWriter, type WriterOptions } from "./options.ts";
 import { PartitionWriter } from "./partition-writer.ts";
@@ -15,10 +16,12 @@ export function createWriter(options: WriterOptions): Writer {
   const resolved = resolveWriter(options);
   const { signal } = resolved;
   const hub = new EventHub<Exclude<WriterEvent, { type: "skipped" }>>();
+  const compression = new Compression(resolved.compression);
   const budget = new Budget(resolved.maxBufferBytes, resolved.maxBufferMessages);
   const onAbort = () => writer.destroy(signal?.reason);
   const onEnd = (error: WriterError | undefined) => {
     signal?.removeEventListener("abort", onAbort);
+    void compression.close();
     budget.end(error ?? new WriterError("CLOSED", `the writer to ${resolved.topic} is closed`));
     hub.emit(error === undefined || error.code === "CLOSED" ? { type: "closed" } : { type: "failed", error });
     hub.close();
@@ -28,6 +31,7 @@ export function createWriter(options: WriterOptions): Writer {
     producerId: resolved.producerId,
     partitionId: resolved.partitionId === undefined ? undefined : BigInt(resolved.partitionId),
     budget,
+    compression,
     hub,
     onEnd,
   });

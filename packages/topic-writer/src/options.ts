@@ -1,6 +1,7 @@
 import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
 import type { StreamReconnectorOptions } from "@tidemark/stream";
-import type { WriterClient, WriterCodec, WriterTransaction } from "./wire.ts";
+import type { CodecName, CompressionOptions, TopicTransaction } from "@tidemark/topic";
+import type { WriterClient } from "./wire.ts";
 import { WriterError } from "./writer-error.ts";
 
 /** Which partition a key belongs to. */
@@ -52,11 +53,13 @@ export interface WriterOptions {
    */
   readonly partitioning?: KeyPartitioning;
   /**
-   * How bodies are compressed. `auto`: zstd, gzip or not at all, the first that the topic's list names; not at all where
-   * it names none.
+   * How bodies are compressed, off the event loop. `auto`: zstd, gzip or not at all, the first that the topic's list
+   * names; not at all where it names none. A number is that of a codec in `compression.codecs`.
    * @default "raw"
    */
-  readonly codec?: "raw" | "gzip" | "zstd" | "auto" | WriterCodec;
+  readonly codec?: CodecName | "auto";
+  /** Levels, and codecs of your own. @default those of `Compression` */
+  readonly compression?: CompressionOptions;
   /**
    * Who numbers the messages: `auto` continues after the last number of the producer, `manual` takes `seqNo` of each
    * message, which may leave gaps.
@@ -70,7 +73,7 @@ export interface WriterOptions {
    * is gone with its session; the first error ends the writer.
    * @default none
    */
-  readonly transaction?: WriterTransaction;
+  readonly transaction?: TopicTransaction;
   /**
    * Connects to the node that has the partition, and to another when the partition moves.
    * @default false
@@ -148,6 +151,7 @@ export function resolveWriter(options: WriterOptions): ResolvedWriterOptions {
     transaction: options.transaction,
     signal: options.signal,
     codec: options.codec ?? writerDefaults.codec,
+    compression: options.compression ?? {},
     seqNo: options.seqNo ?? writerDefaults.seqNo,
     sessionMeta: options.sessionMeta ?? {},
     isDirect: options.isDirect ?? writerDefaults.isDirect,

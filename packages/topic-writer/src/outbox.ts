@@ -20,15 +20,6 @@ export interface Frame {
 /** How the server answered a message. */
 export type AckKind = "written" | "skipped" | "written-in-tx";
 
-/** Answers for consecutive messages. `seqNo` and `offset` rise by one from answer to answer. */
-export interface AckRun {
-  readonly kind: AckKind;
-  readonly seqNo: SeqNo;
-  readonly count: number;
-  /** Of the first message; undefined when it was not written now. */
-  readonly offset: SeqNo | undefined;
-}
-
 /** Told for each stretch of messages, in order and each message once. */
 export type Settle = (first: number, count: number, seqNo: SeqNo, kind: AckKind, offset: SeqNo | undefined) => void;
 
@@ -121,16 +112,26 @@ export class Outbox {
     this.#trim();
   }
 
-  /** Settles what an answer names. It has to name the next messages of this stream (X8). */
-  acknowledge(run: AckRun): AckMismatch | undefined {
-    let { seqNo, count, offset } = run;
+  /**
+   * Settles `total` messages whose numbers, and offsets, rise by one from the first. They have to be the next ones of
+   * this stream (X8).
+   */
+  acknowledge(
+    kind: AckKind,
+    firstSeqNo: SeqNo,
+    total: number,
+    firstOffset: SeqNo | undefined,
+  ): AckMismatch | undefined {
+    let seqNo = firstSeqNo;
+    let offset = firstOffset;
+    let count = total;
     while (count > 0) {
       const frame = this.#sent > 0 ? this.#frames.at(0) : undefined;
       if (frame === undefined) return { expected: undefined, got: seqNo };
       const expected = seqNoIn(frame, this.#done);
       if (expected !== seqNo) return { expected, got: seqNo };
       const fits = Math.min(count, consecutive(frame, this.#done));
-      this.#advance(frame, fits, run.kind, offset);
+      this.#advance(frame, fits, kind, offset);
       count -= fits;
       seqNo = seqNoAfter(seqNo, fits);
       if (offset !== undefined) offset = seqNoAfter(offset, fits);

@@ -68,7 +68,7 @@ export class PartitionLocator {
     const partitionId = this.#partitionId ?? (await this.#askPartition(open));
     this.#partitionId = partitionId;
     const { client, topic } = this.#setup;
-    const partitions = await client.partitions(topic, { signal, hasLocation: true });
+    const { partitions } = await client.describeTopic(topic, { signal, location: true });
     const found = partitions.find((partition) => partition.partitionId === partitionId);
     if (found?.location === undefined) {
       const what = found === undefined ? "has no such partition" : "does not say where it is";
@@ -87,7 +87,7 @@ export class PartitionLocator {
       const incoming = transport.start(outgoing)[Symbol.asyncIterator]();
       outgoing.push(encodeInit(this.#setup));
       const answer = await incoming.next();
-      const message = answer.done ? undefined : decodeServerMessage(answer.value);
+      const message = answer.done ? undefined : decodeServerMessage(answer.value, this.#setup.topic);
       if (message?.type === "error") throw message.error;
       if (message?.type !== "init") {
         const got = message?.type ?? "the end of the stream";

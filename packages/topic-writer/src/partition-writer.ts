@@ -1,4 +1,6 @@
 import type { Timer } from "@tidemark/clock";
+import type { Compression, PartitionDescription } from "@tidemark/topic";
+import { encodeTransaction, type WriteAcks } from "@tidemark/topic/internal";
 import { type StreamConnection, type StreamDisconnect, StreamError, StreamReconnector } from "@tidemark/stream";
 import type { EventHub } from "@tidemark/stream/internal";
 import { AckGroup, AckPromise, type AckWaiter, AckWaiters, type WriteAck } from "./acks.ts";
@@ -9,10 +11,10 @@ import { decodeMessage } from "./frame-reader.ts";
 import { Framer } from "./framer.ts";
 import { bodyLength, checkSeqNo, encodeMetadata, isBody, type MessageBody, type Writable } from "./message.ts";
 import type { ResolvedWriterOptions } from "./options.ts";
-import { type AckKind, type AckRun, type Frame, Outbox } from "./outbox.ts";
+import { type AckKind, type Frame, Outbox } from "./outbox.ts";
 import type { SeqNo } from "./seq-no.ts";
 import { Stage, type StagedBatch, type StagedMessage } from "./stage.ts";
-import { encodeTransaction } from "./wire.ts";
+import { ackKinds } from "./wire.ts";
 import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
 import { WriterError } from "./writer-error.ts";
 import { initialWriterState, nextWriterState, type WriterEffect, type WriterEvent as StateEvent } from "./writer-state.ts";
@@ -33,6 +35,8 @@ export interface Leftovers {
   readonly waiters: readonly AckWaiter[];
   /** Those who wait for all of them. */
   readonly flushes: readonly AckWaiter[];
+  /** The partitions of the topic now. */
+  readonly partitions: readonly PartitionDescription[];
 }
 
 export interface PartitionWriterSetup {
@@ -40,6 +44,7 @@ export interface PartitionWriterSetup {
   readonly producerId: string;
   readonly partitionId: bigint | undefined;
   readonly budget: Budget;
+  readonly compression: Compression;
   readonly hub: EventHub<Exclude<WriterEvent, { type: "skipped" }>>;
   /** Takes over what is left; without it the end of the partition is the end of the writer. */
   readonly onRetired?: (leftovers: Leftovers) => void;
@@ -100,7 +105,7 @@ export class PartitionWriter implements Writer {
     this.#outbox = new Outbox((...settled) => this.#onSettled(...settled));
     this.#framer = new Framer(options.clock, options.maxFrameBytes, this.#isManual, (frame) => this.#send(frame));
     this.#stage = new Stage(
-      (bodies) => (this.#codec as ChosenCodec).compress(bodies),
+      (bodies) => setup.compression.compress((this.#codec as ChosenCodec).id, bodies),
       options.maxFrameBytes,
       (batch) => this.#onCompressed(batch),
       (error) => this.#fail(new WriterError("FAILED", "the codec failed to compress", { cause: error })),
@@ -116,7 +121,7 @@ export class PartitionWriter implements Writer {
       isOnce: options.transaction !== undefined,
       tokenRefreshIntervalMs: options.tokenRefreshIntervalMs,
       onSession: (session) => {
-        this.#codec ??= chooseCodec(options.codec, session.codecs, options.topic);
+        this.#codec ??= chooseCodec(setup.compression, options.codec, session.codecs);
       },
       onAcks: (runs) => this.#onAcks(runs),
       expected: () => this.#outbox.expected,
@@ -232,10 +237,10 @@ export class PartitionWriter implements Writer {
 
   *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
     const isCompressed = this.#codec?.isRaw === false;
-    for (const { seqNo, rest } of this.#outbox.messages()) yield { seqNo: BigInt(seqNo), ...decoded(rest, isCompressed) };
+    for (const { seqNo, rest } of this.#outbox.messages()) yield { seqNo: BigInt(seqNo), isCompressed, ...decodeMessage(rest) };
     for (const message of this.#leftover) {
       const seqNo = message.seqNo === 0 ? undefined : BigInt(message.seqNo);
-      if (message.isEncoded) yield { seqNo, ...decoded(message.data as Uint8Array, isCompressed) };
+      if (message.isEncoded) yield { seqNo, isCompressed, ...decodeMessage(message.data as Uint8Array) };
       else yield { seqNo, ...plain(message) };
     }
   }
@@ -407,7 +412,7 @@ export class PartitionWriter implements Writer {
     const { transaction } = this.#setup.options;
     const codec = this.#codec as ChosenCodec;
     const session = this.#session as WriterSession;
-    this.#framer.open(session.lastSeqNo, codec.id, transaction && encodeTransaction(transaction));
+    this.#framer.open(session.lastSeqNo, codec.id, transaction && encodeTransaction({ id: transaction.id, session: transaction.sessionId }));
     this.#isFraming = codec.isRaw;
     if (codec.isRaw) for (const message of this.#stage.drain()) this.#frame(message);
     else this.#stage.pump();
@@ -454,7 +459,7 @@ export class PartitionWriter implements Writer {
       lastSeqNo,
       highestSent: this.#outbox.highestSent,
       isExclusive: !this.#isManual && this.producerId !== "",
-      isInactive: session.isInactive,
+      isInactive: session.successors !== undefined,
     });
   }
 
@@ -464,15 +469,21 @@ export class PartitionWriter implements Writer {
     this.#dispatch({ type: "lost" });
   }
 
-  #onAcks(runs: readonly AckRun[]): string | undefined {
+  #onAcks(acks: WriteAcks): string | undefined {
     let wrong: string | undefined;
     this.#settling(() => {
-      for (const run of runs) {
-        const mismatch = this.#outbox.acknowledge(run);
+      for (let n = 0; n < acks.length && wrong === undefined; n++) {
+        const kind = ackKinds[acks.kind(n)];
+        const seqNo = acks.firstSeqNo(n);
+        if (kind === undefined) {
+          wrong = `an acknowledgement that says what became of number ${seqNo}`;
+          return;
+        }
+        const offset = kind === "written" ? acks.firstOffset(n) : undefined;
+        const mismatch = this.#outbox.acknowledge(kind, seqNo, acks.count(n), offset);
         if (mismatch === undefined) continue;
         const { expected, got } = mismatch;
         wrong = expected === undefined ? `no acknowledgement, got number ${got}` : `number ${expected}, got ${got}`;
-        return;
       }
     });
     if (wrong === undefined) this.#dispatch({ type: "acknowledged", inFlight: this.#outbox.inFlight });
@@ -548,7 +559,7 @@ export class PartitionWriter implements Writer {
     this.#setup.hub.emit({ type: "retired", partitionId: this.partitionId ?? 0n, messages: messages.length });
     this.#end(this.#closedError());
     this.#reconnector.destroy();
-    onRetired({ messages, waiters, flushes });
+    onRetired({ messages, waiters, flushes, partitions: this.#session?.successors ?? [] });
   }
 
   async #close({ closeTimeoutMs }: WriterCloseOptions): Promise<void> {
@@ -645,18 +656,12 @@ function isList(messages: Writable | readonly Writable[]): messages is readonly 
   return Array.isArray(messages);
 }
 
-function decoded(rest: Uint8Array, isCompressed: boolean): Omit<UnacknowledgedMessage, "seqNo"> {
-  const { createdAtMs, data, metadata } = decodeMessage(rest);
-  return { data, isCompressed, createdAt: new Date(createdAtMs), metadata: Object.fromEntries(metadata) };
-}
-
 /** A message that was never encoded, in the same form. */
 function plain({ data, createdAtMs, metadata }: StagedMessage): Omit<UnacknowledgedMessage, "seqNo"> {
-  const items = metadata === undefined ? [] : decodeMessage(metadata).metadata;
   return {
     data: typeof data === "string" ? Buffer.from(data) : data,
     isCompressed: false,
     createdAt: new Date(createdAtMs),
-    metadata: Object.fromEntries(items),
+    metadata: metadata === undefined ? {} : decodeMessage(metadata).metadata,
   };
 }

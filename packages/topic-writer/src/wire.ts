@@ -1,39 +1,14 @@
-// The boundary to `@tidemark/topic`: what the writer needs of a client, and the messages that are not hot.
+// The messages of StreamWrite that are not hot, and what is read of the answers.
 
-import type { RetryClass, StreamTransport } from "@tidemark/stream";
-import type { AckRun } from "./outbox.ts";
-import type { SeqNo } from "./seq-no.ts";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type TopicClient, TopicError } from "@tidemark/topic";
+import { ackKind, decodeWriteAcks, StatusCode, statusError, topicWire, type WriteAcks } from "@tidemark/topic/internal";
+import { type SeqNo, toSeqNo } from "./seq-no.ts";
 
-export interface WriterPartition {
-  readonly partitionId: bigint;
-  readonly isActive: boolean;
-  readonly parents: readonly bigint[];
-  readonly children: readonly bigint[];
-  /** Undefined: the topic has no ranges. Within: undefined for open. */
-  readonly keyRange: { readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined } | undefined;
-  readonly location?: { readonly nodeId: number; readonly generation: bigint } | undefined;
-}
+/** What a writer needs of a `TopicClient`. */
+export type WriterClient = Pick<TopicClient, "stream" | "token" | "classify" | "describeTopic">;
 
-export interface WriterClient {
-  stream(kind: "write", options: { readonly nodeId?: number }): StreamTransport<Uint8Array, Uint8Array>;
-  token(signal: AbortSignal): Promise<string | undefined> | string | undefined;
-  partitions(
-    topic: string,
-    options: { readonly signal?: AbortSignal; readonly hasLocation?: boolean },
-  ): Promise<readonly WriterPartition[]>;
-}
-
-export interface WriterTransaction {
-  readonly id: string;
-  readonly session: string;
-  readonly nodeId: number;
-}
-
-export interface WriterCodec {
-  readonly id: number;
-  compress(bodies: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
-}
-
+/** What the server says on a stream. */
 export type ServerMessage =
   | {
       readonly type: "init";
@@ -42,96 +17,69 @@ export type ServerMessage =
       readonly partitionId: bigint;
       readonly codecs: readonly number[];
     }
-  | { readonly type: "acks"; readonly runs: readonly AckRun[] }
+  | { readonly type: "acks"; readonly acks: WriteAcks }
   | { readonly type: "token" }
-  | { readonly type: "error"; readonly error: Error }
+  | { readonly type: "error"; readonly error: TopicError }
   | { readonly type: "unknown" };
-
-import {
-  create,
-  fromBinary,
-  StatusIds_StatusCode,
-  StreamWriteMessage_FromClientSchema,
-  StreamWriteMessage_FromServerSchema,
-  toBinary,
-  TransactionIdentitySchema,
-} from "./tmp-gen.ts";
-import { toSeqNo } from "./seq-no.ts";
-
-export class StatusError extends Error {
-  readonly status: StatusIds_StatusCode;
-  constructor(status: StatusIds_StatusCode, message: string) {
-    super(message);
-    this.status = status;
-  }
-}
 
 export interface InitFields {
   readonly topic: string;
   readonly producerId: string;
   readonly partitionId: bigint | undefined;
   readonly sessionMeta: Readonly<Record<string, string>>;
+  /** For direct writing. */
   readonly located?: { readonly partitionId: bigint; readonly generation: bigint };
 }
 
-/** The opening of a stream. A producer without a partition is its own message group: older servers want that said. */
-export function encodeInit({ topic, producerId, partitionId, sessionMeta, located }: InitFields): Uint8Array {
-  const partitioning =
-    located !== undefined
-      ? ({ case: "partitionWithGeneration", value: { partitionId: located.partitionId, generation: located.generation } } as const)
-      : partitionId !== undefined
-        ? ({ case: "partitionId", value: partitionId } as const)
-        : producerId === ""
-          ? ({ case: undefined } as const)
-          : ({ case: "messageGroupId", value: producerId } as const);
-  return toBinary(
-    StreamWriteMessage_FromClientSchema,
-    create(StreamWriteMessage_FromClientSchema, {
-      clientMessage: {
-        case: "initRequest",
-        value: { path: topic, producerId, writeSessionMeta: sessionMeta, partitioning, getLastSeqNo: producerId !== "" } as never,
-      },
-    }),
-  );
+/** The opening of a stream. */
+export function encodeInit(fields: InitFields): Uint8Array {
+  const { topic, producerId, sessionMeta } = fields;
+  const message = create(topicWire.StreamWriteMessage_FromClientSchema, {
+    clientMessage: {
+      case: "initRequest",
+      value: create(topicWire.StreamWriteMessage_InitRequestSchema, {
+        path: topic,
+        producerId,
+        writeSessionMeta: { ...sessionMeta },
+        partitioning: partitioningOf(fields),
+        getLastSeqNo: producerId !== "",
+      }),
+    },
+  });
+  return toBinary(topicWire.StreamWriteMessage_FromClientSchema, message);
+}
+
+type Partitioning = topicWire.StreamWriteMessage_InitRequest["partitioning"];
+
+function partitioningOf({ producerId, partitionId, located }: InitFields): Partitioning {
+  if (located !== undefined) {
+    return { case: "partitionWithGeneration", value: create(topicWire.PartitionWithGenerationSchema, located) };
+  }
+  if (partitionId !== undefined) return { case: "partitionId", value: partitionId };
+  // Older servers want to be told that the producer is its own message group.
+  return producerId === "" ? { case: undefined } : { case: "messageGroupId", value: producerId };
 }
 
 export function encodeTokenUpdate(token: string): Uint8Array {
-  return toBinary(
-    StreamWriteMessage_FromClientSchema,
-    create(StreamWriteMessage_FromClientSchema, { clientMessage: { case: "updateTokenRequest", value: { token } as never } }),
-  );
+  const value = create(topicWire.UpdateTokenRequestSchema, { token });
+  const message = create(topicWire.StreamWriteMessage_FromClientSchema, {
+    clientMessage: { case: "updateTokenRequest", value },
+  });
+  return toBinary(topicWire.StreamWriteMessage_FromClientSchema, message);
 }
 
-export function encodeTransaction({ id, session }: WriterTransaction): Uint8Array {
-  return toBinary(TransactionIdentitySchema, create(TransactionIdentitySchema, { id, session }));
-}
-
-export function decodeServerMessage(bytes: Uint8Array): ServerMessage {
-  const message = fromBinary(StreamWriteMessage_FromServerSchema, bytes);
-  if (message.status !== StatusIds_StatusCode.SUCCESS) {
-    const text = message.issues.map((issue) => issue.message).join("; ");
-    return { type: "error", error: new StatusError(message.status, `${StatusIds_StatusCode[message.status]}: ${text}`) };
-  }
-  const { serverMessage } = message;
+/** @throws {TopicError} `FRAME_INVALID`. */
+export function decodeServerMessage(bytes: Uint8Array, topic: string): ServerMessage {
+  const acks = decodeWriteAcks(bytes);
+  if (acks !== undefined) return { type: "acks", acks };
+  const { status, issues, serverMessage } = decodeRest(bytes);
+  if (status !== StatusCode.SUCCESS) return { type: "error", error: statusError(`writing to ${topic}`, status, issues) };
   switch (serverMessage.case) {
     case "initResponse": {
       const { lastSeqNo, sessionId, partitionId, supportedCodecs } = serverMessage.value;
-      return { type: "init", lastSeqNo: toSeqNo(lastSeqNo), sessionId, partitionId, codecs: supportedCodecs?.codecs ?? [] };
+      const codecs = supportedCodecs?.codecs ?? [];
+      return { type: "init", lastSeqNo: toSeqNo(lastSeqNo), sessionId, partitionId, codecs };
     }
-    case "writeResponse":
-      return {
-        type: "acks",
-        runs: serverMessage.value.acks.map((ack) => {
-          const kind =
-            ack.messageWriteStatus.case === "written"
-              ? "written"
-              : ack.messageWriteStatus.case === "writtenInTx"
-                ? "written-in-tx"
-                : "skipped";
-          const offset = ack.messageWriteStatus.case === "written" ? toSeqNo(ack.messageWriteStatus.value.offset) : undefined;
-          return { kind, seqNo: toSeqNo(ack.seqNo), count: 1, offset };
-        }),
-      };
     case "updateTokenResponse":
       return { type: "token" };
     default:
@@ -139,24 +87,21 @@ export function decodeServerMessage(bytes: Uint8Array): ServerMessage {
   }
 }
 
-export function isOverloaded(error: unknown): boolean {
-  return error instanceof StatusError && error.status === StatusIds_StatusCode.OVERLOADED;
+function decodeRest(bytes: Uint8Array): topicWire.StreamWriteMessage_FromServer {
+  try {
+    return fromBinary(topicWire.StreamWriteMessage_FromServerSchema, bytes);
+  } catch (cause) {
+    throw new TopicError("FRAME_INVALID", "the server sent what is no StreamWriteMessage", { cause, retryClass: "slow" });
+  }
 }
 
-export function classifyError(error: unknown): RetryClass {
-  if (error instanceof StatusError) {
-    switch (error.status) {
-      case StatusIds_StatusCode.OVERLOADED:
-      case StatusIds_StatusCode.ABORTED:
-        return "slow";
-      case StatusIds_StatusCode.UNAVAILABLE:
-      case StatusIds_StatusCode.SESSION_EXPIRED:
-      case StatusIds_StatusCode.CANCELLED:
-      case StatusIds_StatusCode.BAD_SESSION:
-        return "fast";
-      default:
-        return "fatal";
-    }
-  }
-  return "fast";
+export const ackKinds = {
+  [ackKind.written]: "written",
+  [ackKind.skipped]: "skipped",
+  [ackKind.writtenInTx]: "written-in-tx",
+  [ackKind.unknown]: undefined,
+} as const;
+
+export function isOverloaded(error: unknown): boolean {
+  return TopicError.is(error) && error.status === "OVERLOADED";
 }

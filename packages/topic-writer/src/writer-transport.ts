@@ -1,9 +1,9 @@
 import type { RetryClass, StreamProtocol, StreamTransport } from "@tidemark/stream";
-import type { AckRun } from "./outbox.ts";
+import type { PartitionDescription } from "@tidemark/topic";
+import type { WriteAcks } from "@tidemark/topic/internal";
 import { PartitionLocator } from "./partition-locator.ts";
 import type { SeqNo } from "./seq-no.ts";
 import {
-  classifyError,
   decodeServerMessage,
   encodeInit,
   encodeTokenUpdate,
@@ -20,8 +20,11 @@ export interface WriterSession {
   readonly lastSeqNo: SeqNo;
   /** The codecs of the topic; empty: any. */
   readonly codecs: readonly number[];
-  /** Whether the partition was split or merged, so that this session serves only to learn `lastSeqNo`. */
-  readonly isInactive: boolean;
+  /**
+   * The partitions of the topic where this one was split or merged, so that this session serves only to learn
+   * `lastSeqNo`; undefined: it is open for writing.
+   */
+  readonly successors: readonly PartitionDescription[] | undefined;
 }
 
 export interface WriterProtocolSetup {
@@ -38,7 +41,7 @@ export interface WriterProtocolSetup {
   /** Looks at what the server said, in the handshake. A throw ends it. */
   onSession(session: WriterSession): void;
   /** Returns what is wrong with the answers, if anything is. */
-  onAcks(runs: readonly AckRun[]): string | undefined;
+  onAcks(acks: WriteAcks): string | undefined;
   /** The number that the next answer has to begin with. */
   expected(): SeqNo | undefined;
 }
@@ -54,8 +57,20 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
   /** Decoded once, for `isReply`, `isProgress` and `onMessage` in turn. */
   let last: { readonly bytes: Uint8Array; readonly message: ServerMessage } | undefined;
   const decode = (bytes: Uint8Array): ServerMessage => {
-    if (last?.bytes !== bytes) last = { bytes, message: decodeServerMessage(bytes) };
+    if (last?.bytes !== bytes) last = { bytes, message: decodeServerMessage(bytes, topic) };
     return last.message;
+  };
+
+  const findSuccessors = async (signal: AbortSignal) => {
+    const { partitions } = await client.describeTopic(topic, { signal });
+    const own = partitions.find((partition) => partition.partitionId === setup.partitionId);
+    return own === undefined || own.isActive ? undefined : partitions;
+  };
+
+  /** A server that opens no session on a partition that was split does not say what that has. */
+  const asRefused = (error: Error, successors: WriterSession["successors"]): WriterSession => {
+    if (successors === undefined) throw error;
+    return { sessionId: "", partitionId: setup.partitionId ?? 0n, lastSeqNo: 0, codecs: [], successors };
   };
 
   return {
@@ -66,25 +81,25 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
     async handshake(stream) {
       const located = await locator?.located();
       stream.send(encodeInit({ ...setup, ...(located && { located }) }));
-      const message = decodeServerMessage(await stream.receive());
-      if (message.type === "error") throw message.error;
-      if (message.type !== "init") throw unexpected(`an InitResponse, got ${message.type}`);
-      const isInactive = isSuspect && (await isPartitionInactive(setup, message.partitionId, stream.signal));
+      const message = decodeServerMessage(await stream.receive(), topic);
+      if (message.type !== "init" && message.type !== "error") throw unexpected(`an InitResponse, got ${message.type}`);
+      // Only a writer with a partition of its own has to care: else the server moves the producer to a successor.
+      const successors = isSuspect && setup.partitionId !== undefined ? await findSuccessors(stream.signal) : undefined;
+      const session = message.type === "init" ? { ...message, successors } : asRefused(message.error, successors);
       isSuspect = false;
-      const session: WriterSession = { ...message, isInactive };
       setup.onSession(session);
       return session;
     },
     isProgress(bytes) {
       const message = decode(bytes);
-      return message.type === "acks" && message.runs[0]?.seqNo === setup.expected();
+      return message.type === "acks" && message.acks.length > 0 && message.acks.firstSeqNo(0) === setup.expected();
     },
     onMessage(bytes) {
       const message = decode(bytes);
       last = undefined;
       switch (message.type) {
         case "acks": {
-          const wrong = setup.onAcks(message.runs);
+          const wrong = setup.onAcks(message.acks);
           if (wrong !== undefined) throw unexpected(wrong);
           return;
         }
@@ -98,10 +113,13 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
       }
     },
     classify(error): RetryClass {
+      const wasSuspect = isSuspect;
       if (isOverloaded(error)) isSuspect = true;
       if (setup.isOnce) return "fatal";
       if (WriterError.is(error)) return error.retryable ? "slow" : "fatal";
-      return classifyError(error);
+      const retryClass = client.classify(error);
+      // It may be that the partition was split; whether it was is looked up at once, and once.
+      return isSuspect && !wasSuspect && retryClass === "slow" ? "fast" : retryClass;
     },
     tokenRefresh: {
       intervalMs: setup.tokenRefreshIntervalMs,
@@ -116,13 +134,4 @@ function unexpected(what: string): WriterError {
   return new WriterError("PROTOCOL", `the server broke the protocol of StreamWrite: expected ${what}`, {
     retryable: true,
   });
-}
-
-async function isPartitionInactive(
-  { client, topic }: WriterProtocolSetup,
-  partitionId: bigint,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const partitions = await client.partitions(topic, { signal });
-  return partitions.some((partition) => partition.partitionId === partitionId && !partition.isActive);
 }

@@ -4,7 +4,7 @@ import { ReconnectLimiter } from "@tidemark/stream";
 import { createSimulation } from "@tidemark/clock/testing";
 import { createWriter, type WriteAck, WriterError } from "@tidemark/topic-writer";
 import { expect, test } from "vitest";
-import { type Faults, ModelTopic, noFaults } from "./support/model-topic.ts";
+import { type Faults, lost, ModelTopic, noFaults } from "./support/model-topic.ts";
 import { Settled } from "./support/settled.ts";
 
 const tooLarge = new Uint8Array(100_001);
@@ -40,12 +40,18 @@ async function run(seed: number): Promise<void> {
     tokenRefreshIntervalMs: 5_000,
     closeTimeoutMs: 600_000,
     ...(isCompressed && {
-      codec: {
-        id: 10_001,
-        compress: async (bodies: readonly Uint8Array[]) => {
-          await clock.sleep(rng.float() * 30);
-          return bodies.map((body) => Buffer.from(`z${Buffer.from(body).toString()}`));
-        },
+      codec: 10_001,
+      compression: {
+        codecs: [
+          {
+            codec: 10_001,
+            compress: async (body: Uint8Array) => {
+              await clock.sleep(rng.float() * 30);
+              return Buffer.from(`z${Buffer.from(body).toString()}`);
+            },
+            decompress: (body: Uint8Array) => body.subarray(1),
+          },
+        ],
       },
     }),
     reconnect: { handshakeTimeoutMs: 2_000, limiter: new ReconnectLimiter({ clock, burst: 1e9 }) },
@@ -95,7 +101,7 @@ async function run(seed: number): Promise<void> {
       } else if (dice < 0.74) settled.track("ready", writer.ready());
       else if (dice < 0.76) topic.token = `token ${n}`;
       else if (dice < 0.77) expect(() => writer.write(tooLarge)).toThrow(/MESSAGE_TOO_LARGE/);
-      else if (dice < 0.78) for (const peer of topic.server.peers) peer.fail(new Error("cut by the test"));
+      else if (dice < 0.78) for (const peer of topic.server.peers) peer.fail(lost());
       else if (dice < 0.8) {
         const patience = new AbortController();
         settled.track("impatient flush", writer.flush(patience.signal));

@@ -3,15 +3,14 @@
 
 import type { Clock, Rng } from "@tidemark/clock";
 import { createMemoryServer, type MemoryPeer, type MemoryServer } from "@tidemark/stream/testing";
-import {
-  create,
-  fromBinary,
-  StatusIds_StatusCode as Status,
-  StreamWriteMessage_FromClientSchema,
-  StreamWriteMessage_FromServerSchema,
-  toBinary,
-} from "../../src/tmp-gen.ts";
-import type { WriterClient, WriterPartition } from "../../src/wire.ts";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type PartitionDescription, type TopicClient, type TopicDescription, TopicError } from "@tidemark/topic";
+import { classifyError, StatusCode as Status, topicWire } from "@tidemark/topic/internal";
+
+const { StreamWriteMessage_FromClientSchema, StreamWriteMessage_FromServerSchema } = topicWire;
+
+/** A connection that is gone. */
+export const lost = () => new TopicError("TRANSPORT", "the connection was reset", { retryClass: "fast" });
 
 export interface ModelMessage {
   readonly producerId: string;
@@ -115,9 +114,9 @@ export class ModelTopic {
     this.server = createMemoryServer<Uint8Array, Uint8Array>({ onStream: (peer) => this.#serve(peer) });
   }
 
-  get client(): WriterClient {
+  get client(): Pick<TopicClient, "stream" | "token" | "classify" | "describeTopic"> {
     return {
-      stream: (_, { nodeId }) => {
+      stream: (_, { nodeId } = {}) => {
         const transport = this.server.openTransport();
         return {
           ...transport,
@@ -127,12 +126,14 @@ export class ModelTopic {
           },
         };
       },
-      token: () => this.token,
-      partitions: async (_, { hasLocation }) => {
+      token: () => Promise.resolve(this.token),
+      classify: classifyError,
+      describeTopic: async (_, { location, signal } = {}) => {
         this.describes++;
-        await this.#clock.sleep(this.#rng.float() * this.faults.delayMs);
-        if (this.#happens(this.faults.refuse)) throw new Error("describing failed");
-        return this.partitions.map((partition) => this.#describe(partition, hasLocation === true));
+        await this.#clock.sleep(this.#rng.float() * this.faults.delayMs, signal === undefined ? {} : { signal });
+        if (this.#happens(this.faults.refuse)) throw lost();
+        const partitions = this.partitions.map((partition) => this.#describe(partition, location === true));
+        return { partitions } as unknown as TopicDescription;
       },
     };
   }
@@ -153,15 +154,17 @@ export class ModelTopic {
 
   readonly #nodeIds = new Map<number, number | undefined>();
 
-  #describe(partition: ModelPartition, hasLocation: boolean): WriterPartition {
+  #describe(partition: ModelPartition, hasLocation: boolean): PartitionDescription {
     const { partitionId, isActive, parents, children, from, to, nodeId, generation } = partition;
     return {
       partitionId,
       isActive,
       parents: [...parents],
       children: [...children],
-      keyRange: this.#options.hasRanges === true ? { from, to } : undefined,
-      ...(hasLocation && { location: { nodeId, generation } }),
+      fromKey: from,
+      toKey: to,
+      stats: undefined,
+      location: hasLocation ? { nodeId, generation } : undefined,
     };
   }
 
@@ -206,7 +209,7 @@ export class ModelTopic {
   #cut(peer: Peer): void {
     if (this.#happens(0.3)) this.#refuse(peer, this.#rng.pick([Status.UNAVAILABLE, Status.SESSION_EXPIRED, Status.OVERLOADED]), "cut");
     else if (this.#happens(0.5)) peer.end();
-    else peer.fail(new Error("the connection was reset"));
+    else peer.fail(lost());
   }
 
   async #serve(peer: Peer): Promise<void> {
