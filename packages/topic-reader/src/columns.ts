@@ -4,21 +4,27 @@ import { ReaderError } from "./reader-error.ts";
 
 const raw = 1;
 
-/** Decompresses the payloads of one codec, in order, off the event loop. Rejects when any of them is corrupt. */
-export type Decompress = (codec: number, payload: Uint8Array, signal: AbortSignal) => Promise<Uint8Array>;
+/** What decompresses, off the event loop: the payloads of one codec in order, an error in the place of a corrupt one. */
+export interface Decompressor {
+  decompress(
+    codec: number,
+    payloads: readonly Uint8Array[],
+    signal?: AbortSignal,
+  ): Promise<readonly (Uint8Array | Error)[]>;
+}
 
 /** The messages of one partition in one response, and what became of those that were compressed. */
 export class ReaderColumns implements Compressed {
   readonly #wire: ReadColumns;
-  readonly #decompress: Decompress;
+  readonly #decompressor: Decompressor;
   readonly length: number;
   /** Whether nothing has to be decompressed. */
   readonly isRaw: boolean;
   #decoded: (Uint8Array | Error | undefined)[] | undefined;
 
-  constructor(wire: ReadColumns, decompress: Decompress) {
+  constructor(wire: ReadColumns, decompressor: Decompressor) {
     this.#wire = wire;
-    this.#decompress = decompress;
+    this.#decompressor = decompressor;
     this.length = wire.length;
     this.isRaw = isRaw(wire);
   }
@@ -87,21 +93,32 @@ export class ReaderColumns implements Compressed {
   /** Never rejects: a message that cannot be decompressed says so when its data is asked for (X21). */
   async decode(signal: AbortSignal, topic: string, partitionId: number): Promise<void> {
     const decoded: (Uint8Array | Error | undefined)[] = Array.from({ length: this.length });
-    await Promise.all(
-      decoded.map(async (_, index) => {
-        const codec = this.codec(index);
-        if (codec === raw) return;
-        try {
-          decoded[index] = await this.#decompress(codec, this.#wire.data(index), signal);
-        } catch (cause) {
-          const what = `offset ${this.offset(index)} of partition ${partitionId} of ${topic}`;
-          const why = cause instanceof Error ? cause.message : String(cause);
-          decoded[index] = new ReaderError("DECODE_FAILED", `${what} cannot be decompressed by codec ${codec}: ${why}`, {
-            cause,
-          });
+    const byCodec = new Map<number, number[]>();
+    for (let index = 0; index < this.length; index++) {
+      const codec = this.codec(index);
+      if (codec === raw) continue;
+      const indexes = byCodec.get(codec);
+      if (indexes === undefined) byCodec.set(codec, [index]);
+      else indexes.push(index);
+    }
+    const fail = (index: number, codec: number, cause: unknown) => {
+      const what = `offset ${this.offset(index)} of partition ${partitionId} of ${topic}`;
+      const why = cause instanceof Error ? cause.message : String(cause);
+      return new ReaderError("DECODE_FAILED", `${what} cannot be decompressed by codec ${codec}: ${why}`, { cause });
+    };
+    const one = async (codec: number, indexes: readonly number[]) => {
+      try {
+        const payloads = indexes.map((index) => this.#wire.data(index));
+        const results = await this.#decompressor.decompress(codec, payloads, signal);
+        for (const [place, index] of indexes.entries()) {
+          const result = results[place];
+          decoded[index] = result instanceof Uint8Array ? result : fail(index, codec, result);
         }
-      }),
-    );
+      } catch (error) {
+        for (const index of indexes) decoded[index] = fail(index, codec, error);
+      }
+    };
+    await Promise.all([...byCodec].map(([codec, indexes]) => one(codec, indexes)));
     this.#decoded = decoded;
   }
 }

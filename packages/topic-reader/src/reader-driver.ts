@@ -5,7 +5,6 @@ import type { TopicTransaction } from "@tidemark/topic";
 import { type BatchOwner, ReaderBatch } from "./batch.ts";
 import type { ReaderColumns } from "./columns.ts";
 import { DecodePump } from "./decode-pump.ts";
-import { decompress } from "./decompress.ts";
 import { channels } from "./diagnostics.ts";
 import { KeepAlive } from "./keep-alive.ts";
 import type { Partition, PartitionSession } from "./partition.ts";
@@ -95,7 +94,6 @@ export class ReaderDriver implements BatchOwner {
       readerProtocol(options, {
         state: this.state,
         run: () => this.run(),
-        decompress,
         onUnknown: () => this.tell({ type: "unknown-message" }),
       }),
       {

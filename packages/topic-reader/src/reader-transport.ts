@@ -1,6 +1,6 @@
 import type { StreamProtocol } from "@tidemark/stream";
 import { decodeReadResponse, StatusCode, statusError } from "@tidemark/topic/internal";
-import { type Decompress, ReaderColumns } from "./columns.ts";
+import { ReaderColumns } from "./columns.ts";
 import { ReaderError } from "./reader-error.ts";
 import type { ResolvedReader } from "./reader-options.ts";
 import type { ReaderState } from "./reader-state.ts";
@@ -17,7 +17,6 @@ export interface ReaderSink {
   readonly state: ReaderState<ReaderColumns>;
   /** Does what the state wants done. */
   readonly run: () => void;
-  readonly decompress: Decompress;
   readonly onUnknown: () => void;
 }
 
@@ -48,7 +47,7 @@ export function readerProtocol(
       const response = caseOf(frame) === serverCase.readResponse ? decodeReadResponse(frame) : undefined;
       if (response === undefined) hear(frame, sink);
       else {
-        const partitions = response.partitions.map((wire) => new ReaderColumns(wire, sink.decompress));
+        const partitions = response.partitions.map((wire) => new ReaderColumns(wire, client.compression));
         sink.state.received(response.bytesSize, partitions);
       }
       sink.run();

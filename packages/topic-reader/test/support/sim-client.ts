@@ -1,6 +1,7 @@
 // A client of a server in memory: what a TopicClient is to a reader.
 
 import type { ReaderOptions } from "@tidemark/topic-reader";
+import { Compression } from "@tidemark/topic";
 import { classifyError } from "@tidemark/topic/internal";
 import type { MemoryServer } from "@tidemark/stream/testing";
 
@@ -11,6 +12,7 @@ export function simClient(
 ): ReaderOptions["client"] {
   return {
     stream: () => memory.openTransport(),
+    compression: new Compression(),
     token: () => Promise.resolve(token()),
     classify: (error) => (error instanceof Error && error.message === "the connection broke" ? "fast" : classifyError(error)),
   };
