@@ -17,6 +17,14 @@ export type {
   TopicDescription,
   TopicSettings,
 } from "./client/control-types.ts";
+export { createTopicClient } from "./client/client.ts";
+export {
+  type ConnectionOptions,
+  type DiscoveryOptions,
+  type TopicClientOptions,
+  topicClientDefaults,
+} from "./client/client-options.ts";
+export type { Credentials, TokenRequest } from "./client/credentials.ts";
 export type { TopicClient, TopicStreamOptions } from "./client/topic-client.ts";
 export type {
   OffsetRange,

@@ -73,10 +73,8 @@ export interface PartitionDescription {
   readonly isActive: boolean;
   readonly children: readonly bigint[];
   readonly parents: readonly bigint[];
-  /** Where its hashed keys begin; undefined: no bound. */
-  readonly fromKey: Uint8Array | undefined;
-  /** Where they end, itself not included. */
-  readonly toKey: Uint8Array | undefined;
+  /** The hashed keys that it has, `to` not included, undefined for no bound; undefined: the topic has no ranges. */
+  readonly keyRange: { readonly from: Uint8Array | undefined; readonly to: Uint8Array | undefined } | undefined;
   /** With `location: true`. */
   readonly location: { readonly nodeId: number; readonly generation: bigint } | undefined;
   /** With `stats: true`. */

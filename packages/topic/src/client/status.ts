@@ -84,9 +84,27 @@ export function classifyError(error: unknown): RetryClass {
 export function classifyOnce(error: unknown): RetryClass {
   const verdict = verdictOf(error);
   if (verdict === "idempotent") return "fatal";
-  // A connection that broke may have carried the request.
   const code = grpcCodeOf(error);
+  if (neverConnected.has(systemCodeOf(error))) return verdict;
+  // A connection that broke may have carried the request.
   return code === Code.Unavailable || code === Code.Canceled || code === Code.Aborted ? "fatal" : verdict;
+}
+
+/** What Node says of connections that never came to be. */
+const neverConnected: ReadonlySet<string | undefined> = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+]);
+
+function systemCodeOf(error: unknown): string | undefined {
+  for (let at = error, depth = 0; at instanceof Error && depth < 4; at = at.cause, depth++) {
+    const { code } = at as NodeJS.ErrnoException;
+    if (typeof code === "string" && code.startsWith("E")) return code;
+  }
+  return undefined;
 }
 
 export function isUnauthenticated(error: unknown): boolean {

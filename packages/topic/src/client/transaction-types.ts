@@ -16,7 +16,8 @@ export type TransactionOutcome = "committed" | "rolled-back" | "unknown";
 /** A transaction that is open. Everything in it goes to one node. */
 export interface TopicTransaction {
   readonly id: string;
-  readonly sessionId: string;
+  /** The id of its session. */
+  readonly session: string;
   readonly nodeId: number;
   /** Aborts when the transaction is over, whichever way. */
   readonly signal: AbortSignal;

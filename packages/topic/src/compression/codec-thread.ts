@@ -24,9 +24,9 @@ interface Pending {
   reject(error: unknown): void;
 }
 
-// The dist has the worker next to its caller's bundle, the sources next to this file.
+// In dist/ this file is part of a bundle one level up.
 const isSource = import.meta.url.endsWith(".ts");
-const file = new URL(isSource ? "./codec-worker.ts" : "./codec-worker.js", import.meta.url);
+const file = new URL(isSource ? "./codec-worker.ts" : "./compression/codec-worker.js", import.meta.url);
 
 /** One thread, started with the first batch. It does not keep the process alive while nothing is asked of it. */
 export class CodecThread {
