@@ -28,6 +28,7 @@ if (parentPort !== null) {
     skipQuarantined: ({ id, reason }) => opened().skipQuarantined(id, reason),
     setConsumer: ({ name, position, nowMs }) => opened().setConsumer(name, position, nowMs),
     prune: (input) => opened().prune(input),
+    answered: (method) => method === "append" && writer?.settle(),
     close: () => writer?.close(),
   });
 }

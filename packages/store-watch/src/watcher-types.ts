@@ -26,13 +26,13 @@ export interface WatcherOptions {
   readonly flushIntervalMs?: number;
   /**
    * What may be held in memory, uncommitted, in bytes, above 0. Above it the source is held back, down to the wire.
-   * @default 67_108_864, 64 MiB
+   * @default 16_777_216, 16 MiB
    */
   readonly maxBufferBytes?: number;
   /**
    * From what size on the part of a group that is there is staged on disk, before its end has come, in bytes, above 0
    * and at most `maxBufferBytes`.
-   * @default 16_777_216, 16 MiB, or `maxBufferBytes` where that is less
+   * @default 4_194_304, 4 MiB, or `maxBufferBytes` where that is less
    */
   readonly maxGroupBytes?: number;
   /**

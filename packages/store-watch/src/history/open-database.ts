@@ -8,8 +8,8 @@ import { sqliteCode } from "./sqlite-errors.ts";
 /** KiB that a connection's page cache may take. */
 const writerCacheKib = 16 * 1024;
 const readerCacheKib = 4 * 1024;
-/** Pages in the WAL after which a commit copies it back. */
-const checkpointPages = 4096;
+/** Pages in the WAL after which a commit copies it back itself. The writer does so earlier, between two commits. */
+const checkpointPages = 16_384;
 
 const pragmaNumber = (db: Database.Database, name: string) => db.pragma(name, { simple: true }) as number;
 

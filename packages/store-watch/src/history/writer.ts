@@ -24,6 +24,8 @@ import { VersionStore } from "./version-store.ts";
 
 /** For the objects that each stream remembers: some 60,000 are certain to be found again. */
 const defaultCacheBytes = 24 * 1024 * 1024;
+/** Pages in the WAL after which it is copied back. */
+const checkpointPages = 4096;
 /** A WAL larger than this after a commit is cut. */
 const maxWalBytes = 128 * 1024 * 1024;
 
@@ -40,6 +42,7 @@ export class HistoryWriter {
   readonly #appender: Appender;
   readonly #resolver: QuarantineResolver;
   readonly #pruner: Pruner;
+  readonly #walPages: Database.Statement<[], [busy: number, log: number, checkpointed: number]>;
   readonly #cacheBytes: number;
   #nextWalBytes = maxWalBytes;
   readonly origin: string;
@@ -69,6 +72,7 @@ export class HistoryWriter {
       this.#resolver = new QuarantineResolver(db, { store, streams, commits, transactions, stateOf });
       this.#pruner = new Pruner(db, { store, transactions, all: this.#states });
       this.#db = db;
+      this.#walPages = db.prepare<[], [number, number, number]>("PRAGMA wal_checkpoint(NOOP)").raw();
       this.#store = store;
       this.#streams = streams;
       this.#commits = commits;
@@ -118,10 +122,20 @@ export class HistoryWriter {
         );
       }
       const appended = this.#appender.append(stream, new FrameReader(parts), input.nowMs);
-      this.#limitWal();
       return { parts, ...appended, resume: resumeOf(stream) };
     } catch (error) {
       return { parts, error: toErrorRecord(commitFailed(error)) };
+    }
+  }
+
+  /** Copies the WAL back once it has grown: to be called when the answer to an append is out, so that nobody waits for it. */
+  settle(): void {
+    try {
+      const [, pages, copied] = this.#walPages.get() as [number, number, number];
+      if (pages - copied >= checkpointPages) this.#db.pragma("wal_checkpoint(PASSIVE)");
+      this.#limitWal();
+    } catch {
+      // Nothing is lost. If the disk is the reason, the next commit tells.
     }
   }
 

@@ -36,7 +36,11 @@ export function transferring<T>(result: T, list: readonly Transferable[]): T {
 /** Handlers for every method, run one at a time in the order of the calls as long as they are synchronous. */
 export type WorkerHandlers<M extends WorkerMethods> = {
   readonly [Name in keyof M]: (input: Parameters<M[Name]>[0]) => ReturnType<M[Name]> | Promise<ReturnType<M[Name]>>;
-} & { readonly close?: () => void };
+} & {
+  readonly close?: () => void;
+  /** Called when the answer to a call is out: for work that nobody should wait for. It must not throw. */
+  readonly answered?: (method: keyof M) => void;
+};
 
 /** Answers the calls of a {@link WorkerClient} until it closes. Runs in the worker: `serveWorker(parentPort, …)`. */
 export function serveWorker<M extends WorkerMethods>(port: MessagePort, handlers: WorkerHandlers<M>): void {
@@ -82,6 +86,7 @@ export function serveWorker<M extends WorkerMethods>(port: MessagePort, handlers
         running.add(settled);
       } else {
         answer(id, result);
+        handlers.answered?.(method);
       }
     } catch (error) {
       refuse(id, error);
