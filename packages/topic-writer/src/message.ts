@@ -102,3 +102,66 @@ function writeField(bytes: Buffer, start: number, tag: number, value: MessageBod
   else bytes.set(value, at);
   return at + length;
 }
+
+/** What a writer allows. */
+export interface MessageLimits {
+  readonly isManual: boolean;
+  readonly maxMessageBytes: number;
+}
+
+/** A message as `write` was given it, checked. Its body is not copied yet. */
+export interface PreparedMessage {
+  readonly data: MessageBody;
+  readonly bytes: number;
+  /** 0: the writer gives it. */
+  readonly seqNo: SeqNo;
+  readonly createdAtMs: number | undefined;
+  readonly metadata: Uint8Array | undefined;
+}
+
+/** @throws {WriterError} `MESSAGE_TOO_LARGE`, `MESSAGE_INVALID`, `SEQ_NO_INVALID`. */
+export function prepareMessage(message: Writable, limits: MessageLimits, last: SeqNo): PreparedMessage {
+  const isPlain = isBody(message);
+  const data = isPlain ? message : message?.data;
+  if (typeof data !== "string" && !(data instanceof Uint8Array)) {
+    throw new WriterError("MESSAGE_INVALID", `data must be text or bytes, got ${typeof data}`);
+  }
+  const bytes = bodyLength(data);
+  if (bytes > limits.maxMessageBytes) throw tooLarge(bytes, limits);
+  const seqNo = checkSeqNo(isPlain ? undefined : message.seqNo, limits.isManual, last);
+  if (isPlain) return { data, bytes, seqNo, createdAtMs: undefined, metadata: undefined };
+  const createdAtMs = message.createdAt?.getTime();
+  if (Number.isNaN(createdAtMs)) throw new WriterError("MESSAGE_INVALID", "createdAt is an invalid date");
+  return { data, bytes, seqNo, createdAtMs, metadata: encodeMetadata(message.metadata) };
+}
+
+/** Checks a list. What is undefined in the result is a body that needs no more than that. */
+export function prepareList(
+  messages: readonly Writable[],
+  limits: MessageLimits,
+  lastSeqNo: SeqNo,
+): (PreparedMessage | undefined)[] | undefined {
+  let prepared: (PreparedMessage | undefined)[] | undefined;
+  let last = lastSeqNo;
+  for (let n = 0; n < messages.length; n++) {
+    const message = messages[n] as Writable;
+    if (!limits.isManual && isBody(message)) {
+      const bytes = bodyLength(message);
+      if (bytes > limits.maxMessageBytes) throw tooLarge(bytes, limits);
+      continue;
+    }
+    prepared ??= [];
+    const one = prepareMessage(message, limits, last);
+    prepared[n] = one;
+    last = one.seqNo;
+  }
+  return prepared;
+}
+
+export function tooLarge(bytes: number, { maxMessageBytes }: MessageLimits): WriterError {
+  return new WriterError("MESSAGE_TOO_LARGE", `a message must have at most ${maxMessageBytes} bytes, got ${bytes}`);
+}
+
+export function isList(messages: Writable | readonly Writable[]): messages is readonly Writable[] {
+  return Array.isArray(messages);
+}

@@ -1,6 +1,7 @@
 import { EventHub } from "@tidemark/stream/internal";
 import { Compression } from "@tidemark/topic";
 import { Budget } from "./budget.ts";
+import { KeyedWriter } from "./keyed-writer.ts";
 import { resolveWriter, type WriterOptions } from "./options.ts";
 import { PartitionWriter } from "./partition-writer.ts";
 import type { Writer, WriterEvent } from "./writer.ts";
@@ -26,15 +27,16 @@ export function createWriter(options: WriterOptions): Writer {
     hub.emit(error === undefined || error.code === "CLOSED" ? { type: "closed" } : { type: "failed", error });
     hub.close();
   };
-  const writer = new PartitionWriter({
-    options: resolved,
-    producerId: resolved.producerId,
-    partitionId: resolved.partitionId === undefined ? undefined : BigInt(resolved.partitionId),
-    budget,
-    compression,
-    hub,
-    onEnd,
-  });
+  const { partitionId, partitioning, producerId } = resolved;
+  const shared = { options: resolved, budget, compression, hub, onEnd };
+  const writer =
+    partitioning === undefined
+      ? new PartitionWriter({
+          ...shared,
+          producerId,
+          partitionId: partitionId === undefined ? undefined : BigInt(partitionId),
+        })
+      : new KeyedWriter({ ...shared, partitioning });
   signal?.addEventListener("abort", onAbort, { once: true });
   writer.start();
   return writer;

@@ -9,7 +9,18 @@ import { type ChosenCodec, chooseCodec } from "./codec.ts";
 import { channels } from "./diagnostics.ts";
 import { decodeMessage } from "./frame-reader.ts";
 import { Framer } from "./framer.ts";
-import { bodyLength, checkSeqNo, encodeMetadata, isBody, type MessageBody, type Writable } from "./message.ts";
+import {
+  bodyLength,
+  checkSeqNo,
+  isList,
+  type MessageBody,
+  type MessageLimits,
+  type PreparedMessage,
+  prepareList,
+  prepareMessage,
+  tooLarge,
+  type Writable,
+} from "./message.ts";
 import type { ResolvedWriterOptions } from "./options.ts";
 import { type AckKind, type Frame, Outbox } from "./outbox.ts";
 import type { SeqNo } from "./seq-no.ts";
@@ -21,7 +32,7 @@ import { initialWriterState, nextWriterState, type WriterEffect, type WriterEven
 import { createWriterProtocol, type WriterSession } from "./writer-transport.ts";
 
 /** What a message costs beside its bytes, for the limits of the buffer. */
-const messageOverheadBytes = 32;
+export const messageOverheadBytes = 32;
 /** A timer that is there only to keep the process alive while something is pending (X6). */
 const keepAliveMs = 3_600_000;
 
@@ -54,21 +65,12 @@ export interface PartitionWriterSetup {
   readonly onSettled?: (count: number) => void;
 }
 
-/** A message as `write` was given it, checked. */
-interface Prepared {
-  readonly data: MessageBody;
-  readonly bytes: number;
-  readonly seqNo: SeqNo;
-  readonly createdAtMs: number | undefined;
-  readonly metadata: Uint8Array | undefined;
-}
-
 /** Writes to one partition through one stream at a time. */
 export class PartitionWriter implements Writer {
   readonly producerId: string;
   readonly #setup: PartitionWriterSetup;
   readonly #isManual: boolean;
-  readonly #maxMessageBytes: number;
+  readonly #limits: MessageLimits;
   readonly #budget: Budget;
   readonly #framer: Framer;
   readonly #outbox: Outbox;
@@ -100,7 +102,7 @@ export class PartitionWriter implements Writer {
     this.#setup = setup;
     this.producerId = setup.producerId;
     this.#isManual = options.seqNo === "manual";
-    this.#maxMessageBytes = options.maxMessageBytes;
+    this.#limits = { isManual: this.#isManual, maxMessageBytes: options.maxMessageBytes };
     this.#budget = setup.budget;
     this.#outbox = new Outbox((...settled) => this.#onSettled(...settled));
     this.#framer = new Framer(options.clock, options.maxFrameBytes, this.#isManual, (frame) => this.#send(frame));
@@ -161,14 +163,14 @@ export class PartitionWriter implements Writer {
   write(messages: Writable | readonly Writable[]): boolean {
     if (this.#refusal !== undefined) throw this.#refusal;
     if (typeof messages === "string" || messages instanceof Uint8Array) return this.#writeBody(messages);
-    if (!isList(messages)) return this.#take(this.#prepare(messages, this.#lastManual));
-    let last = this.#lastManual;
-    const prepared = messages.map((message) => {
-      const one = this.#prepare(message, last);
-      last = one.seqNo;
-      return one;
-    });
-    for (const one of prepared) this.#take(one);
+    if (!isList(messages)) return this.take(prepareMessage(messages, this.#limits, this.#lastManual));
+    // All are checked before the first is taken.
+    const prepared = messages.length > 0 ? prepareList(messages, this.#limits, this.#lastManual) : undefined;
+    for (let n = 0; n < messages.length; n++) {
+      const one = prepared?.[n];
+      if (one === undefined) this.#writeBody(messages[n] as MessageBody);
+      else this.take(one);
+    }
     return this.#budget.hasRoom;
   }
 
@@ -253,6 +255,11 @@ export class PartitionWriter implements Writer {
     return this.close();
   }
 
+  /** Ends now, with the error that everybody who waits gets. */
+  end(error: WriterError): void {
+    this.#fail(error);
+  }
+
   /** Takes what a partition that was split leaves to this one. It counts in the buffer already. */
   adopt(messages: readonly StagedMessage[], waiters: readonly (AckWaiter | undefined)[]): void {
     for (const [place, message] of messages.entries()) {
@@ -271,7 +278,7 @@ export class PartitionWriter implements Writer {
 
   #writeBody(data: MessageBody): boolean {
     const bytes = typeof data === "string" ? Buffer.byteLength(data) : data.length;
-    if (bytes > this.#maxMessageBytes) throw this.#tooLarge(bytes);
+    if (bytes > this.#limits.maxMessageBytes) throw tooLarge(bytes, this.#limits);
     if (this.#isManual) checkSeqNo(undefined, true, this.#lastManual);
     this.#enqueued++;
     const size = bytes + messageOverheadBytes;
@@ -290,23 +297,12 @@ export class PartitionWriter implements Writer {
     this.#toStage({ data: body, isEncoded: false, createdAtMs, metadata: undefined, seqNo: 0, size });
   }
 
-  /** Checks all of it before anything is taken. */
-  #prepare(message: Writable, last: SeqNo): Prepared {
-    const isPlain = isBody(message);
-    const data = isPlain ? message : message.data;
-    if (typeof data !== "string" && !(data instanceof Uint8Array)) {
-      throw new WriterError("MESSAGE_INVALID", `data must be text or bytes, got ${typeof data}`);
+  /** Takes a message that was checked, and somebody who waits for it. */
+  take({ data, bytes, seqNo, createdAtMs, metadata }: PreparedMessage, waiter?: AckWaiter): boolean {
+    if (waiter !== undefined) {
+      waiter.index = this.#enqueued;
+      this.#waiters.add(waiter);
     }
-    const bytes = bodyLength(data);
-    if (bytes > this.#maxMessageBytes) throw this.#tooLarge(bytes);
-    const seqNo = checkSeqNo(isPlain ? undefined : message.seqNo, this.#isManual, last);
-    if (isPlain) return { data, bytes, seqNo, createdAtMs: undefined, metadata: undefined };
-    const createdAtMs = message.createdAt?.getTime();
-    if (Number.isNaN(createdAtMs)) throw new WriterError("MESSAGE_INVALID", "createdAt is an invalid date");
-    return { data, bytes, seqNo, createdAtMs, metadata: encodeMetadata(message.metadata) };
-  }
-
-  #take({ data, bytes, seqNo, createdAtMs, metadata }: Prepared): boolean {
     this.#enqueued++;
     if (this.#isManual) this.#lastManual = seqNo;
     const size = bytes + (metadata?.length ?? 0) + messageOverheadBytes;
@@ -412,7 +408,7 @@ export class PartitionWriter implements Writer {
     const { transaction } = this.#setup.options;
     const codec = this.#codec as ChosenCodec;
     const session = this.#session as WriterSession;
-    this.#framer.open(session.lastSeqNo, codec.id, transaction && encodeTransaction({ id: transaction.id, session: transaction.sessionId }));
+    this.#framer.open(session.lastSeqNo, codec.id, transaction && encodeTransaction({ id: transaction.id, session: transaction.session }));
     this.#isFraming = codec.isRaw;
     if (codec.isRaw) for (const message of this.#stage.drain()) this.#frame(message);
     else this.#stage.pump();
@@ -638,11 +634,6 @@ export class PartitionWriter implements Writer {
     return new WriterError("CLOSED", `${this.#name} is closed`, { cause });
   }
 
-  #tooLarge(bytes: number): WriterError {
-    const message = `a message must have at most ${this.#maxMessageBytes} bytes, got ${bytes}`;
-    return new WriterError("MESSAGE_TOO_LARGE", message);
-  }
-
   get #name(): string {
     return `the writer to ${this.#setup.options.topic}`;
   }
@@ -650,10 +641,6 @@ export class PartitionWriter implements Writer {
   #labels(): { readonly topic: string; readonly partitionId: bigint | undefined } {
     return { topic: this.#setup.options.topic, partitionId: this.partitionId };
   }
-}
-
-function isList(messages: Writable | readonly Writable[]): messages is readonly Writable[] {
-  return Array.isArray(messages);
 }
 
 /** A message that was never encoded, in the same form. */

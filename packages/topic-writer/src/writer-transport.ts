@@ -2,6 +2,7 @@ import type { RetryClass, StreamProtocol, StreamTransport } from "@tidemark/stre
 import type { PartitionDescription } from "@tidemark/topic";
 import type { WriteAcks } from "@tidemark/topic/internal";
 import { PartitionLocator } from "./partition-locator.ts";
+import { activeSuccessors } from "./partition-map.ts";
 import type { SeqNo } from "./seq-no.ts";
 import {
   decodeServerMessage,
@@ -63,8 +64,9 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
 
   const findSuccessors = async (signal: AbortSignal) => {
     const { partitions } = await client.describeTopic(topic, { signal });
-    const own = partitions.find((partition) => partition.partitionId === setup.partitionId);
-    return own === undefined || own.isActive ? undefined : partitions;
+    const id = setup.partitionId as bigint;
+    const isSplit = activeSuccessors(id, partitions).some(({ partitionId }) => partitionId !== id);
+    return isSplit ? partitions : undefined;
   };
 
   /** A server that opens no session on a partition that was split does not say what that has. */

@@ -99,6 +99,9 @@ export class ModelTopic {
   readonly #clock: Clock;
   readonly #rng: Rng;
   readonly #options: ModelTopicOptions;
+  /** The highest number of streams that one producer had open at once. */
+  maxOpen = 0;
+  readonly #open = new Map<string, number>();
   readonly #bound = new Map<string, bigint>();
 
   constructor(options: ModelTopicOptions) {
@@ -161,8 +164,7 @@ export class ModelTopic {
       isActive,
       parents: [...parents],
       children: [...children],
-      fromKey: from,
-      toKey: to,
+      keyRange: this.#options.hasRanges === true ? { from, to } : undefined,
       stats: undefined,
       location: hasLocation ? { nodeId, generation } : undefined,
     };
@@ -221,6 +223,10 @@ export class ModelTopic {
     const { producerId, partitioning, writeSessionMeta, getLastSeqNo } = init.value;
     this.inits.push({ stream: peer.id, nodeId: this.#nodeIds.get(peer.id), partitioning: partitioning.case ?? "none" });
     this.tokens.push(this.token);
+    const open = (this.#open.get(producerId) ?? 0) + 1;
+    this.#open.set(producerId, open);
+    this.maxOpen = Math.max(this.maxOpen, open);
+    peer.signal.addEventListener("abort", () => this.#open.set(producerId, (this.#open.get(producerId) ?? 0) - 1));
     if (this.#happens(this.faults.hang)) return;
     await this.#pause(peer);
     if (peer.signal.aborted) return;
