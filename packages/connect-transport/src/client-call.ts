@@ -142,18 +142,11 @@ export class ClientCall {
     }
   };
 
+  /** Everything was read. The trailers are there, or come with "close": a reset right behind them changes the order. */
   #onEnd(): void {
     if (this.#isOver) return;
-    const stream = this.#stream as ClientHttp2Stream;
-    // A reset ends the readable side as well.
-    if (stream.rstCode !== undefined && stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
     const status = this.#headers.has("grpc-status") ? this.#headers : this.#trailers;
-    if (!status.has("grpc-status")) {
-      // A connection that is lost looks like an end, too.
-      if (this.#session?.isGone) return;
-      this.#finish(new ConnectError("protocol error: the answer ended without a grpc-status", Code.Internal));
-      return;
-    }
+    if (!status.has("grpc-status")) return;
     const error = errorOfStatus(status);
     if (error !== undefined) {
       for (const [name, value] of this.#headers) error.metadata.append(name, value);
@@ -166,16 +159,21 @@ export class ClientCall {
   }
 
   #onClose(stream: ClientHttp2Stream): void {
+    if (stream.readableEnded) this.#onEnd();
     if (this.#isOver) return;
     const session = this.#session as ClientSession;
     const { authority } = this.#options;
     // Node resets the streams of a connection that it loses with CANCEL, as if the peer had done so.
-    const isLost = session.isGone || session.reason !== undefined;
-    const lost = () => session.reason ?? connectionError(`the connection to ${authority} was lost`, this.#streamError);
-    this.#finish(
-      (isLost ? lost() : errorOfReset(stream.rstCode)) ??
-        connectionError(`the call to ${authority} was cut off`, this.#streamError),
-    );
+    if (session.isGone || session.reason !== undefined) {
+      const lost = () => connectionError(`the connection to ${authority} was lost`, this.#streamError);
+      this.#finish(session.reason ?? lost());
+      return;
+    }
+    const reset = errorOfReset(stream.rstCode);
+    if (reset !== undefined) this.#finish(reset);
+    else if (this.#streamError !== undefined) {
+      this.#finish(connectionError(`the call to ${authority} was cut off`, this.#streamError));
+    } else this.#finish(new ConnectError("protocol error: the answer ended without a grpc-status", Code.Internal));
   }
 
   /** First wins. */

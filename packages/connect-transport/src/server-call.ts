@@ -53,6 +53,9 @@ export interface ServerCallOptions {
 
 const answerHeaders = { ":status": 200, "content-type": "application/grpc+proto" } as const;
 
+/** How long a client may go on sending after it was answered. */
+const refuseAfterMs = 1000;
+
 export class ServerCall implements FrameCall {
   readonly path: string;
   readonly headers: Headers;
@@ -66,7 +69,6 @@ export class ServerCall implements FrameCall {
   #receiver: CallReceiver | undefined;
   #timer: Timer | undefined;
   #isAnswered = false;
-  #isRequestRead = false;
   #isEnded = false;
 
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, options: ServerCallOptions) {
@@ -158,7 +160,6 @@ export class ServerCall implements FrameCall {
   };
 
   #onEnd(): void {
-    this.#isRequestRead = true;
     if (this.#isEnded || this.#stream.aborted) return;
     if (this.#decoder.isInside) {
       this.end(new ConnectError("protocol error: the request ended within a message", Code.InvalidArgument));
@@ -183,22 +184,31 @@ export class ServerCall implements FrameCall {
   #sendStatus(error: unknown): void {
     const stream = this.#stream;
     const status = statusOf(error);
-    // The client may send on for as long as it likes: nobody listens, and once the answer is out it is told so.
+    const { clock, lingerTimeoutMs } = this.#options;
+    // The client may send on: nobody listens.
     stream.off("data", this.#onData);
     stream.resume();
-    const linger = this.#options.clock
-      .setTimer(this.#options.lingerTimeoutMs, () => stream.close(constants.NGHTTP2_CANCEL))
-      .unref();
+    let linger = clock.setTimer(lingerTimeoutMs, () => stream.close(constants.NGHTTP2_CANCEL)).unref();
     stream.once("close", () => linger.cancel());
+    // RFC 9113, 8.1: a whole answer to a request that is not read to its end may be followed by a reset with NO_ERROR. Not
+    // at once: clients on Node then forget what they have not read yet, and most end their requests by themselves.
+    const refuseRest = () => {
+      if (stream.readableEnded || stream.destroyed) return;
+      linger = clock.setTimer(refuseAfterMs, () => stream.close(constants.NGHTTP2_NO_ERROR)).unref();
+    };
     if (!this.#isAnswered) {
       this.#isAnswered = true;
       stream.respond({ ...answerHeaders, ...status }, { endStream: true });
-    } else {
-      stream.once("wantTrailers", () => stream.sendTrailers(status));
-      this.#writer.end();
+      linger.cancel();
+      refuseRest();
+      return;
     }
-    // RFC 9113, 8.1: a whole answer to a request that is not read to its end is followed by a reset with NO_ERROR.
-    if (!this.#isRequestRead) stream.close(constants.NGHTTP2_NO_ERROR);
+    stream.once("wantTrailers", () => {
+      stream.sendTrailers(status);
+      linger.cancel();
+      refuseRest();
+    });
+    this.#writer.end();
   }
 
   #onClose(): void {
