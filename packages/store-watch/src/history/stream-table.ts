@@ -32,7 +32,6 @@ export class StreamTable {
   readonly #insert: Database.Statement;
   readonly #describe: Database.Statement;
   readonly #save: Database.Statement;
-  readonly #objects: Database.Statement<unknown[], number>;
   readonly #insertEpoch: Database.Statement;
   readonly #insertGap: Database.Statement;
   readonly #knownGap: Database.Statement<unknown[], number>;
@@ -53,7 +52,6 @@ export class StreamTable {
       `UPDATE streams SET epoch = ?, cursor = ?, keys = ?, versions = ?, gaps = ?, quarantined = ?, last_commit_at = ?
        WHERE id = ?`,
     );
-    this.#objects = db.prepare<unknown[], number>("SELECT 1 FROM objects WHERE stream = ? LIMIT 1").pluck();
     this.#insertEpoch = db.prepare("INSERT INTO epochs (stream, identity, began_at, reason) VALUES (?, ?, ?, ?)");
     this.#insertGap = db.prepare(
       `INSERT INTO gaps (stream, epoch, reason, detail, from_cursor, to_cursor, position, at)
@@ -96,10 +94,6 @@ export class StreamTable {
       quarantined: row.quarantined,
       lastCommitAt: row.last_commit_at ?? undefined,
     };
-  }
-
-  hasObjects(id: number): boolean {
-    return this.#objects.get(id) !== undefined;
   }
 
   save(stream: StreamState): void {

@@ -10,7 +10,7 @@ import { CommitTable } from "./commit-table.ts";
 import { GroupWriter } from "./group-writer.ts";
 import { type Lease, takeLease } from "./lease.ts";
 import type { AppendInput, AppendOutput, OpenedStream, WriterMethods } from "./methods.ts";
-import { ObjectCache } from "./object-cache.ts";
+import { ObjectLookup } from "./object-cache.ts";
 import { checkFile, openError, openWriterDatabase } from "./open-database.ts";
 import { Pruner } from "./pruner.ts";
 import { QuarantineResolver } from "./quarantine-resolver.ts";
@@ -24,6 +24,8 @@ import { VersionStore } from "./version-store.ts";
 
 /** For the objects that each stream remembers: some 60,000 are certain to be found again. */
 const defaultCacheBytes = 24 * 1024 * 1024;
+/** So many are read at the start, so that every other key is known to be new. */
+const fewObjects = 4096;
 /** Pages in the WAL after which it is copied back. */
 const checkpointPages = 4096;
 /** A WAL larger than this after a commit is cut. */
@@ -42,6 +44,7 @@ export class HistoryWriter {
   readonly #appender: Appender;
   readonly #resolver: QuarantineResolver;
   readonly #pruner: Pruner;
+  readonly #lookup: ObjectLookup;
   readonly #walPages: Database.Statement<[], [busy: number, log: number, checkpointed: number]>;
   readonly #cacheBytes: number;
   #nextWalBytes = maxWalBytes;
@@ -73,6 +76,7 @@ export class HistoryWriter {
       this.#pruner = new Pruner(db, { store, transactions, all: this.#states });
       this.#db = db;
       this.#walPages = db.prepare<[], [number, number, number]>("PRAGMA wal_checkpoint(NOOP)").raw();
+      this.#lookup = new ObjectLookup(db);
       this.#store = store;
       this.#streams = streams;
       this.#commits = commits;
@@ -168,7 +172,7 @@ export class HistoryWriter {
     return {
       id,
       ...this.#streams.load(id),
-      cache: new ObjectCache({ maxBytes: this.#cacheBytes, isComplete: !this.#streams.hasObjects(id) }),
+      cache: this.#lookup.cacheOf(id, fewObjects, this.#cacheBytes),
       token: 1,
       open: undefined,
       stage: new Stage(this.#stagePath(id, 1)),

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { type CachedObject, ObjectCache } from "../../src/history/object-cache.ts";
+import { type CachedObject, ObjectCache, ObjectLookup } from "../../src/history/object-cache.ts";
 import { check, DirectWriter, dump } from "./direct.ts";
-import { begin, commit, end, put, remove, temporaryFile } from "./helpers.ts";
+import { begin, commit, end, plain, put, remove, temporaryFile } from "./helpers.ts";
 
 const object = (id: number): CachedObject => ({
   id,
@@ -54,4 +54,22 @@ test("a cache that forgets everything all the time changes nothing", () => {
     return dump(file);
   };
   expect(write(1)).toEqual(write(2 ** 25));
+});
+
+test("knows every key of a small stream after a start, and not of a large one", () => {
+  const file = temporaryFile();
+  const writer = new DirectWriter(file);
+  writer.append([begin("e"), put("a", "1", 1), put("b", "1", 1), end(1)]);
+  writer.append([remove("b", 2), put("c", "1", 2), commit(2)]);
+  writer.close();
+  plain(file, (db) => {
+    const lookup = new ObjectLookup(db);
+    const small = lookup.cacheOf(1, 3, 1e6);
+    expect(small.isComplete).toBe(true);
+    expect(small.get("b")).toMatchObject({ isDeleted: true, head: 3, level: 2 });
+    expect(small.get("d")).toBeUndefined();
+    const large = lookup.cacheOf(1, 2, 1e6);
+    expect([large.isComplete, large.get("a")]).toEqual([false, undefined]);
+    expect(lookup.cacheOf(2, 3, 1e6).isComplete).toBe(true);
+  });
 });
