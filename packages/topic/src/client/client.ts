@@ -79,7 +79,7 @@ class Client implements TopicClient {
     return this.#gateway.classify(error);
   }
 
-  createTopic(path: string, settings: TopicSettings = {}, options: CallOptions = {}): Promise<void> {
+  async createTopic(path: string, settings: TopicSettings = {}, options: CallOptions = {}): Promise<void> {
     const what = `CreateTopic of ${path}`;
     const input = createRequest(path, settings);
     return this.#call({ ...options, what, isIdempotent: false }, async (signal, timeoutMs) => {
@@ -97,7 +97,7 @@ class Client implements TopicClient {
     });
   }
 
-  alterTopic(path: string, changes: TopicChanges, options: CallOptions = {}): Promise<void> {
+  async alterTopic(path: string, changes: TopicChanges, options: CallOptions = {}): Promise<void> {
     const what = `AlterTopic of ${path}`;
     const input = alterRequest(path, changes);
     return this.#call({ ...options, what, isIdempotent: false }, async (signal, timeoutMs) => {
@@ -123,7 +123,7 @@ class Client implements TopicClient {
     });
   }
 
-  commitOffset(
+  async commitOffset(
     path: string,
     partitionId: number | bigint,
     consumer: string,
