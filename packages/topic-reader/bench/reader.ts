@@ -17,7 +17,7 @@ const { values } = parseArgs({
 const seconds = Number(values.seconds);
 const repetitions = Number(values.repetitions);
 
-const encode = (serverMessage: FromServer["serverMessage"]): Uint8Array =>
+const encode = (serverMessage: NonNullable<FromServer["serverMessage"]>): Uint8Array =>
   toBinary(
     StreamReadMessage_FromServerSchema,
     create(StreamReadMessage_FromServerSchema, { status: StatusCode.SUCCESS, serverMessage }),

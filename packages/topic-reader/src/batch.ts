@@ -7,12 +7,7 @@ import type { PartitionSession } from "./partition.ts";
 export interface BatchOwner {
   commit(session: PartitionSession<ReaderColumns>, start: number, end: number): Promise<void>;
   commitAndForget(session: PartitionSession<ReaderColumns>, start: number, end: number): void;
-  commitIn(
-    transaction: TopicTransaction,
-    session: PartitionSession<ReaderColumns>,
-    start: number,
-    end: number,
-  ): void;
+  commitIn(transaction: TopicTransaction, session: PartitionSession<ReaderColumns>, start: number, end: number): void;
 }
 
 /**

@@ -141,7 +141,8 @@ export class ListenerRun {
     for (const work of this.#work) {
       if (work.session !== session) continue;
       // After a lost connection its commit still counts, so it may go on.
-      if (reason !== "disconnected") work.controller.abort(new ReaderError("PARTITION_LOST", `the partition is ${reason}`));
+      if (reason !== "disconnected")
+        work.controller.abort(new ReaderError("PARTITION_LOST", `the partition is ${reason}`));
       if (work.timer !== undefined) this.#finish(work);
     }
   }

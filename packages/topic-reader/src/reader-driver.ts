@@ -177,8 +177,7 @@ export class ReaderDriver implements BatchOwner {
 
   commitAndForget(session: Session, start: number, end: number): void {
     const { partition } = session;
-    const isLost =
-      this.#commitError(session) !== undefined || this.state.commit(partition, start, end) === "lost";
+    const isLost = this.#commitError(session) !== undefined || this.state.commit(partition, start, end) === "lost";
     if (isLost) {
       const { topic, partitionId } = partition;
       this.tell({ type: "commit-lost", topic, partitionId, start: BigInt(start), end: BigInt(end) });
@@ -194,7 +193,7 @@ export class ReaderDriver implements BatchOwner {
 
   /** Drops the stream and reads again from what is committed. */
   reconnect(why: string): void {
-    this.#connection?.fail(new ReaderError("PROTOCOL", why, { retryable: true }));
+    this.#connection?.fail(new ReaderError("RESTARTED", why, { retryable: true }));
   }
 
   /**
@@ -397,12 +396,10 @@ function codeOf(cause: unknown): ReaderErrorCode {
   return code === "CLOSE_TIMEOUT" || code === "CLOSED" ? code : "FAILED";
 }
 
-function closeError(
-  code: ReaderErrorCode,
-  cause: unknown,
-  uncommitted: readonly UncommittedRange[],
-): ReaderError {
-  const ranges = uncommitted.map(({ topic, partitionId, start, end }) => `[${start}, ${end}) of ${partitionId} of ${topic}`);
+function closeError(code: ReaderErrorCode, cause: unknown, uncommitted: readonly UncommittedRange[]): ReaderError {
+  const ranges = uncommitted.map(
+    ({ topic, partitionId, start, end }) => `[${start}, ${end}) of ${partitionId} of ${topic}`,
+  );
   const left = ranges.length === 0 ? "" : `; not known to be committed: ${ranges.slice(0, 5).join(", ")}`;
   return new ReaderError(code, `close(): ${messageOf(cause)}${left}`, { cause, uncommitted });
 }
@@ -411,7 +408,9 @@ const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.me
 
 function initialOffset(topics: readonly ResolvedTopic[], path: string, partitionId: number): number | undefined {
   // The server may answer with the absolute path of a relative one, or the other way round.
-  const topic = topics.find((each) => each.path === path || path.endsWith(`/${each.path}`) || each.path.endsWith(`/${path}`));
+  const topic = topics.find(
+    (each) => each.path === path || path.endsWith(`/${each.path}`) || each.path.endsWith(`/${path}`),
+  );
   const offset = topic?.partitions.find(({ id }) => id === partitionId)?.offset;
   return offset === undefined ? undefined : Number(offset);
 }

@@ -17,6 +17,8 @@ export type ReaderErrorCode =
   | "PARTITION_LOST"
   /** The server said something that the protocol does not allow. */
   | "PROTOCOL"
+  /** This side dropped the stream, to read again from what is committed. Seen in events only. */
+  | "RESTARTED"
   /** A batch of a session that is over was to be committed in a transaction. */
   | "STALE_BATCH"
   /** `close()` is done, but a part of what was to be committed lies behind messages that nobody committed. */

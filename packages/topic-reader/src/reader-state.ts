@@ -1,16 +1,10 @@
 import type { CommitWaiter } from "./commit-ledger.ts";
 import { CreditLedger } from "./credit-ledger.ts";
 import { Lineage } from "./lineage.ts";
-import {
-  type Chunk,
-  type Columns,
-  Partition,
-  PartitionSession,
-  type Receipt,
-  type SessionStart,
-} from "./partition.ts";
+import { type Chunk, type Columns, Partition, PartitionSession, type Receipt, type SessionStart } from "./partition.ts";
 import type { ReaderEffect, SessionCommit } from "./reader-effect.ts";
 import type { PartitionEnd, UncommittedRange } from "./reader-types.ts";
+import { TurnQueue } from "./turn-queue.ts";
 
 /** What the state has to know about its reader. */
 export interface ReaderStateOptions {
@@ -55,8 +49,7 @@ export class ReaderState<C extends Columns = Columns> {
   #isClosing = false;
   /** A listener works on partitions, one batch at a time each. */
   #isListening = false;
-  #ready: PartitionSession<C>[] = [];
-  #readyHead = 0;
+  readonly #ready = new TurnQueue<C>();
   #isFlushDue = false;
 
   constructor(options: ReaderStateOptions) {
@@ -94,8 +87,7 @@ export class ReaderState<C extends Columns = Columns> {
     for (const session of this.#sessions.values()) this.#end(session, "disconnected");
     this.#sessions.clear();
     this.#lineage.clear();
-    this.#ready = [];
-    this.#readyHead = 0;
+    this.#ready.clear();
   }
 
   startRequested(topic: string, partitionId: number, start: SessionStart): void {
@@ -171,9 +163,9 @@ export class ReaderState<C extends Columns = Columns> {
 
   /** Whether `take` would find something. */
   get hasReady(): boolean {
-    for (let session = this.#peek(); session !== undefined; session = this.#peek()) {
+    for (let session = this.#ready.first; session !== undefined; session = this.#ready.first) {
       if (this.#isDeliverable(session)) return true;
-      this.#dequeue(session);
+      this.#ready.shift();
     }
     return false;
   }
@@ -181,8 +173,7 @@ export class ReaderState<C extends Columns = Columns> {
   /** The next messages, of one partition; partitions take turns. They are in somebody's hands until `handled`. */
   take(maxMessages: number): Taken<C> | undefined {
     if (!this.hasReady) return undefined;
-    const session = this.#peek() as PartitionSession<C>;
-    this.#dequeue(session);
+    const session = this.#ready.shift() as PartitionSession<C>;
     const chunk = session.head as Chunk<C>;
     const { columns } = chunk;
     const from = chunk.taken;
@@ -378,25 +369,8 @@ export class ReaderState<C extends Columns = Columns> {
 
   #enqueue(session: PartitionSession<C>): void {
     if (session.isQueued || !this.#isDeliverable(session)) return;
-    session.isQueued = true;
     this.#ready.push(session);
     this.effects.push(wake);
-  }
-
-  #peek(): PartitionSession<C> | undefined {
-    return this.#ready[this.#readyHead];
-  }
-
-  #dequeue(session: PartitionSession<C>): void {
-    session.isQueued = false;
-    this.#readyHead++;
-    if (this.#readyHead === this.#ready.length) {
-      this.#ready = [];
-      this.#readyHead = 0;
-    } else if (this.#readyHead >= 256) {
-      this.#ready = this.#ready.slice(this.#readyHead);
-      this.#readyHead = 0;
-    }
   }
 
   /** The last of what there was is delivered, and where a listener is at work also handled. */

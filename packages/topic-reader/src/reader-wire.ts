@@ -74,7 +74,12 @@ function messageOf(request: Request): Parameters<typeof create<typeof StreamRead
 }
 
 /** Numbers of the fields of `FromServer`. */
-export const serverCase = { initResponse: 3, readResponse: 4, commitOffsetResponse: 5, updateTokenResponse: 7 } as const;
+export const serverCase = {
+  initResponse: 3,
+  readResponse: 4,
+  commitOffsetResponse: 5,
+  updateTokenResponse: 7,
+} as const;
 
 /** Which kind of message a frame is, by the number of its field; 0 when it is none. Looks at its first bytes only. */
 export function caseOf(frame: Uint8Array): number {

@@ -41,8 +41,8 @@ export class StartHooks<C extends Columns> {
     try {
       const answer = await new Promise<PartitionStartAnswer | undefined | void>((resolve, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
-        // What it throws rejects as well.
-        resolve(hook(startOf(session), signal));
+        // Not `resolve(hook(…))`: a promise that is resolved with another one takes no rejection of ours. A throw is one.
+        Promise.resolve(hook(startOf(session), signal)).then(resolve, reject);
       });
       const [readOffset, commitOffset] = checkAnswer(session, answer ?? {});
       if (this.#asked.get(session) === controller) onAnswer(session, readOffset, commitOffset);

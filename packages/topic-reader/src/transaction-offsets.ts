@@ -42,7 +42,14 @@ export class TransactionOffsets<C extends Columns> {
       for (const session of offsets.keys()) checkCurrent(session);
       await transaction.updateOffsets(
         consumer,
-        [...offsets].map(([{ partition: { topic, partitionId } }, { ranges }]) => ({ topic, partitionId, ranges })),
+        [...offsets].map(
+          ([
+            {
+              partition: { topic, partitionId },
+            },
+            { ranges },
+          ]) => ({ topic, partitionId, ranges }),
+        ),
         signal,
       );
     });

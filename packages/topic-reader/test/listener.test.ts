@@ -65,9 +65,9 @@ test("X12: a listener that hangs on a full buffer loses the others one stream, a
   const reader = await open({ maxBufferBytes: 1_000, listenerStallMs: 5_000 });
   const calls: string[] = [];
   let release = () => {};
-  void reader.listen((batch) => {
+  void reader.listen(async (batch) => {
     calls.push(text(batch));
-    if (batch.partitionId === 0 && batch.offset(0) === 0n) return new Promise((resolve) => (release = resolve));
+    if (batch.partitionId === 0 && batch.offset(0) === 0n) await new Promise<void>((resolve) => (release = resolve));
   });
   server.start(1, 0);
   server.start(2, 1);

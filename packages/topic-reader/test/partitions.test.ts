@@ -292,12 +292,12 @@ test("X12: a start hook that throws, hangs or answers nonsense is asked again an
     startHookTimeoutMs: 10_000,
     startHookRetryMs: 1_000,
     onPartitionStart({ partitionId }) {
-      const call = ++(calls[partitionId] as number);
+      const call = (calls[partitionId] ?? 0) + 1;
       calls[partitionId] = call;
-      if (call > 1) return;
+      if (call > 1) return undefined;
       if (partitionId === 0) throw new Error("no database");
       if (partitionId === 1) return new Promise(() => {});
-      if (partitionId === 2) return { readOffset: 1n };
+      return partitionId === 2 ? { readOffset: 1n } : undefined;
     },
   });
   for (let n = 0; n < 4; n++) server.start(n + 1, n, { committed: 5 });
@@ -321,10 +321,9 @@ test("X16: a start hook that is done after a reconnect answers nothing", async (
   const reader = await open({
     async onPartitionStart(_, signal) {
       signal.addEventListener("abort", () => reasons.push(signal.reason));
-      if (++calls === 1) {
-        await clock.sleep(5_000);
-        return { readOffset: 77n };
-      }
+      if (++calls > 1) return undefined;
+      await clock.sleep(5_000);
+      return { readOffset: 77n };
     },
   });
   server.start(1, 0);

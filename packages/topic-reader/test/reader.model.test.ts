@@ -102,7 +102,8 @@ async function simulate(seed: number): Promise<Outcome> {
       const parent = server.partitions.find(({ children }) => children.includes(partition));
       if (parent !== undefined && server.moves === 0 && server.inits === 1) {
         const missing = [...ledgerOf(parent).written].filter((n) => !ledgerOf(parent).delivered.has(n));
-        if (missing.some((n) => !ledgerOf(parent).excused.has(n))) problems.push(`${partition.key} came before its parent`);
+        if (missing.some((n) => !ledgerOf(parent).excused.has(n)))
+          problems.push(`${partition.key} came before its parent`);
       }
       ledger.last = offset;
       delivered.set(offset, (delivered.get(offset) ?? 0) + 1);
@@ -188,7 +189,11 @@ async function simulate(seed: number): Promise<Outcome> {
     if (process.env["TIDEMARK_DEBUG"]) {
       console.log({ isListening, workMs, faultShare, window: server.windowBytes });
       void (async () => {
-        for await (const event of reader.events()) console.log(Math.round(clock.monotonic()), JSON.stringify(event, (_, v) => typeof v === "bigint" ? `${v}` : v instanceof Error ? v.message : v));
+        for await (const event of reader.events())
+          console.log(
+            Math.round(clock.monotonic()),
+            JSON.stringify(event, (_, v) => (typeof v === "bigint" ? `${v}` : v instanceof Error ? v.message : v)),
+          );
       })();
     }
     const running = program(reader);
@@ -233,7 +238,9 @@ async function simulate(seed: number): Promise<Outcome> {
     // What was never committed stays so for this stream.
     server.cut();
     const isDone = () =>
-      server.partitions.every((each) => each.committed >= Math.max(each.firstOffset, lastOf(each) + 1) || lastOf(each) < 0);
+      server.partitions.every(
+        (each) => each.committed >= Math.max(each.firstOffset, lastOf(each) + 1) || lastOf(each) < 0,
+      );
     const startMs = clock.monotonic();
     while (!isDone() && clock.monotonic() - startMs < 600_000) {
       for (const partition of server.partitions) if (partition.hasRival) server.giveBack(partition);
@@ -283,18 +290,16 @@ async function simulate(seed: number): Promise<Outcome> {
 /** The last offset there is. */
 const lastOf = (partition: ModelPartition): number => partition.messages.at(-1)?.offset ?? -1;
 
-test(
-  `P1, P9, P16, P24, X3, X4, X12 to X16: nothing is lost or reordered in ${seeds} worlds`,
-  { timeout: 3_600_000 },
-  async () => {
-    let delivered = 0;
-    let moves = 0;
-    for (let seed = first; seed < first + seeds; seed++) {
-      const outcome = await simulate(seed);
-      delivered += outcome.delivered;
-      moves += outcome.moves;
-    }
-    expect(delivered).toBeGreaterThan(seeds * 50);
-    expect(moves).toBeGreaterThan(seeds / 2);
-  },
-);
+test(`P1, P9, P16, P24, X3, X4, X12 to X16: nothing is lost or reordered in ${seeds} worlds`, {
+  timeout: 3_600_000,
+}, async () => {
+  let delivered = 0;
+  let moves = 0;
+  for (let seed = first; seed < first + seeds; seed++) {
+    const outcome = await simulate(seed);
+    delivered += outcome.delivered;
+    moves += outcome.moves;
+  }
+  expect(delivered).toBeGreaterThan(seeds * 50);
+  expect(moves).toBeGreaterThan(seeds / 2);
+});

@@ -1,7 +1,7 @@
 import { getEventListeners } from "node:events";
 import diagnostics from "node:diagnostics_channel";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import { type ReaderBatch, ReaderError, type ReaderEvent } from "@tidemark/topic-reader";
+import { openReader, type ReaderBatch, ReaderError, type ReaderEvent } from "@tidemark/topic-reader";
 import { StatusCode } from "@tidemark/topic/internal";
 import { expect, test } from "vitest";
 import { payload } from "./support/frames.ts";
@@ -189,7 +189,14 @@ test("X21: a corrupt payload and an unknown codec are named where they are used,
   server.start(1, 7);
   await settle();
   const good = gzipSync("good");
-  server.data(1, [{ offset: 0, data: good }, { offset: 1, data: good.subarray(0, 12) }], { codec: 2, bytes: 300 });
+  server.data(
+    1,
+    [
+      { offset: 0, data: good },
+      { offset: 1, data: good.subarray(0, 12) },
+    ],
+    { codec: 2, bytes: 300 },
+  );
   server.data(1, [{ offset: 2, data: payload("?") }], { codec: 12_345, bytes: 300 });
   server.data(1, [3], { bytes: 300 });
   await settle();
@@ -328,7 +335,9 @@ test("X3: close reconnects to finish commits", async () => {
   expect(closing.state).toBe("pending");
   server.acknowledge(2, 2);
   await settle();
-  expect([commit.state, closing.state, closingToo.state, looping.state]).toEqual(Array.from({ length: 4 }, () => "resolved"));
+  expect([commit.state, closing.state, closingToo.state, looping.state]).toEqual(
+    Array.from({ length: 4 }, () => "resolved"),
+  );
   expect(server.memory.open).toBe(0);
 });
 
@@ -391,11 +400,11 @@ test("P8, P9: close and destroy in any state settle everybody", async () => {
 });
 
 test("an open that is given up, or refused, leaves nothing", async () => {
-  const { open, server, settle, pass, outcome, simulation } = world();
+  const { options, server, settle, pass, outcome, simulation } = world();
   server.greets = false;
   const controller = new AbortController();
-  const opening = outcome(open({ signal: controller.signal }));
-  await Promise.resolve();
+  const opening = outcome(openReader(options({ signal: controller.signal })));
+  await settle();
   controller.abort(new Error("too slow"));
   await pass(1_000);
   expect(opening.error).toBe(controller.signal.reason);

@@ -10,11 +10,7 @@ export type ServerMessage = NonNullable<FromServer["serverMessage"]>;
 
 export const success = StatusCode.SUCCESS;
 
-export function serverFrame(
-  serverMessage: ServerMessage,
-  status: StatusCode = success,
-  issue?: string,
-): Uint8Array {
+export function serverFrame(serverMessage: ServerMessage, status: StatusCode = success, issue?: string): Uint8Array {
   const issues = issue === undefined ? [] : [{ message: issue }];
   return toBinary(
     StreamReadMessage_FromServerSchema,

@@ -229,7 +229,9 @@ export class ModelServer {
         if (bytes <= 0) this.violations.push(`ReadRequest of ${bytes} bytes`);
         stream.granted += bytes;
         if (stream.granted - stream.sent > this.windowBytes) {
-          this.violations.push(`X13: ${stream.granted - stream.sent} bytes of credit in a window of ${this.windowBytes}`);
+          this.violations.push(
+            `X13: ${stream.granted - stream.sent} bytes of credit in a window of ${this.windowBytes}`,
+          );
         }
         break;
       }
@@ -286,7 +288,9 @@ export class ModelServer {
       pending.every((other) => end <= other.start || start >= other.end);
     if (!isValid) {
       const others = pending.map((other) => `[${other.start}, ${other.end})`).join(" ");
-      this.violations.push(`X14: commit [${start}, ${end}) of ${partition.key} at ${partition.committed} beside ${others}`);
+      this.violations.push(
+        `X14: commit [${start}, ${end}) of ${partition.key} at ${partition.committed} beside ${others}`,
+      );
       return;
     }
     pending.push({ start, end });
@@ -381,7 +385,9 @@ export class ModelServer {
     }
     if (stream.granted - stream.sent <= 0) return false;
     if (this.#rng.float() < this.faults.noise) this.#makeNoise(stream);
-    const withData = ready.filter(({ partition, readOffset }) => (partition.messages.at(-1)?.offset ?? -1) >= readOffset);
+    const withData = ready.filter(
+      ({ partition, readOffset }) => (partition.messages.at(-1)?.offset ?? -1) >= readOffset,
+    );
     if (withData.length === 0) return false;
     const first = this.#rng.int(0, withData.length);
     // The protocol allows several partitions in one response.

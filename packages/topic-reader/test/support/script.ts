@@ -63,7 +63,11 @@ export class Script {
     this.#peer?.send(frame);
   }
 
-  start(id: number, partitionId: number, at: { topic?: string; committed?: number; first?: number; end?: number } = {}) {
+  start(
+    id: number,
+    partitionId: number,
+    at: { topic?: string; committed?: number; first?: number; end?: number } = {},
+  ) {
     const { topic = "/local/a", committed = 0, first = 0, end = 1_000 } = at;
     this.say({
       case: "startPartitionSessionRequest",
@@ -151,6 +155,8 @@ export interface World {
   /** Lets everything that is due happen. */
   readonly settle: () => Promise<void>;
   readonly pass: (ms: number) => Promise<void>;
+  /** What `open` opens with. */
+  readonly options: (options?: Partial<ReaderOptions>) => ReaderOptions;
   readonly open: (options?: Partial<ReaderOptions>) => Promise<Reader>;
   /** What became of the promises given to it. */
   readonly outcome: (promise: Promise<unknown>) => { readonly state: string; readonly error: unknown };
@@ -161,15 +167,24 @@ export function world(token: () => string | undefined = () => undefined): World 
   const simulation = createSimulation({ seed: 1 });
   const { clock, rng } = simulation;
   const server = new Script();
+  const options = (extra: Partial<ReaderOptions> = {}): ReaderOptions =>
+    ({
+      client: simClient(server.memory, token),
+      topics: "/local/a",
+      consumer: "consumer",
+      clock,
+      rng,
+      ...extra,
+    }) as ReaderOptions;
   return {
     simulation,
     clock,
     server,
+    options,
     settle: () => simulation.settle(),
     pass: (ms) => simulation.advance(ms),
-    async open(options = {}) {
-      const base = { client: simClient(server.memory, token), topics: "/local/a", consumer: "consumer", clock, rng };
-      const opening = openReader({ ...base, ...options } as ReaderOptions);
+    async open(extra) {
+      const opening = openReader(options(extra));
       opening.catch(() => {});
       await simulation.settle();
       return opening;

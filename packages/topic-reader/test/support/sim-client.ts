@@ -14,6 +14,7 @@ export function simClient(
     stream: () => memory.openTransport(),
     compression: new Compression(),
     token: () => Promise.resolve(token()),
-    classify: (error) => (error instanceof Error && error.message === "the connection broke" ? "fast" : classifyError(error)),
+    classify: (error) =>
+      error instanceof Error && error.message === "the connection broke" ? "fast" : classifyError(error),
   };
 }
