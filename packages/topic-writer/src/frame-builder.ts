@@ -1,10 +1,12 @@
 import { int64Length, writeInt64 } from "@tidemark/topic/internal";
 import type { SeqNo } from "./seq-no.ts";
+import { releaseFrame, type Slab, takeSlab } from "./slab.ts";
 
 /** `FromClient.write_request` (field 2) and its length, below 2^35. */
 const headerRoom = 6;
 /** A field number below 16 and its wire type. */
 const tag = { message: 0x0a, codec: 0x10, seqNo: 0x08, createdAt: 0x12, data: 0x1a, uncompressed: 0x20, writeRequest: 0x12 };
+const noSlab: Slab = { bytes: Buffer.alloc(0), frames: 0, isLent: true };
 const smallestSlabBytes = 16 * 1024;
 /** Below this a loop is faster than the call of `set`. */
 const loopBytes = 24;
@@ -18,7 +20,7 @@ export class FrameBuilder {
   readonly #maxFrameBytes: number;
   /** What follows the messages: the codec and the transaction. */
   #trailer: Uint8Array = new Uint8Array(0);
-  #slab = Buffer.alloc(0);
+  #slab = noSlab;
   #slabBytes = smallestSlabBytes;
   /** Where the messages of the frame begin; its header is written before that when its length is known. */
   #start = 0;
@@ -51,7 +53,8 @@ export class FrameBuilder {
       at += transaction.length;
     }
     this.#trailer = bytes.subarray(0, at);
-    this.#slab = Buffer.alloc(0);
+    this.#leave();
+    this.#slab = noSlab;
     this.#begin(0);
   }
 
@@ -75,7 +78,7 @@ export class FrameBuilder {
     if (metadata !== undefined) length += metadata.length;
     const need = 1 + int64Length(length) + length;
     if (this.#at + need > this.#limit && !this.#makeRoom(need)) return false;
-    const slab = this.#slab;
+    const slab = this.#slab.bytes;
     let at = this.#at;
     slab[at++] = tag.message;
     at = writeInt64(slab, at, length);
@@ -111,7 +114,7 @@ export class FrameBuilder {
     const length = 1 + int64Length(seqNo) + rest.length;
     const need = 1 + int64Length(length) + length;
     if (this.#at + need > this.#limit && !this.#makeRoom(need)) return false;
-    const slab = this.#slab;
+    const slab = this.#slab.bytes;
     slab[this.#at++] = tag.message;
     this.#at = writeInt64(slab, this.#at, length);
     slab[this.#at++] = tag.seqNo;
@@ -122,9 +125,9 @@ export class FrameBuilder {
     return true;
   }
 
-  /** Closes the open frame, which has at least one message. */
-  take(): Uint8Array {
-    const slab = this.#slab;
+  /** Closes the open frame, which has at least one message. It is in `slab` until `releaseFrame` of that. */
+  take(): { readonly bytes: Uint8Array; readonly slab: Slab } {
+    const slab = this.#slab.bytes;
     slab.set(this.#trailer, this.#at);
     const end = this.#at + this.#trailer.length;
     const length = end - this.#start;
@@ -133,27 +136,35 @@ export class FrameBuilder {
     writeInt64(slab, first + 1, length);
     this.#count = 0;
     this.#begin(end);
-    return slab.subarray(first, end);
+    this.#slab.frames++;
+    return { bytes: slab.subarray(first, end), slab: this.#slab };
   }
 
   #begin(end: number): void {
     this.#start = end + headerRoom;
     this.#at = this.#start;
-    this.#limit = Math.min(this.#slab.length, end + this.#maxFrameBytes) - this.#trailer.length;
+    this.#limit = Math.min(this.#slab.bytes.length, end + this.#maxFrameBytes) - this.#trailer.length;
   }
 
   #makeRoom(need: number): boolean {
     if (this.#count > 0) return false;
     const wanted = headerRoom + need + this.#trailer.length;
     // Rather a new slab than a last small frame in this one.
-    const left = this.#slab.length - this.#start + headerRoom;
-    if (wanted > left || left < this.#slab.length / 4) {
-      this.#slab = Buffer.allocUnsafeSlow(Math.max(wanted, this.#slabBytes));
+    const left = this.#slab.bytes.length - this.#start + headerRoom;
+    if (wanted > left || left < this.#slab.bytes.length / 4) {
+      this.#leave();
+      this.#slab = takeSlab(Math.max(wanted, this.#slabBytes));
+      // As long as it is written to it is nobody else's.
+      this.#slab.frames++;
       this.#slabBytes = Math.min(this.#slabBytes * 2, Math.max(this.#maxFrameBytes, smallestSlabBytes));
       this.#begin(0);
     }
     this.#limit = Math.max(this.#limit, this.#start + need);
     return true;
+  }
+
+  #leave(): void {
+    if (this.#slab !== noSlab) releaseFrame(this.#slab);
   }
 
   /** `google.protobuf.Timestamp`. */

@@ -87,7 +87,7 @@ export class Framer {
     const { count } = this.#builder;
     if (count === 0) return undefined;
     const frame: Frame = {
-      bytes: this.#builder.take(),
+      ...this.#builder.take(),
       first: this.#first,
       count,
       firstSeqNo: this.#firstSeqNo,

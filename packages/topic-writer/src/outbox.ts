@@ -1,10 +1,13 @@
 import { Fifo } from "./fifo.ts";
 import { type EncodedMessage, messagesOf, withoutFirst } from "./frame-reader.ts";
 import { type SeqNo, seqNoAfter } from "./seq-no.ts";
+import { releaseFrame, type Slab } from "./slab.ts";
 
 /** One encoded request with all messages of it that are not acknowledged. */
 export interface Frame {
   readonly bytes: Uint8Array;
+  /** What `bytes` is a part of; undefined: it is nobody else's. */
+  readonly slab: Slab | undefined;
   /** Place of its first message among all messages of the writer, from 0. */
   readonly first: number;
   readonly count: number;
@@ -89,6 +92,11 @@ export class Outbox {
 
   /** There is no stream any more: what it has is to be sent again, without what it acknowledged. */
   rewind(): void {
+    for (let n = 0; n < this.#sent; n++) {
+      const slab = this.#frames.at(n)?.slab;
+      // The stream that is gone may not have let go of it.
+      if (slab !== undefined) slab.isLent = true;
+    }
     this.#sent = 0;
     this.#trim();
   }
@@ -196,6 +204,7 @@ export class Outbox {
     this.#settled = first + count;
     if (this.#done === frame.count) {
       this.#frames.shift();
+      if (frame.slab !== undefined) releaseFrame(frame.slab);
       this.#done = 0;
       this.#size -= frame.size;
       if (this.#sent > 0) this.#sent--;
@@ -211,6 +220,7 @@ export class Outbox {
     this.#done = 0;
     this.#frames.set(0, {
       bytes: withoutFirst(frame.bytes, done),
+      slab: undefined,
       first: frame.first + done,
       count: frame.count - done,
       firstSeqNo: seqNoIn(frame, done),

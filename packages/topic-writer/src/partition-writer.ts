@@ -83,7 +83,7 @@ export class PartitionWriter implements Writer {
   #codec: ChosenCodec | undefined;
   /** Messages go into frames at once: their numbers are known and they are not compressed. */
   #isFraming = false;
-  /** The time that was read for the open frame is still that of this tick. */
+  /** The time that was read last is still that of this tick. */
   #isFresh = false;
   #isStageDue = false;
   #lastManual: SeqNo = 0;
@@ -283,7 +283,7 @@ export class PartitionWriter implements Writer {
     this.#enqueued++;
     const size = bytes + messageOverheadBytes;
     if (this.#isFraming) {
-      const nowMs = this.#isFresh ? this.#framer.nowMs : this.#framer.stamp();
+      const nowMs = this.#isFresh ? this.#framer.nowMs : this.#stamp();
       this.#framer.add(0, nowMs, data, bytes, bytes, undefined, size);
       if (this.#framer.count === 1) this.#opened();
     } else this.#stageBody(data, size);
@@ -307,7 +307,7 @@ export class PartitionWriter implements Writer {
     if (this.#isManual) this.#lastManual = seqNo;
     const size = bytes + (metadata?.length ?? 0) + messageOverheadBytes;
     if (this.#isFraming) {
-      const nowMs = createdAtMs ?? (this.#isFresh ? this.#framer.nowMs : this.#framer.stamp());
+      const nowMs = createdAtMs ?? (this.#isFresh ? this.#framer.nowMs : this.#stamp());
       this.#framer.add(seqNo, nowMs, data, bytes, bytes, metadata, size);
       if (this.#framer.count === 1) this.#opened();
     } else {
@@ -358,6 +358,17 @@ export class PartitionWriter implements Writer {
     }
   }
 
+  /** The clock is read once a tick. */
+  #stamp(): number {
+    this.#isFresh = true;
+    queueMicrotask(this.#stale);
+    return this.#framer.stamp();
+  }
+
+  readonly #stale = (): void => {
+    this.#isFresh = false;
+  };
+
   #opened(): void {
     this.#dispatch({ type: "opened", inFlight: this.#outbox.inFlight });
   }
@@ -369,7 +380,6 @@ export class PartitionWriter implements Writer {
   #dispatch(event: StateEvent): void {
     const [state, ...effects] = nextWriterState(this.#state, event);
     this.#state = state;
-    this.#isFresh = state.type === "live" && state.framing === "scheduled";
     for (const effect of effects) this.#run(effect);
   }
 
