@@ -1,1 +1,6 @@
-export {};
+export { openTopicServer, type TopicServer, topicServerDefaults, type TopicServerOptions } from "./open-topic-server.ts";
+export type { Right, TopicRights, TopicServerAuth, TopicUser } from "./service/access.ts";
+export type { SyncPolicy } from "./storage/partition-log.ts";
+export { topicStoreDefaults, type TopicStoreOptions } from "./storage/store-options.ts";
+export { TopicStore } from "./storage/topic-store.ts";
+export { TopicServerError, type TopicServerErrorCode } from "./topic-server-error.ts";

@@ -1,0 +1,135 @@
+import { isIP } from "node:net";
+import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
+import { createFrameServer, type FrameServer, type ServerTls } from "@tidemark/connect-transport";
+import { Access, type TopicServerAuth } from "./service/access.ts";
+import { AutoPartitioner } from "./service/auto-partitioner.ts";
+import { otherRoutes } from "./service/other-routes.ts";
+import { ReadSession } from "./service/read-session.ts";
+import { Service } from "./service/service.ts";
+import { topicRoutes } from "./service/topic-routes.ts";
+import { WriteSession } from "./service/write-session.ts";
+import type { TopicStoreOptions } from "./storage/store-options.ts";
+import { TopicStore } from "./storage/topic-store.ts";
+import { TopicServerError } from "./topic-server-error.ts";
+
+export interface TopicServerOptions extends TopicStoreOptions {
+  readonly listen?: {
+    /** @default "127.0.0.1" */
+    readonly host?: string;
+    /** 0: any free one. @default 0 */
+    readonly port?: number;
+  };
+  /** The host that clients are told to dial. @default the one that is listened on, or 127.0.0.1 where that is all */
+  readonly publicHost?: string;
+  /** Where topics are. Absolute. @default "/local" */
+  readonly database?: string;
+  /**
+   * Who may do what. `anyone`: everything, without a token; that is the default on a loopback address, and has to be said
+   * on any other.
+   */
+  readonly auth?: TopicServerAuth | "anyone";
+  /** @default none */
+  readonly tls?: ServerTls;
+  /** How long `close()` lets calls finish, in milliseconds. @default 5000 */
+  readonly closeTimeoutMs?: number;
+  /** @default the system's */
+  readonly rng?: Rng;
+}
+
+export const topicServerDefaults = {
+  listen: { host: "127.0.0.1", port: 0 },
+  database: "/local",
+  closeTimeoutMs: 5000,
+} as const satisfies TopicServerOptions;
+
+/** A running topic service. */
+export interface TopicServer extends AsyncDisposable {
+  readonly host: string;
+  readonly port: number;
+  /** For clients: `grpc://127.0.0.1:2136/local`. */
+  readonly connectionString: string;
+  /** What it serves, without the network. */
+  readonly store: TopicStore;
+  /** Open connections. */
+  readonly connections: number;
+  /** Streams that read or write. */
+  readonly openStreams: number;
+  /** Ends all calls, stores what was taken, lets go of the data. Idempotent, and bounded by `closeTimeoutMs`. */
+  close(): Promise<void>;
+}
+
+const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || /^127\./.test(host);
+const service = "/Ydb.Topic.V1.TopicService";
+
+/**
+ * Serves the YDB Topic API from this process.
+ *
+ * @throws {TopicServerError} `LOCKED` when the data is in use, `CORRUPT` when it is damaged, `OPTIONS_INVALID`.
+ */
+export async function openTopicServer(options: TopicServerOptions = {}): Promise<TopicServer> {
+  const host = options.listen?.host ?? topicServerDefaults.listen.host;
+  const database = options.database ?? topicServerDefaults.database;
+  const { auth, tls } = options;
+  if (!/^(\/[^/]+)+$/.test(database)) {
+    throw new TopicServerError("OPTIONS_INVALID", `database must be an absolute path such as /local, got "${database}"`);
+  }
+  if (auth === undefined && !isLoopback(host)) {
+    const message = `auth must be set to listen on ${host}: users, or "anyone" to let in whoever can reach it`;
+    throw new TopicServerError("OPTIONS_INVALID", message);
+  }
+  const clock: Clock = options.clock ?? systemClock;
+  const rng = options.rng ?? systemRng;
+  const store = await TopicStore.open(options);
+  try {
+    const secret = store.catalog.secret("login", () => rng.bytes(32));
+    const access = new Access(auth === "anyone" ? undefined : auth, secret, clock);
+    const shared = new Service({ store, access, database, clock, rng });
+    await shared.transactions.recover();
+    const autoPartitioner = new AutoPartitioner(store);
+    store.addChore(() => autoPartitioner.look());
+    const endpoint = { host: options.publicHost ?? publicHost(host), port: 0, isTls: tls !== undefined };
+    const server: FrameServer = createFrameServer({
+      clock,
+      ...(tls === undefined ? {} : { tls }),
+      closeTimeoutMs: options.closeTimeoutMs ?? topicServerDefaults.closeTimeoutMs,
+      frames: {
+        [`${service}/StreamWrite`]: (call) => new WriteSession(shared, call),
+        [`${service}/StreamRead`]: (call) => new ReadSession(shared, call),
+      },
+      routes: (router) => {
+        topicRoutes(router, shared);
+        otherRoutes(router, shared, () => endpoint);
+      },
+    });
+    const address = await server.listen({ host, port: options.listen?.port ?? topicServerDefaults.listen.port });
+    endpoint.port = address.port;
+    const close = async () => {
+      await server.close();
+      await store.close();
+    };
+    const shown = isIP(endpoint.host) === 6 ? `[${endpoint.host}]` : endpoint.host;
+    return {
+      host: address.host,
+      port: address.port,
+      connectionString: `${tls === undefined ? "grpc" : "grpcs"}://${shown}:${address.port}${database}`,
+      store,
+      get connections() {
+        return server.connections;
+      },
+      get openStreams() {
+        return server.openCalls;
+      },
+      close,
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** Nobody can dial "all addresses". */
+function publicHost(host: string): string {
+  if (host === "0.0.0.0") return "127.0.0.1";
+  return host === "::" ? "::1" : host;
+}

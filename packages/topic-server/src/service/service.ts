@@ -1,0 +1,69 @@
+import type { Clock, Rng } from "@tidemark/clock";
+import type { TopicStore } from "../storage/topic-store.ts";
+import { StatusCode } from "@tidemark/topic/internal";
+import type { Topic } from "../storage/topic.ts";
+import type { Access, Identity, Right } from "./access.ts";
+import { ReadGroups } from "./read-groups.ts";
+import { Refusal } from "./refusal.ts";
+import { Transactions } from "./transactions.ts";
+
+export interface ServiceOptions {
+  readonly store: TopicStore;
+  readonly access: Access;
+  readonly database: string;
+  readonly clock: Clock;
+  readonly rng: Rng;
+}
+
+/** What all sessions and calls of one server share. */
+export class Service {
+  readonly store: TopicStore;
+  readonly access: Access;
+  readonly database: string;
+  readonly clock: Clock;
+  readonly rng: Rng;
+  readonly groups = new ReadGroups();
+  readonly transactions: Transactions;
+  /** Who writes under a producer's name: the newest session. */
+  readonly #writers = new Map<string, () => void>();
+
+  constructor(options: ServiceOptions) {
+    this.store = options.store;
+    this.access = options.access;
+    this.database = options.database;
+    this.clock = options.clock;
+    this.rng = options.rng;
+    this.transactions = new Transactions(options.store, options.rng);
+  }
+
+  /** Paths may be relative to the database. */
+  absolute(path: string, headers: Headers): string {
+    const trimmed = path.replace(/\/+$/, "");
+    if (trimmed.startsWith("/")) return trimmed;
+    const asked = headers.get("x-ydb-database") ?? "";
+    return `${asked === "" ? this.database : asked.replace(/\/+$/, "")}/${trimmed}`;
+  }
+
+  /** @throws {Refusal} `SCHEME_ERROR` when there is none, `UNAUTHORIZED` when it is not for this client. */
+  topic(path: string, headers: Headers, identity: Identity, right: Right): Topic {
+    const absolute = this.absolute(path, headers);
+    // Whoever may not know about a topic is told the same whether it is there or not.
+    if (!this.access.allows(identity, absolute, right)) {
+      throw new Refusal(StatusCode.UNAUTHORIZED, `${identity.user} may not ${right} ${absolute}`);
+    }
+    const topic = this.store.topic(absolute);
+    if (topic === undefined) throw new Refusal(StatusCode.SCHEME_ERROR, `There is no topic ${absolute}`);
+    return topic;
+  }
+
+  /** The newest session of a producer wins: `onReplaced` is called when another takes its place. */
+  claimProducer(topic: Topic, producer: string, onReplaced: () => void): () => void {
+    const key = `${topic.id}/${producer}`;
+    const before = this.#writers.get(key);
+    this.#writers.set(key, onReplaced);
+    before?.();
+    return () => {
+      if (this.#writers.get(key) === onReplaced) this.#writers.delete(key);
+    };
+  }
+}

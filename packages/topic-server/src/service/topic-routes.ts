@@ -1,0 +1,228 @@
+import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
+import { isDeepStrictEqual } from "node:util";
+import { schemeWire, StatusCode, topicAdminWire as wire, TopicService } from "@tidemark/topic/internal";
+import type { Partition } from "../storage/partition.ts";
+import type { Topic } from "../storage/topic.ts";
+import type { Right } from "./access.ts";
+import { duration, operation, succeeded, timestamp } from "./messages.ts";
+import { Refusal } from "./refusal.ts";
+import type { Service } from "./service.ts";
+import { alteredDefinition, consumerWire, definitionOf, partitioningWire } from "./topic-definitions.ts";
+
+const location = { nodeId: 1, generation: 1n };
+
+/** The unary calls of TopicService. */
+export function topicRoutes(router: ConnectRouter, service: Service): void {
+  const { store, access, groups, transactions } = service;
+  transactions.onOffsets.push((row, topic) => groups.committed(topic, row.consumer, row.partition, row.offset));
+  const topicFor = (path: string, context: HandlerContext, right: Right): Topic =>
+    service.topic(path, context.requestHeader, access.identify(context.requestHeader), right);
+  const consumerFor = (topic: Topic, name: string): string => {
+    if (!topic.hasConsumer(name)) throw new Refusal(StatusCode.SCHEME_ERROR, `${topic.path} has no consumer ${name}`);
+    return name;
+  };
+  const partitionFor = (topic: Topic, id: bigint): Partition => {
+    const partition = topic.partitions[Number(id)];
+    if (partition === undefined) throw new Refusal(StatusCode.SCHEME_ERROR, `${topic.path} has no partition ${id}`);
+    return partition;
+  };
+
+  router.rpc(TopicService.method.createTopic, (request, context) =>
+    operation(async () => {
+      const identity = access.identify(context.requestHeader);
+      if (request.path === "") throw new Refusal(StatusCode.BAD_REQUEST, "path must not be empty");
+      const path = service.absolute(request.path, context.requestHeader);
+      if (!access.allows(identity, path, "manage")) {
+        throw new Refusal(StatusCode.UNAUTHORIZED, `${identity.user} may not manage ${path}`);
+      }
+      if (path === service.database || isFolder(service, path)) {
+        throw new Refusal(StatusCode.SCHEME_ERROR, `${path} is a directory`);
+      }
+      if (!path.startsWith(`${service.database}/`)) {
+        throw new Refusal(StatusCode.SCHEME_ERROR, `${path} is not in the database ${service.database}`);
+      }
+      const definition = definitionOf(request, path);
+      const created = await store.createTopic(definition);
+      const known = created ?? store.topic(path);
+      // Clients that set up what they need at every start ask for the same again.
+      if (created === undefined && !isDeepStrictEqual(known?.definition, definition)) {
+        throw new Refusal(StatusCode.ALREADY_EXISTS, `${path} exists, and is defined differently`);
+      }
+      return succeeded(wire.CreateTopicResultSchema, {});
+    }),
+  );
+
+  router.rpc(TopicService.method.alterTopic, (request, context) =>
+    operation(async () => {
+      const topic = topicFor(request.path, context, "manage");
+      await store.alterTopic(topic, alteredDefinition(topic.definition, request));
+      return succeeded(wire.AlterTopicResultSchema, {});
+    }),
+  );
+
+  router.rpc(TopicService.method.dropTopic, (request, context) =>
+    operation(async () => {
+      await store.dropTopic(topicFor(request.path, context, "manage"));
+      return succeeded(wire.DropTopicResultSchema, {});
+    }),
+  );
+
+  router.rpc(TopicService.method.describeTopic, (request, context) =>
+    operation(() => {
+      const identity = access.identify(context.requestHeader);
+      const path = service.absolute(request.path, context.requestHeader);
+      const right = (["read", "write", "manage"] as const).find((each) => access.allows(identity, path, each));
+      const topic = topicFor(request.path, context, right ?? "read");
+      const { definition } = topic;
+      return succeeded(wire.DescribeTopicResultSchema, {
+        self: entry(topic),
+        partitioningSettings: partitioningWire(definition),
+        partitions: topic.partitions.map((partition) => partitionWire(partition, request)),
+        retentionPeriod: duration(definition.retentionMs),
+        retentionStorageMb: BigInt(Math.floor(definition.retentionBytes / (1024 * 1024))),
+        supportedCodecs: { codecs: [...definition.codecs] },
+        partitionWriteSpeedBytesPerSecond: BigInt(definition.writeSpeedBytesPerSecond),
+        partitionWriteBurstBytes: BigInt(definition.writeBurstBytes),
+        attributes: { ...definition.attributes },
+        consumers: definition.consumers.map(consumerWire),
+        meteringMode: definition.meteringMode as wire.MeteringMode,
+        topicStats: {
+          storeSizeBytes: BigInt(topic.partitions.reduce((sum, { log }) => sum + log.storedBytes, 0)),
+          minLastWriteTime: timestamp(Math.min(...topic.partitions.map(({ log }) => log.lastWrittenAtMs))),
+          maxWriteTimeLag: duration(0),
+          bytesWritten: {},
+        },
+      });
+    }),
+  );
+
+  router.rpc(TopicService.method.describeConsumer, (request, context) =>
+    operation(() => {
+      const topic = topicFor(request.path, context, "read");
+      const name = consumerFor(topic, request.consumer);
+      const definition = topic.definition.consumers.find((consumer) => consumer.name === name);
+      const group = groups.find(topic, name);
+      return succeeded(wire.DescribeConsumerResultSchema, {
+        self: { ...entry(topic), name: `${entry(topic).name}/${name}` },
+        ...(definition === undefined ? {} : { consumer: consumerWire(definition) }),
+        partitions: topic.partitions.map((partition) => {
+          const reader = group?.ownerOf(partition.id);
+          const committed = topic.committedOffset(name, partition.id);
+          const { keyRange: _keyRange, ...rest } = partitionWire(partition, request);
+          return {
+            ...rest,
+            partitionConsumerStats: {
+              lastReadOffset: BigInt(reader?.lastReadOffset(topic, partition.id) ?? committed),
+              committedOffset: BigInt(committed),
+              readSessionId: reader?.id ?? "",
+              readerName: reader?.readerName ?? "",
+              connectionNodeId: reader === undefined ? 0 : 1,
+              partitionReadSessionCreateTime: timestamp(0),
+              lastReadTime: timestamp(0),
+              maxReadTimeLag: duration(0),
+              maxWriteTimeLag: duration(0),
+              maxCommittedTimeLag: duration(0),
+              bytesRead: {},
+            },
+          };
+        }),
+      });
+    }),
+  );
+
+  router.rpc(TopicService.method.commitOffset, (request, context) =>
+    operation(async () => {
+      const topic = topicFor(request.path, context, "read");
+      const consumer = consumerFor(topic, request.consumer);
+      const { id, log } = partitionFor(topic, request.partitionId);
+      const offset = Number(request.offset);
+      if (offset < 0 || offset > log.endOffset) {
+        throw new Refusal(StatusCode.BAD_REQUEST, `offset must be in [0, ${log.endOffset}], got ${offset}`);
+      }
+      const committed = topic.committedOffset(consumer, id);
+      if (offset < committed) {
+        throw new Refusal(StatusCode.BAD_REQUEST, `offset ${offset} is below what is committed, ${committed}`);
+      }
+      const group = groups.find(topic, consumer);
+      const owner = group?.ownerOf(id);
+      if (request.readSessionId !== "" && owner?.id !== request.readSessionId) {
+        throw new Refusal(StatusCode.BAD_REQUEST, `The read session does not have partition ${id}`);
+      }
+      await new Promise<void>((resolve, reject) => {
+        store.commits.add(topic, consumer, id, offset, (error) => (error === undefined ? resolve() : reject(error)));
+      });
+      // Whoever is not named is interrupted, and starts over from here.
+      if (request.readSessionId === "") group?.ownerOf(id)?.onStop(topic, id, false);
+      groups.committed(topic, consumer, id, offset);
+      return succeeded(wire.CommitOffsetResultSchema, {});
+    }),
+  );
+
+  router.rpc(TopicService.method.updateOffsetsInTransaction, (request, context) =>
+    operation(() => {
+      const { tx } = request;
+      if (tx === undefined) throw new Refusal(StatusCode.BAD_REQUEST, "tx must be set");
+      const offsets = request.topics.flatMap(({ path, partitions }) => {
+        const topic = topicFor(path, context, "read");
+        const consumer = consumerFor(topic, request.consumer);
+        return partitions.map(({ partitionId, partitionOffsets }) => {
+          const partition = partitionFor(topic, partitionId);
+          const ranges = partitionOffsets.map(({ start, end }) => ({ start: Number(start), end: Number(end) }));
+          for (const { start, end } of ranges) {
+            if (start >= end || end > partition.log.endOffset) {
+              throw new Refusal(StatusCode.BAD_REQUEST, `the range from ${start} to ${end} is empty or beyond the end`);
+            }
+          }
+          return { topic, consumer, partition: partition.id, ranges };
+        });
+      });
+      transactions.addOffsets(tx.session, tx.id, offsets);
+      return succeeded(wire.UpdateOffsetsInTransactionResultSchema, {});
+    }),
+  );
+}
+
+/** Something has a path below it. */
+export function isFolder(service: Service, path: string): boolean {
+  return service.store.topics().some((topic) => topic.path.startsWith(`${path}/`));
+}
+
+export function entry(topic: Topic) {
+  return {
+    name: topic.path.slice(topic.path.lastIndexOf("/") + 1),
+    owner: "root",
+    type: schemeWire.Entry_Type.TOPIC,
+    createdAt: { planStep: BigInt(topic.createdAtMs), txId: BigInt(topic.id) },
+  };
+}
+
+function partitionWire(
+  partition: Partition,
+  { includeStats, includeLocation }: { readonly includeStats: boolean; readonly includeLocation: boolean },
+) {
+  const { id, isActive, children, parents, fromBound, toBound } = partition.definition;
+  const { log } = partition;
+  return {
+    partitionId: BigInt(id),
+    active: isActive,
+    childPartitionIds: children.map(BigInt),
+    parentPartitionIds: parents.map(BigInt),
+    keyRange: {
+      ...(fromBound === undefined ? {} : { fromBound: Buffer.from(fromBound, "hex") }),
+      ...(toBound === undefined ? {} : { toBound: Buffer.from(toBound, "hex") }),
+    },
+    ...(includeStats
+      ? {
+          partitionStats: {
+            partitionOffsets: { start: BigInt(log.startOffset), end: BigInt(log.endOffset) },
+            storeSizeBytes: BigInt(log.storedBytes),
+            lastWriteTime: timestamp(log.lastWrittenAtMs),
+            maxWriteTimeLag: duration(0),
+            bytesWritten: {},
+            partitionNodeId: 1,
+          },
+        }
+      : {}),
+    ...(includeLocation ? { partitionLocation: location } : {}),
+  };
+}

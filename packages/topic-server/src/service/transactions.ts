@@ -1,0 +1,223 @@
+import type { Rng } from "@tidemark/clock";
+import { scanWriteRequest, StatusCode, type TransactionRef, type WriteColumns } from "@tidemark/topic/internal";
+import type { OffsetRow, TxWrite, TxWriteRow } from "../storage/catalog.ts";
+import { duplicates, type Partition, PendingWrite, type Producer, type WriteListener } from "../storage/partition.ts";
+import type { Topic } from "../storage/topic.ts";
+import type { TopicStore } from "../storage/topic-store.ts";
+import type { Range } from "./partition-session-state.ts";
+import { Refusal } from "./refusal.ts";
+
+export interface TxWriteRequest {
+  readonly topic: Topic;
+  readonly partition: Partition;
+  readonly producer: Producer | undefined;
+  readonly meta: Uint8Array;
+  readonly columns: WriteColumns;
+  readonly listener: WriteListener;
+}
+
+export interface TxOffsets {
+  readonly topic: Topic;
+  readonly consumer: string;
+  readonly partition: number;
+  readonly ranges: readonly Range[];
+}
+
+interface Transaction {
+  readonly id: string;
+  readonly session: string;
+  readonly writes: TxWriteRequest[];
+  readonly offsets: TxOffsets[];
+  bytes: number;
+}
+
+/** What one transaction may hold until it is committed. */
+const maxTransactionBytes = 128 * 1024 * 1024;
+const text = new TextDecoder();
+
+/**
+ * Sessions and the transactions in them. What a transaction writes is kept here until it is committed, then decided in one
+ * transaction of the catalogue together with its offsets, then appended to the logs; after a crash in between, the rest
+ * is appended at the next start.
+ */
+export class Transactions {
+  readonly #store: TopicStore;
+  readonly #rng: Rng;
+  readonly #sessions = new Map<string, Set<string>>();
+  readonly #transactions = new Map<string, Transaction>();
+  /** Decided, and not in the logs for want of room. */
+  #unapplied: TxWriteRow[] = [];
+  readonly onOffsets: ((row: OffsetRow, topic: Topic) => void)[] = [];
+
+  constructor(store: TopicStore, rng: Rng) {
+    this.#store = store;
+    this.#rng = rng;
+    store.addChore(() => this.#applyRest());
+  }
+
+  /** Finishes what a crash left decided. Call before anybody writes. */
+  async recover(): Promise<void> {
+    for (const row of this.#store.catalog.txWrites()) {
+      const partition = this.#store.topicById(row.topicId)?.partitions[row.partition];
+      if (partition !== undefined && !(await isApplied(partition, row))) this.#unapplied.push(row);
+      else this.#store.catalog.deleteTxWrites([row.id]);
+    }
+    await this.#applyRest();
+  }
+
+  openSession(): string {
+    const id = `ydb://session/3?node_id=1&id=${this.#rng.uuid()}`;
+    this.#sessions.set(id, new Set());
+    return id;
+  }
+
+  hasSession(id: string): boolean {
+    return this.#sessions.has(id);
+  }
+
+  closeSession(id: string): void {
+    for (const tx of this.#sessions.get(id) ?? []) this.#transactions.delete(tx);
+    this.#sessions.delete(id);
+  }
+
+  /** @throws {Refusal} `BAD_SESSION` */
+  begin(session: string): string {
+    const open = this.#sessions.get(session);
+    if (open === undefined) throw new Refusal(StatusCode.BAD_SESSION, "The session is unknown or over");
+    const id = this.#rng.uuid();
+    open.add(id);
+    this.#transactions.set(id, { id, session, writes: [], offsets: [], bytes: 0 });
+    return id;
+  }
+
+  /** Takes a request into a transaction. @throws {Refusal} `NOT_FOUND`, `OVERLOADED` */
+  write(ref: TransactionRef, request: TxWriteRequest): PendingWrite {
+    const tx = this.#find(ref.session, ref.id);
+    const { columns, producer, partition, listener } = request;
+    tx.bytes += columns.frame.length;
+    if (tx.bytes > maxTransactionBytes) {
+      throw new Refusal(StatusCode.OVERLOADED, `A transaction can hold at most ${maxTransactionBytes} bytes`);
+    }
+    const earlier = tx.writes.findLast((each) => each.partition === partition && each.producer === producer);
+    const last = earlier?.columns.seqNo(earlier.columns.length - 1) ?? producer?.lastSeqNo ?? 0;
+    const skipped = producer === undefined ? 0 : duplicates(columns, last);
+    if (skipped < columns.length) tx.writes.push(request);
+    const write = new PendingWrite(columns, skipped, producer, listener);
+    queueMicrotask(() => write.onSkipped());
+    return write;
+  }
+
+  /** Offsets that are committed with the transaction. @throws {Refusal} `NOT_FOUND` */
+  addOffsets(session: string, id: string, offsets: readonly TxOffsets[]): void {
+    this.#find(session, id).offsets.push(...offsets);
+  }
+
+  rollback(session: string, id: string): void {
+    this.#end(this.#find(session, id));
+  }
+
+  /** All of it or nothing, on the disk and visible when it resolves. @throws {Refusal} with the reason that nothing was. */
+  async commit(session: string, id: string): Promise<void> {
+    const tx = this.#find(session, id);
+    this.#end(tx);
+    const offsets = this.#offsetsOf(tx);
+    const writes: TxWrite[] = tx.writes.map(({ topic, partition, producer, meta, columns }) => {
+      if (topic.isDropped) throw new Refusal(StatusCode.ABORTED, `The topic ${topic.path} was dropped`);
+      if (!partition.definition.isActive) {
+        throw new Refusal(StatusCode.ABORTED, `Partition ${partition.id} of ${topic.path} was split`);
+      }
+      return {
+        topicId: topic.id,
+        partition: partition.id,
+        fromOffset: partition.log.endOffset,
+        producer: producer?.name ?? "",
+        meta,
+        frame: columns.frame,
+      };
+    });
+    const ids = this.#store.catalog.commitTransaction(
+      offsets.map(({ row }) => row),
+      writes,
+    );
+    for (const { row, topic } of offsets) {
+      topic.setCommittedOffset(row.consumer, row.partition, row.offset);
+      for (const told of this.onOffsets) told(row, topic);
+    }
+    const rows = writes.map((write, index) => ({ ...write, id: ids[index] as number }));
+    const lost = await this.#apply(rows);
+    this.#unapplied.push(...lost);
+    if (lost.length > 0) {
+      throw new Refusal(StatusCode.UNDETERMINED, "The transaction is committed, and appears once the disk has room");
+    }
+  }
+
+  #offsetsOf(tx: Transaction): { readonly row: OffsetRow; readonly topic: Topic }[] {
+    const rows = new Map<string, { row: OffsetRow; topic: Topic }>();
+    for (const { topic, consumer, partition, ranges } of tx.offsets) {
+      const key = `${topic.id}/${consumer}/${partition}`;
+      if (topic.isDropped || !topic.hasConsumer(consumer)) {
+        throw new Refusal(StatusCode.ABORTED, `${topic.path} has no consumer ${consumer} any more`);
+      }
+      let offset = rows.get(key)?.row.offset ?? topic.committedOffset(consumer, partition);
+      for (const range of ranges) {
+        if (range.start !== offset) {
+          const where = `${topic.path}, partition ${partition}`;
+          throw new Refusal(StatusCode.ABORTED, `Gap: ${where} is committed to ${offset}, got ${range.start}`);
+        }
+        offset = range.end;
+      }
+      rows.set(key, { row: { topicId: topic.id, consumer, partition, offset }, topic });
+    }
+    return [...rows.values()];
+  }
+
+  #find(session: string, id: string): Transaction {
+    const tx = this.#transactions.get(id);
+    if (tx === undefined || tx.session !== session) {
+      throw new Refusal(StatusCode.NOT_FOUND, "The transaction is unknown or over");
+    }
+    return tx;
+  }
+
+  #end(tx: Transaction): void {
+    this.#transactions.delete(tx.id);
+    this.#sessions.get(tx.session)?.delete(tx.id);
+  }
+
+  async #applyRest(): Promise<void> {
+    const rows = this.#unapplied;
+    if (rows.length === 0) return;
+    this.#unapplied = [];
+    this.#unapplied = [...(await this.#apply(rows)), ...this.#unapplied];
+  }
+
+  /** @returns what could not be stored. */
+  async #apply(rows: readonly TxWriteRow[]): Promise<TxWriteRow[]> {
+    const waits = rows.map((row) => {
+      const partition = this.#store.topicById(row.topicId)?.partitions[row.partition];
+      const columns = scanWriteRequest(row.frame);
+      if (partition === undefined || columns === undefined) return Promise.resolve(true);
+      const producer = row.producer === "" ? undefined : partition.producer(row.producer);
+      return new Promise<boolean>((resolve) => {
+        const listener = { onWritten: () => resolve(true), onWriteFailed: () => resolve(false) };
+        partition.write(columns, producer, row.meta, this.#store.clock.now(), listener, row.id);
+      });
+    });
+    const stored = await Promise.all(waits);
+    this.#store.catalog.deleteTxWrites(rows.filter((_, index) => stored[index] === true).map((row) => row.id));
+    return rows.filter((_, index) => stored[index] !== true);
+  }
+}
+
+async function isApplied(partition: Partition, row: TxWriteRow): Promise<boolean> {
+  const { log } = partition;
+  const producer = row.producer;
+  let offset = Math.max(row.fromOffset, log.startOffset);
+  while (offset < log.endOffset) {
+    for (const record of await log.read(offset, 1024 * 1024)) {
+      if (record.txId === row.id && text.decode(record.producer) === producer) return true;
+      offset = record.baseOffset + record.count;
+    }
+  }
+  return false;
+}

@@ -1,0 +1,305 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import type { CallReceiver, FrameCall } from "@tidemark/connect-transport";
+import {
+  type AckRun,
+  encodeSessionMeta,
+  encodeWriteAcks,
+  scanWriteRequest,
+  StatusCode,
+  topicWire,
+  type WriteColumns,
+} from "@tidemark/topic/internal";
+import type { Partition, PendingWrite, Producer, WriteListener } from "../storage/partition.ts";
+import type { Topic } from "../storage/topic.ts";
+import type { TopicServerError } from "../topic-server-error.ts";
+import type { Identity } from "./access.ts";
+import { writeAnswer, writeFailure } from "./messages.ts";
+import { Refusal, refusalOf } from "./refusal.ts";
+import type { Service } from "./service.ts";
+import { WriteQuota } from "./write-quota.ts";
+import { type InitRequest, type WriteEvent, writeSessionNext, type WriteState } from "./write-session-state.ts";
+
+/** On the way to the disk for one session before its client is held back. */
+const maxInFlightBytes = 16 * 1024 * 1024;
+
+interface Open {
+  readonly topic: Topic;
+  readonly partition: Partition;
+  readonly producer: Producer | undefined;
+  readonly meta: Uint8Array;
+}
+
+/** One StreamWrite call: the rules of `write-session-state.ts` on a stream and a partition. */
+export class WriteSession implements CallReceiver, WriteListener {
+  readonly #service: Service;
+  readonly #call: FrameCall;
+  #identity: Identity;
+  #state: WriteState = "init";
+  #open: Open | undefined;
+  #opening: Promise<void> | undefined;
+  /** What is not acknowledged, oldest first, from `#head` on. */
+  #writes: { readonly write: PendingWrite; readonly isInTx: boolean }[] = [];
+  #head = 0;
+  #inFlightBytes = 0;
+  #isFinishing = false;
+  /** The client does not read what it is told. */
+  #isSendFull = false;
+  #quota: WriteQuota | undefined;
+  #quotaWaitMs = 0;
+  #room: PromiseWithResolvers<void> | undefined;
+  readonly #releases: (() => void)[] = [];
+
+  constructor(service: Service, call: FrameCall) {
+    this.#service = service;
+    this.#call = call;
+    this.#identity = { user: "", rights: [] };
+    try {
+      this.#identity = service.access.identify(call.headers);
+    } catch (error) {
+      this.#refuse(error);
+    }
+    call.signal.addEventListener("abort", () => this.#release(), { once: true });
+  }
+
+  frames(frames: readonly Uint8Array[]): void | Promise<void> {
+    for (let index = 0; index < frames.length; index++) {
+      this.#take(frames[index] as Uint8Array);
+      if (this.#opening !== undefined) {
+        const rest = frames.slice(index + 1);
+        return this.#opening.then(() => (rest.length > 0 ? this.frames(rest) : undefined));
+      }
+    }
+    return this.#holdBack();
+  }
+
+  end(): void {
+    const finish = () => this.#event({ type: "clientEnded" });
+    if (this.#opening === undefined) finish();
+    else void this.#opening.then(finish);
+  }
+
+  onWritten(write: PendingWrite): void {
+    this.#inFlightBytes -= write.columns.frame.length;
+    this.#acknowledge();
+    if (this.#room !== undefined && this.#inFlightBytes < maxInFlightBytes / 2) {
+      this.#room.resolve();
+      this.#room = undefined;
+    }
+  }
+
+  onWriteFailed(_write: PendingWrite, error: TopicServerError): void {
+    this.#refuse(error);
+  }
+
+  #take(frame: Uint8Array): void {
+    try {
+      const columns = scanWriteRequest(frame);
+      if (columns !== undefined) {
+        this.#event({ type: "write", columns, codecs: this.#open?.topic.definition.codecs ?? [] });
+        return;
+      }
+      const { clientMessage } = fromBinary(topicWire.StreamWriteMessage_FromClientSchema, frame);
+      if (clientMessage.case === "initRequest") this.#event({ type: "init", request: clientMessage.value });
+      else if (clientMessage.case === "updateTokenRequest") this.#event({ type: "token", token: clientMessage.value.token });
+      else this.#event({ type: "unset" });
+    } catch (error) {
+      this.#event({ type: "invalid", detail: error instanceof Error ? error.message : "not a valid message" });
+    }
+  }
+
+  #event(event: WriteEvent): void {
+    const [state, effect] = writeSessionNext(this.#state, event);
+    this.#state = state;
+    if (effect === undefined) return;
+    switch (effect.type) {
+      case "append":
+        this.#append(effect.columns);
+        return;
+      case "open":
+        this.#opening = this.#connect(effect.request)
+          .catch((error: unknown) => this.#refuse(error))
+          .finally(() => {
+            this.#opening = undefined;
+          });
+        return;
+      case "checkToken":
+        this.#checkToken(effect.token);
+        return;
+      case "fail":
+        this.#call.send(writeFailure(effect.status, effect.detail));
+        this.#call.end();
+        this.#release();
+        return;
+      case "finish":
+        this.#isFinishing = true;
+        this.#acknowledge();
+        return;
+    }
+  }
+
+  #refuse(error: unknown): void {
+    const { status, message } = refusalOf(error);
+    this.#event({ type: "refused", status, detail: message });
+  }
+
+  #append(columns: WriteColumns): void {
+    const { partition, producer, meta, topic } = this.#open as Open;
+    const { clock, transactions } = this.#service;
+    const { frame, tx } = columns;
+    try {
+      const { writeSpeedBytesPerSecond: speed, writeBurstBytes: burst } = topic.definition;
+      if (speed > 0) {
+        this.#quota ??= new WriteQuota(clock.monotonic(), burst);
+        this.#quotaWaitMs = this.#quota.take(frame.length, clock.monotonic(), speed, burst);
+      }
+      // Counted first: what fails is told at once.
+      this.#inFlightBytes += frame.length;
+      const write =
+        tx === undefined
+          ? partition.write(columns, producer, meta, clock.now(), this)
+          : transactions.write(tx, { topic, partition, producer, meta, columns, listener: this });
+      this.#writes.push({ write, isInTx: tx !== undefined });
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  async #connect(request: InitRequest): Promise<void> {
+    const { path, producerId: named, partitioning, writeSessionMeta } = request;
+    const topic = this.#service.topic(path, this.#call.headers, this.#identity, "write");
+    const group = partitioning.case === "messageGroupId" ? partitioning.value : "";
+    const producerId = named === "" ? group : named;
+    const partition = this.#choose(topic, producerId, partitioning);
+    const producer = producerId === "" ? undefined : partition.producer(producerId);
+    if (producer !== undefined) {
+      const replaced = () =>
+        this.#refuse(new Refusal(StatusCode.SESSION_EXPIRED, `Another session writes as ${producerId} now`));
+      this.#releases.push(this.#service.claimProducer(topic, producerId, replaced));
+      // What is still on its way to the disk may fail, and then it was not written.
+      if (producer.lastSeqNo !== producer.storedSeqNo) await partition.log.flush();
+      if (this.#service.store.catalog.partitionOf(topic.id, producerId) !== partition.id) {
+        this.#service.store.catalog.bindProducer(topic.id, producerId, partition.id);
+      }
+    }
+    if (this.#state !== "opening") return;
+    this.#open = { topic, partition, producer, meta: encodeSessionMeta(writeSessionMeta) };
+    this.#releases.push(
+      topic.listen({
+        onDropped: () => this.#refuse(new Refusal(StatusCode.SCHEME_ERROR, `The topic ${topic.path} was dropped`)),
+        onPartitions: () => {
+          if (partition.definition.isActive) return;
+          this.#refuse(new Refusal(StatusCode.OVERLOADED, `Partition ${partition.id} is inactive: it was split`));
+        },
+      }),
+    );
+    this.#event({ type: "opened" });
+    const value = {
+      lastSeqNo: BigInt(producer?.lastSeqNo ?? 0),
+      sessionId: this.#service.rng.uuid(),
+      partitionId: BigInt(partition.id),
+      supportedCodecs: { codecs: [...topic.definition.codecs] },
+    };
+    this.#call.send(writeAnswer({ case: "initResponse", value }));
+  }
+
+  #choose(topic: Topic, producerId: string, partitioning: InitRequest["partitioning"]): Partition {
+    const explicit =
+      partitioning.case === "partitionId"
+        ? partitioning.value
+        : partitioning.case === "partitionWithGeneration"
+          ? partitioning.value.partitionId
+          : undefined;
+    if (explicit !== undefined) {
+      const partition = topic.partitions[Number(explicit)];
+      if (partition === undefined) {
+        throw new Refusal(StatusCode.SCHEME_ERROR, `${topic.path} has no partition ${explicit}`);
+      }
+      if (!partition.definition.isActive) {
+        throw new Refusal(StatusCode.OVERLOADED, `Partition ${explicit} is inactive: it was split`);
+      }
+      return partition;
+    }
+    // Without a name there is nothing to keep in order.
+    if (producerId === "") return this.#service.rng.pick(topic.partitions.filter((each) => each.definition.isActive));
+    const bound = this.#service.store.catalog.partitionOf(topic.id, producerId);
+    const partition = bound === undefined ? undefined : topic.partitions[bound];
+    return partition?.definition.isActive === true ? partition : topic.partitionOfKey(producerId);
+  }
+
+  /** In the order of the requests, although requests that were all duplicates are done at once. */
+  #acknowledge(): void {
+    const writes = this.#writes;
+    const open = this.#open;
+    while (open !== undefined && this.#head < writes.length) {
+      const { write, isInTx } = writes[this.#head] as (typeof writes)[number];
+      if (!write.isDone) break;
+      this.#head++;
+      const { columns, skipped, firstOffset } = write;
+      const runs: AckRun[] = skipped > 0 ? [{ kind: "skipped", count: skipped }] : [];
+      const count = columns.length - skipped;
+      if (count > 0) runs.push(isInTx ? { kind: "writtenInTx", count } : { kind: "written", count, firstOffset });
+      const waitMs = this.#quotaWaitMs;
+      this.#isSendFull = !this.#call.send(
+        encodeWriteAcks(columns, runs, open.partition.id, {
+          persistingMs: 0,
+          minQueueWaitMs: 0,
+          maxQueueWaitMs: 0,
+          partitionQuotaWaitMs: waitMs,
+          topicQuotaWaitMs: 0,
+        }),
+      );
+    }
+    if (this.#head === writes.length) {
+      this.#writes = [];
+      this.#head = 0;
+      if (this.#isFinishing) this.#call.end();
+    } else if (this.#head > 1024) {
+      this.#writes = writes.slice(this.#head);
+      this.#head = 0;
+    }
+  }
+
+  #checkToken(token: string): void {
+    try {
+      const identity = this.#service.access.identifyToken(token);
+      const path = this.#open?.topic.path;
+      if (path !== undefined && !this.#service.access.allows(identity, path, "write")) {
+        throw new Refusal(StatusCode.UNAUTHORIZED, `${identity.user} may not write ${path}`);
+      }
+      this.#identity = identity;
+      this.#call.send(writeAnswer({ case: "updateTokenResponse", value: {} }));
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  /** Waits while too much is on the way to the disk, while the client does not read its acks, or for the quota. */
+  #holdBack(): void | Promise<void> {
+    if (this.#state === "closed") return undefined;
+    if (this.#quotaWaitMs > 0) {
+      const waitMs = this.#quotaWaitMs;
+      return this.#service.clock.sleep(waitMs, { signal: this.#call.signal, isRef: false }).then(
+        () => {
+          this.#quotaWaitMs = 0;
+        },
+        () => {},
+      );
+    }
+    if (this.#isSendFull) {
+      this.#isSendFull = false;
+      return this.#call.drained().catch(() => {});
+    }
+    if (this.#inFlightBytes > maxInFlightBytes) {
+      this.#room ??= Promise.withResolvers<void>();
+      return this.#room.promise;
+    }
+    return undefined;
+  }
+
+  #release(): void {
+    this.#state = "closed";
+    this.#room?.resolve();
+    this.#room = undefined;
+    for (const release of this.#releases.splice(0)) release();
+  }
+}

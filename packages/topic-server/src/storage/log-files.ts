@@ -1,0 +1,183 @@
+import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
+import { close, fdatasync, fstatSync, ftruncate, openSync, read, writev } from "node:fs";
+import { join } from "node:path";
+import { TopicServerError } from "../topic-server-error.ts";
+
+/** One file of a log. Positions are bytes from its start. */
+export interface LogFile {
+  /** Bytes the file has, allocated or written. */
+  size(): number;
+  /** Writes all pieces one after the other from `position` on. A failure may leave any part of them written. */
+  write(pieces: readonly Uint8Array[], position: number): Promise<void>;
+  /** What was written before the call is on the disk when it resolves. */
+  sync(): Promise<void>;
+  /** Fills `target` as far as the file goes, and says how far that was. */
+  read(target: Uint8Array, position: number): Promise<number>;
+  /** Cuts or extends (with zeros) to `size` bytes. */
+  truncate(size: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Where logs keep their files: the disk, memory, or a disk that fails on purpose. Paths are relative, with slashes. */
+export interface LogFiles {
+  /** Whether what was synced survives the process. Where it does not, files are not preallocated. */
+  readonly isDurable: boolean;
+  /** Opens to read and write. @throws {TopicServerError} `DISK_FULL` or `DISK_FAILED`. */
+  open(path: string, isNew: boolean): Promise<LogFile>;
+  /** File names in a folder, in any order; none when it does not exist. */
+  list(folder: string): Promise<string[]>;
+  /** Removes a file or a folder with all that is in it. */
+  remove(path: string): Promise<void>;
+  /** Creations and removals in a folder, which is made where it does not exist, are on the disk when it resolves. */
+  syncFolder(folder: string): Promise<void>;
+}
+
+/** Errors of the system by what can be done about them. */
+export function diskError(error: unknown, what: string): TopicServerError {
+  if (TopicServerError.is(error)) return error;
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new TopicServerError("DISK_FULL", `No room on the disk to ${what} (${code}). Make room, or shorten retention`, {
+      cause: error,
+      retryable: true,
+    });
+  }
+  return new TopicServerError("DISK_FAILED", `Could not ${what}: ${code ?? String(error)}`, { cause: error });
+}
+
+/** `fs` callbacks as promises: one promise per group of writes. */
+class DiskFile implements LogFile {
+  readonly #fd: number;
+  readonly #path: string;
+  #size: number;
+
+  constructor(fd: number, path: string) {
+    this.#fd = fd;
+    this.#path = path;
+    this.#size = fstatSync(fd).size;
+  }
+
+  size(): number {
+    return this.#size;
+  }
+
+  write(pieces: readonly Uint8Array[], position: number): Promise<void> {
+    let total = 0;
+    for (const piece of pieces) total += piece.length;
+    return new Promise((resolve, reject) => {
+      const step = (rest: readonly Uint8Array[], at: number, left: number) => {
+        writev(this.#fd, rest, at, (error, written) => {
+          if (error !== null) reject(diskError(error, `write to ${this.#path}`));
+          else if (written === left) {
+            this.#size = Math.max(this.#size, at + written);
+            resolve();
+          } else if (written === 0) reject(new TopicServerError("DISK_FAILED", `${this.#path} takes no more bytes`));
+          else step(skip(rest, written), at + written, left - written);
+        });
+      };
+      step(pieces, position, total);
+    });
+  }
+
+  sync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fdatasync(this.#fd, (error) => {
+        if (error === null) resolve();
+        else reject(diskError(error, `sync ${this.#path}`));
+      });
+    });
+  }
+
+  read(target: Uint8Array, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const step = (at: number) => {
+        read(this.#fd, target, at, target.length - at, position + at, (error, got) => {
+          if (error !== null) reject(diskError(error, `read ${this.#path}`));
+          else if (got === 0 || at + got === target.length) resolve(at + got);
+          else step(at + got);
+        });
+      };
+      step(0);
+    });
+  }
+
+  truncate(size: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      ftruncate(this.#fd, size, (error) => {
+        if (error !== null) {
+          reject(diskError(error, `cut ${this.#path}`));
+          return;
+        }
+        this.#size = size;
+        resolve();
+      });
+    });
+  }
+
+  close(): Promise<void> {
+    return new Promise((resolve) => close(this.#fd, () => resolve()));
+  }
+}
+
+function skip(pieces: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let left = bytes;
+  for (const piece of pieces) {
+    if (left >= piece.length) left -= piece.length;
+    else {
+      rest.push(left === 0 ? piece : piece.subarray(left));
+      left = 0;
+    }
+  }
+  return rest;
+}
+
+/** Files below a folder of the disk. */
+export function diskFiles(root: string): LogFiles {
+  const at = (path: string) => join(root, ...path.split("/"));
+  return {
+    isDurable: true,
+    async open(path, isNew) {
+      try {
+        return new DiskFile(openSync(at(path), isNew ? "wx+" : "r+"), path);
+      } catch (error) {
+        throw diskError(error, `open ${path}`);
+      }
+    },
+    async list(folder) {
+      try {
+        return await readdir(at(folder));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+        throw diskError(error, `list ${folder}`);
+      }
+    },
+    async remove(path) {
+      try {
+        await rm(at(path), { recursive: true, force: true });
+      } catch (error) {
+        throw diskError(error, `remove ${path}`);
+      }
+    },
+    async syncFolder(folder) {
+      try {
+        await mkdir(at(folder), { recursive: true });
+        // Windows has no way to sync a folder, and no need.
+        if (process.platform === "win32") return;
+        let path = at(folder);
+        for (;;) {
+          const handle: FileHandle = await open(path, "r");
+          try {
+            await handle.sync();
+          } finally {
+            await handle.close();
+          }
+          if (path === root) return;
+          path = join(path, "..");
+        }
+      } catch (error) {
+        throw diskError(error, `sync the folder ${folder}`);
+      }
+    },
+  };
+}
