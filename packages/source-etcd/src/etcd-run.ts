@@ -58,7 +58,7 @@ export interface EtcdRunOptions {
 }
 
 /** A page of small keys has many of them, because etcd 3.4 counts all the keys to come for every page. */
-const pages = { firstKeys: 20, maxKeys: 8_192, targetBytes: 8 << 20 };
+const pages = { firstKeys: 20, maxKeys: 8_192, targetBytes: 4 << 20 };
 
 /** One run of the source: what to do after every connect, and what was lost. */
 export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visit> {
