@@ -246,7 +246,7 @@ export class ReaderState<C extends Columns = Columns> {
       const { topic, partitionId } = partition;
       this.effects.push({ type: "tell", event: { type: "partition-stopping", topic, partitionId } });
       this.#checkStopped(session);
-    }
+    } else this.#checkStopped(session);
   }
 
   /** The server gets its partition back although something is pending (X15). */

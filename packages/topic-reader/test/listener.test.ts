@@ -2,7 +2,7 @@ import type { ReaderBatch } from "@tidemark/topic-reader";
 import { expect, test } from "vitest";
 import { world } from "./support/script.ts";
 
-const text = (batch: ReaderBatch): string => `${batch.partitionId}:${[...batch].map(({ offset }) => offset)}`;
+const text = (batch: ReaderBatch): string => `${batch.partitionId}:${[...batch].map(({ offset }) => offset).join()}`;
 
 test("X12: a partition's batches come one at a time, and partitions do not wait for each other", async () => {
   const { open, server, settle } = world();

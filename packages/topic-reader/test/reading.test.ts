@@ -116,7 +116,7 @@ test("maxMessages cuts batches, and partitions take turns", async () => {
   await settle();
   const seen: string[] = [];
   for await (const batch of reader.read({ maxMessages: 2 })) {
-    seen.push(`${batch.partitionId}:${offsets(batch)}`);
+    seen.push(`${batch.partitionId}:${offsets(batch).join()}`);
     if (seen.length === 5) break;
   }
   expect(seen).toEqual(["0:0,1", "1:0,1", "0:2,3", "1:2", "0:4"]);
