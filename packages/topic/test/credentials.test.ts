@@ -161,7 +161,7 @@ test("trusts only whom it is told to, and shows its own certificate (TLS, mutual
     await using client = createTopicClient(url, { tls: { ca: authority.ca, cert: me.cert, key: me.key } });
     expect((await client.describeTopic("orders")).name).toBe("orders");
     expect(await roundTrip(client.stream("read"), Uint8Array.of(7))).toEqual(Buffer.of(7));
-    await using anybody = createTopicClient(url, { tls: { ca: authority.ca }, callTimeoutMs: 300 });
+    await using anybody = createTopicClient(url, { tls: { ca: authority.ca }, callTimeoutMs: 300, closeTimeoutMs: 100 });
     await expect(anybody.describeTopic("orders")).rejects.toThrow(TopicError);
     await using suspicious = createTopicClient(url, { callTimeoutMs: 300 });
     await expect(suspicious.describeTopic("orders")).rejects.toThrow(/certificate|self-signed/);

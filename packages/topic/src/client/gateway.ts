@@ -1,4 +1,5 @@
 import { create, type DescMessage, type DescMethodServerStreaming, type DescMethodUnary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { deadline } from "@tidemark/clock";
 import type { RetryClass } from "@tidemark/stream";
 import { AuthService } from "../gen/ydb/auth_v1_pb.ts";
 import { LoginResultSchema } from "../gen/ydb/auth_pb.ts";
@@ -140,8 +141,11 @@ export class Gateway {
 
   /** Idempotent. */
   async close(): Promise<void> {
-    await this.#pool.close();
-    this.#over.abort(closedError());
+    const { clock, closeTimeoutMs } = this.#options;
+    // Channels keep to it; this is for the one that does not.
+    using limit = deadline(clock, closeTimeoutMs + 500);
+    await abortable(this.#pool.close(), limit.signal).catch(() => {});
+    this.destroy(closedError());
   }
 
   destroy(reason: unknown): void {
