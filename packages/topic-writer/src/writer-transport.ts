@@ -55,6 +55,8 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
   const locator = setup.isDirect ? new PartitionLocator(setup) : undefined;
   /** The server refused to write; the partition may have been split. */
   let isSuspect = false;
+  /** Asked in the place of a partition that opens no session any more. */
+  let heir: bigint | undefined;
   /** Decoded once, for `isReply`, `isProgress` and `onMessage` in turn. */
   let last: { readonly bytes: Uint8Array; readonly message: ServerMessage } | undefined;
   const decode = (bytes: Uint8Array): ServerMessage => {
@@ -69,26 +71,28 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
     return isSplit ? partitions : undefined;
   };
 
-  /** A server that opens no session on a partition that was split does not say what that has. */
-  const asRefused = (error: Error, successors: WriterSession["successors"]): WriterSession => {
-    if (successors === undefined) throw error;
-    return { sessionId: "", partitionId: setup.partitionId ?? 0n, lastSeqNo: 0, codecs: [], successors };
-  };
-
   return {
     name: `topic.write ${topic}`,
     openTransport(): StreamTransport<Uint8Array, Uint8Array> {
-      return locator?.openTransport() ?? client.stream("write", setup.nodeId === undefined ? {} : { nodeId: setup.nodeId });
+      if (locator !== undefined && heir === undefined) return locator.openTransport();
+      return client.stream("write", setup.nodeId === undefined ? {} : { nodeId: setup.nodeId });
     },
     async handshake(stream) {
-      const located = await locator?.located();
-      stream.send(encodeInit({ ...setup, ...(located && { located }) }));
+      const asked = heir;
+      const located = asked === undefined ? await locator?.located() : undefined;
+      stream.send(encodeInit({ ...setup, ...(asked && { partitionId: asked }), ...(located && { located }) }));
       const message = decodeServerMessage(await stream.receive(), topic);
       if (message.type !== "init" && message.type !== "error") throw unexpected(`an InitResponse, got ${message.type}`);
       // Only a writer with a partition of its own has to care: else the server moves the producer to a successor.
       const successors = isSuspect && setup.partitionId !== undefined ? await findSuccessors(stream.signal) : undefined;
-      const session = message.type === "init" ? { ...message, successors } : asRefused(message.error, successors);
+      if (message.type === "error") {
+        // No session is opened on a partition that was split. What it had of this producer its successors know.
+        heir = successors && activeSuccessors(setup.partitionId as bigint, successors)[0]?.partitionId;
+        throw message.error;
+      }
       isSuspect = false;
+      heir = undefined;
+      const session: WriterSession = { ...message, partitionId: setup.partitionId ?? message.partitionId, successors };
       setup.onSession(session);
       return session;
     },
@@ -121,7 +125,8 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
       if (WriterError.is(error)) return error.retryable ? "slow" : "fatal";
       const retryClass = client.classify(error);
       // It may be that the partition was split; whether it was is looked up at once, and once.
-      return isSuspect && !wasSuspect && retryClass === "slow" ? "fast" : retryClass;
+      const isNews = isSuspect && (!wasSuspect || heir !== undefined);
+      return isNews && retryClass === "slow" ? "fast" : retryClass;
     },
     tokenRefresh: {
       intervalMs: setup.tokenRefreshIntervalMs,

@@ -91,6 +91,8 @@ export class ModelTopic {
   /** Every write request, in the order in which they came. */
   readonly requests: { readonly stream: number; readonly seqNos: readonly bigint[] }[] = [];
   readonly inits: { readonly stream: number; readonly nodeId: number | undefined; readonly partitioning: string }[] = [];
+  /** The last number that each stream was told. */
+  readonly told = new Map<number, bigint>();
   faults: Faults;
   token = "token 1";
   /** Streams with another token end with UNAUTHENTICATED, as does a request on them. */
@@ -247,7 +249,9 @@ export class ModelTopic {
     if (!partition.isActive && this.#options.opensInactive === false) {
       return this.#refuse(peer, Status.OVERLOADED, "partition is inactive");
     }
+    if (this.#options.opensInactive === false) this.#inherit(partition, producerId);
     const lastSeqNo = getLastSeqNo ? (partition.last.get(producerId) ?? 0n) : 0n;
+    this.told.set(peer.id, lastSeqNo);
     const supportedCodecs = { codecs: [...(this.#options.codecs ?? [])] };
     this.#reply(peer, {
       case: "initResponse",
@@ -271,6 +275,17 @@ export class ModelTopic {
     }
     this.#bound.set(producerId, chosen);
     return chosen;
+  }
+
+  /** What the partitions before this one had of the producer. */
+  #inherit(partition: ModelPartition, producerId: string): void {
+    if (partition.last.has(producerId)) return;
+    for (const parent of partition.parents) {
+      const before = this.partitions[Number(parent)] as ModelPartition;
+      this.#inherit(before, producerId);
+      const last = before.last.get(producerId);
+      if (last !== undefined) partition.last.set(producerId, last);
+    }
   }
 
   #descendants(partitionId: bigint): bigint[] {
