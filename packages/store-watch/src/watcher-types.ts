@@ -26,7 +26,7 @@ export interface WatcherOptions {
   readonly flushIntervalMs?: number;
   /**
    * What may be held in memory, uncommitted, in bytes, above 0. Above it the source is held back, down to the wire.
-   * @default 16_777_216, 16 MiB
+   * @default 8_388_608, 8 MiB
    */
   readonly maxBufferBytes?: number;
   /**
@@ -70,7 +70,7 @@ export interface WatcherOptions {
 /** The limits that hold where none are given. */
 export const watcherDefaults = {
   flushIntervalMs: 0,
-  maxBufferBytes: 16 * 1024 * 1024,
+  maxBufferBytes: 8 * 1024 * 1024,
   maxGroupBytes: 4 * 1024 * 1024,
   silenceTimeoutMs: 300_000,
   stallTimeoutMs: 30_000,

@@ -6,7 +6,7 @@ import { applicationId, schemaSteps, viewStatements } from "./ddl.ts";
 import { sqliteCode } from "./sqlite-errors.ts";
 
 /** KiB that a connection's page cache may take. */
-const writerCacheKib = 16 * 1024;
+const writerCacheKib = 8 * 1024;
 const readerCacheKib = 4 * 1024;
 /** Pages in the WAL after which a commit copies it back itself. The writer does so earlier, between two commits. */
 const checkpointPages = 16_384;
