@@ -32,6 +32,11 @@ export class CommitLedger {
     return !this.#sent.isEmpty || !this.#unsent.isEmpty;
   }
 
+  /** Whether the session that is open was told something that it has not acknowledged. */
+  get isSent(): boolean {
+    return !this.#sent.isEmpty;
+  }
+
   get waiters(): number {
     return this.#waiters.length;
   }

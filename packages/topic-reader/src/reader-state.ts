@@ -324,6 +324,12 @@ export class ReaderState<C extends Columns = Columns> {
     this.#checkFlushed();
   }
 
+  /** Whether the stream was told to commit something and has not answered. */
+  get isCommitting(): boolean {
+    for (const { partition } of this.#sessions.values()) if (partition.commits.isSent) return true;
+    return false;
+  }
+
   /** Whether nothing is pending that the server could commit. What has a hole before it never will be. */
   get isFlushed(): boolean {
     for (const { commits } of this.#partitions.values()) if (commits.isReachable) return false;

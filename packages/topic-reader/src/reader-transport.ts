@@ -1,4 +1,5 @@
 import type { StreamProtocol } from "@tidemark/stream";
+import { TopicError } from "@tidemark/topic";
 import { decodeReadResponse, StatusCode, statusError } from "@tidemark/topic/internal";
 import { ReaderColumns } from "./columns.ts";
 import { ReaderError } from "./reader-error.ts";
@@ -26,6 +27,13 @@ export function readerProtocol(
   sink: ReaderSink,
 ): StreamProtocol<Uint8Array, Uint8Array, ReaderSession> {
   const { client } = options;
+  let refusals = 0;
+  /**
+   * Somebody else may have committed a part of what we were about to, and the server ends the stream for that. The next
+   * one begins with what is committed by then, so the same is not said again. Three times in a row it is our own fault.
+   */
+  const isOvertaken = (error: unknown): boolean =>
+    TopicError.is(error) && error.status === "BAD_REQUEST" && sink.state.isCommitting && ++refusals <= 3;
   return {
     name: "topic.read",
     openTransport: () => client.stream("read"),
@@ -45,8 +53,10 @@ export function readerProtocol(
     },
     onMessage(frame) {
       const response = caseOf(frame) === serverCase.readResponse ? decodeReadResponse(frame) : undefined;
-      if (response === undefined) hear(frame, sink);
-      else {
+      if (response === undefined) {
+        hear(frame, sink);
+        if (caseOf(frame) === serverCase.commitOffsetResponse) refusals = 0;
+      } else {
         const partitions = response.partitions.map((wire) => new ReaderColumns(wire, client.compression));
         sink.state.received(response.bytesSize, partitions);
       }
@@ -56,7 +66,10 @@ export function readerProtocol(
       const kind = caseOf(frame);
       return kind === serverCase.readResponse || kind === serverCase.commitOffsetResponse;
     },
-    classify: (error) => (ReaderError.is(error) && error.retryable ? "fast" : client.classify(error)),
+    classify(error) {
+      const isPassing = (ReaderError.is(error) && error.retryable) || isOvertaken(error);
+      return isPassing ? "fast" : client.classify(error);
+    },
     tokenRefresh: {
       intervalMs: options.tokenRefreshIntervalMs,
       token: (signal) => client.token(signal),

@@ -1,4 +1,5 @@
 import { ReaderError } from "@tidemark/topic-reader";
+import { StatusCode } from "@tidemark/topic/internal";
 import { expect, test } from "vitest";
 import { world } from "./support/script.ts";
 
@@ -224,4 +225,44 @@ test("acknowledgements for sessions that are not known change nothing", async ()
   expect(server.stopAnswers).toEqual([]);
   expect(server.memory.started).toBe(1);
   reader.destroy();
+});
+
+test("a commit that somebody else was faster with starts the stream anew, and is not said twice", async () => {
+  const { open, server, settle, pass, outcome } = world();
+  const reader = await open();
+  server.start(1, 0);
+  await settle();
+  server.data(1, [0, 1, 2]);
+  await settle();
+  const commit = outcome((await reader.receive()).commit());
+  await settle();
+  server.refuse(StatusCode.BAD_REQUEST, "double committing is forbidden");
+  await pass(5_000);
+  expect(server.memory.started).toBe(2);
+  server.start(1, 0, { committed: 2 });
+  await settle();
+  expect(server.commits).toEqual(["1:[0, 3)", "1:[2, 3)"]);
+  server.acknowledge(1, 3);
+  await settle();
+  expect(commit.state).toBe("resolved");
+  server.refuse(StatusCode.BAD_REQUEST, "something else");
+  await settle();
+  await expect(reader.receive()).rejects.toMatchObject({ code: "FAILED" });
+});
+
+test("a server that refuses every commit ends the reader instead of a loop", async () => {
+  const { open, server, settle, pass, outcome } = world();
+  const reader = await open();
+  server.onHeard = (message) => {
+    if (message.case === "readRequest") server.start(1, 0);
+    if (message.case === "commitOffsetRequest") server.refuse(StatusCode.BAD_REQUEST, "no");
+  };
+  server.start(1, 0);
+  await settle();
+  server.data(1, [0]);
+  await settle();
+  const commit = outcome((await reader.receive()).commit());
+  await pass(60_000);
+  expect(commit.error).toMatchObject({ code: "FAILED" });
+  expect(server.memory.started).toBe(4);
 });
