@@ -1,17 +1,26 @@
 // The real services some tests need, and whether this machine has them.
 
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { Failure } from "./toolchain.mjs";
 
 const services = {
   etcd: { programs: ["etcd", "etcdctl"], install: "apt-get install etcd-server etcd-client" },
   chromium: { programs: ["chromium"], install: "apt-get install chromium" },
+  postgres: { programs: ["postgres", "initdb"], install: "apt-get install postgresql" },
+  mariadb: { programs: ["mariadbd", "mariadb-install-db"], install: "apt-get install mariadb-server" },
 };
 
-function isOnPath(program) {
+/** Where Debian keeps servers, which are not for everybody's PATH. */
+function moreFolders() {
+  const versions = "/usr/lib/postgresql";
+  const found = existsSync(versions) ? readdirSync(versions) : [];
+  return ["/usr/sbin", ...found.map((version) => join(versions, version, "bin"))];
+}
+
+function isThere(program) {
   const names = process.platform === "win32" ? [`${program}.exe`, `${program}.cmd`] : [program];
-  return (process.env.PATH ?? "").split(delimiter).some((folder) =>
+  return [...(process.env.PATH ?? "").split(delimiter), ...moreFolders()].some((folder) =>
     names.some((name) => {
       try {
         accessSync(join(folder, name), constants.X_OK);
@@ -32,12 +41,12 @@ export function findServices() {
       `TIDEMARK_REQUIRE_SERVICES must name ${Object.keys(services).join(" or ")}, got "${unknown.join(",")}".`,
     );
   }
-  const missing = (name) => services[name].programs.filter((program) => !isOnPath(program));
+  const missing = (name) => services[name].programs.filter((program) => !isThere(program));
   for (const name of required) {
     const programs = missing(name);
     if (programs.length === 0) continue;
     throw new Failure(
-      `TIDEMARK_REQUIRE_SERVICES names ${name}, but PATH has no ${programs.join(" and no ")}. On Debian: ${services[name].install}`,
+      `TIDEMARK_REQUIRE_SERVICES names ${name}, but there is no ${programs.join(" and no ")}. On Debian: ${services[name].install}`,
     );
   }
   return Object.keys(services)

@@ -28,14 +28,14 @@ export class RowReader {
 
   async rows(range: KeyRange, executor?: SqlExecutor, isLocked = false): Promise<ReadRow[]> {
     const plan = this.#plan;
-    const selected = sql.join([plan.selectedKey, ...this.columns.map((column) => sql`${column}`)], sql`, `);
+    const selected = sql.join([plan.selectedKey, ...this.columns.map((column) => plan.database.dialect.select(column))], sql`, `);
     const lock = isLocked ? plan.database.dialect.lockSuffix : sql.raw("");
     const statement = sql`select ${selected} from ${plan.table} where ${plan.matching(range)}
       order by ${plan.inKeyOrder()}${lock}`;
     const { rows } = await plan.database.execute(statement, executor);
     return rows.map((values) => {
       const raw = values.slice(plan.key.length);
-      const entries = this.#read.map((property, index) => [property, fromDriver(this.columns[index], raw[index])]);
+      const entries = this.#read.map((property, index) => [property, this.#decode(index, raw[index])]);
       return {
         key: values.slice(0, plan.key.length),
         raw,
@@ -43,14 +43,12 @@ export class RowReader {
       };
     });
   }
-}
 
-function fromDriver(column: Column | undefined, value: SqlValue | undefined): unknown {
-  if (value === null || value === undefined || column === undefined) return null;
-  // Drizzle's decoders know numbers. An integer that no number can hold stays a bigint: better another type than
-  // another value.
-  const isSmall = typeof value === "bigint" && Number.isSafeInteger(Number(value));
-  return column.mapFromDriverValue(isSmall ? Number(value) : value) as unknown;
+  #decode(index: number, value: SqlValue | undefined): unknown {
+    const column = this.columns[index];
+    if (column === undefined || value === undefined) return null;
+    return this.#plan.database.dialect.fromDriver(column, value);
+  }
 }
 
 /** Reads, maps and compares outside of the transaction, writes in it. */
@@ -177,16 +175,16 @@ export class RowWriter {
       if (use === "checked") {
         index = 0;
         const same = sql.join(
-          columns.map((column) => dialect.isSame(sql`${column}`, slot())),
+          columns.map((column) => dialect.isSame(column, slot())),
           sql` and `,
         );
-        const at = key.map((column) => sql`${column} = ${slot()}`);
+        const at = key.map((column) => sql`${column} = ${dialect.keyValue(column, slot())}`);
         const found = sql`select 1 from ${table} where not (${same}) and ${sql.join(at, sql` and `)}`;
         template = new Template(dialect.toQuery(found));
       } else {
-        const wheres = key.map((column) => sql`${column} = ${slot()}`);
+        const wheres = key.map((column) => sql`${column} = ${dialect.keyValue(column, slot())}`);
         if (use === "compared") {
-          wheres.push(...this.reader.columns.map((column) => dialect.isSame(sql`${column}`, slot())));
+          wheres.push(...this.reader.columns.map((column) => dialect.isUnchanged(column, slot())));
           if (migration.where !== undefined) wheres.push(sql`(${migration.where})`);
         }
         const update = sql`update ${table} set ${sql.join(sets, sql`, `)} where ${sql.join(wheres, sql` and `)}`;

@@ -162,11 +162,12 @@ async function holdAll(context: ChunkContext, rows: readonly PoisonRow[], execut
 function counted(done: number, changed: number, held: number): RunChanges {
   const finished = sql`rows_done + rows_quarantined + ${done + held}`;
   return {
+    // Rows may have come below the bound since they were counted; a share above all of it would be a lie. First, because
+    // an assignment of MySQL sees those before it.
+    total: sql`case when total < ${finished} then ${finished} else total end`,
     rows_done: sql`rows_done + ${done}`,
     rows_changed: sql`rows_changed + ${changed}`,
     rows_quarantined: sql`rows_quarantined + ${held}`,
-    // Rows may have come below the bound since they were counted; a share above all of it would be a lie.
-    total: sql`case when total < ${finished} then ${finished} else total end`,
     chunks: sql`chunks + 1`,
   };
 }

@@ -1,5 +1,5 @@
 /** A value on its way to or from a driver. Integers come as bigint, so that none is rounded. */
-export type SqlValue = null | number | bigint | string | Uint8Array;
+export type SqlValue = null | boolean | number | bigint | string | Uint8Array;
 
 export interface SqlQuery {
   readonly sql: string;

@@ -1,4 +1,4 @@
-import type { Column, SQL } from "drizzle-orm";
+import type { Column, SQL, Table } from "drizzle-orm";
 import type { SqlConnection, SqlExecutor, SqlQuery, SqlResult, SqlValue } from "./connection.ts";
 
 /** What an error of the database asks for. */
@@ -12,14 +12,7 @@ export type SqlFailure =
   /** Anything else. */
   | "fatal";
 
-/**
- * Where databases differ. Everything else is written once, in Drizzle's `sql`.
- *
- * PostgreSQL will lock the run's row and the chunk's rows in the order of the key (`for no key update`), set
- * `lock_timeout`, `statement_timeout` and `idle_in_transaction_session_timeout` for each chunk, and take times from its
- * own clock. MySQL and MariaDB read committed, and spell keysets without row values, which their optimisers do not
- * range over.
- */
+/** Where databases differ. Everything else is written once, in Drizzle's `sql`. */
 export interface Dialect {
   readonly name: "sqlite" | "postgresql" | "mysql";
   toQuery(statement: SQL): SqlQuery;
@@ -29,24 +22,38 @@ export interface Dialect {
   keyAfter(key: readonly Column[], values: readonly SqlValue[]): SQL;
   /** Not behind the key. */
   keyUpTo(key: readonly Column[], values: readonly SqlValue[]): SQL;
+  /** A value of a key, as its column is compared with it: so that no digit of it is lost there. */
+  keyValue(column: Column, value: SQL): SQL;
   /** A key column as it is selected for a cursor: so that no digit of it is lost on the way. */
   selectKey(column: Column): SQL;
-  /** Whether two expressions are the same, NULL being the same as NULL. */
-  isSame(left: SQL, right: SQL): SQL;
+  /** A column as it is selected for {@link fromDriver} and {@link isUnchanged}. */
+  select(column: Column): SQL;
+  /** What the driver of Drizzle would give a decoder. */
+  fromDriver(column: Column, value: SqlValue): unknown;
+  /** Whether a column still has what was selected: byte for byte, whatever its collation takes for equal. */
+  isUnchanged(column: Column, selected: SQL): SQL;
+  /** Whether a column has what an assignment of the value would leave in it, NULL being the same as NULL. */
+  isSame(column: Column, value: SQL): SQL;
+  /** Whether each assignment of an UPDATE sees those before it. */
+  readonly assignsInTurn: boolean;
+  /** Around an INSERT that does nothing, and changes no row, where the key is there already. */
+  readonly insertNew: { readonly verb: SQL; readonly suffix: SQL };
+  /** A statement that plans another one, and so finds the wrong names in it. */
+  explain(query: SqlQuery): SqlQuery;
   /** Appended to a select in a transaction that goes on to write the row. */
   readonly lockSuffix: SQL;
   /** The clock that leases are measured by, in ms since the epoch; undefined: that of this machine. */
   readonly now: SQL | undefined;
   classify(error: unknown): SqlFailure;
-  /** Creates the bookkeeping tables, or adds what an older version did not have. At once or not at all. */
+  /** Creates the bookkeeping tables, or adds what an older version did not have. */
   prepare(connection: SqlConnection): Promise<void>;
   /**
    * Why the declared columns cannot serve as a key, or undefined: the database must know them as unique, and no row may
    * have a NULL in them.
    */
-  faultOfKey(executor: SqlExecutor, table: string, columns: readonly string[]): Promise<string | undefined>;
+  faultOfKey(executor: SqlExecutor, table: Table, columns: readonly string[]): Promise<string | undefined>;
   /** A guess at the rows of a table that costs nothing; undefined when the database has none. */
-  estimateRows(executor: SqlExecutor, table: string): Promise<number | undefined>;
+  estimateRows(executor: SqlExecutor, table: Table): Promise<number | undefined>;
 }
 
 /** A dialect and its connection, as everything above uses them. */

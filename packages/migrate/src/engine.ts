@@ -52,7 +52,8 @@ export class MigrationEngine implements Migrations {
     this.#ledger = new Ledger(ports.database, ports.clock);
     this.#quarantine = new Quarantine(ports.database);
     const { leaseMs, heartbeatMs } = ports.options;
-    this.#worker = { owner: ports.owner, leaseMs, heartbeatMs };
+    // The books keep whole milliseconds.
+    this.#worker = { owner: ports.owner, leaseMs: Math.ceil(leaseMs), heartbeatMs: Math.ceil(heartbeatMs) };
     this.#hashes = new Map(ports.definitions.map((each) => [each.name, definitionHash(each, ports.database)]));
   }
 

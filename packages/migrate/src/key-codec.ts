@@ -31,7 +31,7 @@ function encodeValue(value: SqlValue): Encoded {
       return ["t", value];
     default:
       // Refused before a run starts; see `faultOfKey`.
-      if (value === null) throw new TypeError("a key has no NULL");
+      if (value === null || value === true || value === false) throw new TypeError(`a key has no ${value}`);
       return ["b", Buffer.from(value).toString("hex")];
   }
 }

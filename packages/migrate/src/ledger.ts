@@ -35,7 +35,11 @@ export class LeaseLost extends Error {
 }
 
 const runs = sql.identifier(bookTables.runs);
-const selected = sql.raw(runColumnNames.join(", "));
+// `cursor` is a keyword of MySQL.
+const selected = sql.join(
+  runColumnNames.map((name) => sql.identifier(name)),
+  sql`, `,
+);
 
 /** The books: who may work on what, how far it is, and what happened. */
 export class Ledger {
@@ -82,11 +86,14 @@ export class Ledger {
     if ((await missing()).length === 0) return;
     await this.#database.transaction("write", async (executor) => {
       for (const { name, definitionHash, body, tableName } of await missing(executor)) {
-        await this.#database.execute(
-          sql`insert into ${runs} (name, definition_hash, body, table_name, state, registered_at, updated_at)
-              values (${name}, ${definitionHash}, ${body}, ${tableName}, ${"registered"}, ${this.now}, ${this.now})`,
+        const { verb, suffix } = this.#database.dialect.insertNew;
+        const { changes } = await this.#database.execute(
+          sql`${verb} ${runs} (name, definition_hash, body, table_name, state, registered_at, updated_at)
+              values (${name}, ${definitionHash}, ${body}, ${tableName}, ${"registered"}, ${this.now}, ${this.now})${suffix}`,
           executor,
         );
+        // Of processes that start at once, one makes it known.
+        if (changes === 0) continue;
         await this.record(await this.read(name, executor), "registered", {}, executor);
       }
     });

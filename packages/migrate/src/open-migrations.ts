@@ -4,15 +4,19 @@ import { isMigration, type Migration } from "./definition.ts";
 import { MigrationEngine } from "./engine.ts";
 import { type EngineOptions, resolveEngine } from "./engine-options.ts";
 import { loadDefinitions } from "./load-definitions.ts";
+import type { Database } from "./dialect.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { Migrations } from "./migrations.ts";
+import { type MysqlDatabase, openMysql } from "./mysql/open-mysql.ts";
+import { openPostgres, type PostgresDatabase } from "./postgres/open-postgres.ts";
 import { type ThrottleSignal, walSignal } from "./signals.ts";
 import { checkSqliteFile, openSqlite, type SqliteFile } from "./sqlite/open-sqlite.ts";
 import { ThreadedMigrations } from "./threaded-migrations.ts";
 
 /** Which migrations, where, and how. */
 export interface OpenMigrationsOptions extends EngineOptions {
-  readonly database: SqliteFile;
+  /** SQLite: a file. PostgreSQL, MySQL and MariaDB: the pool of your driver. */
+  readonly database: SqliteFile | PostgresDatabase | MysqlDatabase;
   /**
    * A module or a folder of modules that export definitions; or, with `thread: "caller"`, the definitions themselves.
    * Functions cannot be sent to a thread, so a thread loads them.
@@ -21,11 +25,11 @@ export interface OpenMigrationsOptions extends EngineOptions {
   /**
    * `worker`: in a thread, so that neither SQLite nor a mapper ever holds up the event loop. `caller`: here, for tests
    * and small tables; the event loop stands still for up to `targetMs` at a time, and for as long as another process
-   * writes.
-   * @default "worker"
+   * writes. PostgreSQL and MySQL are asked from here: their drivers wait without blocking, and a pool cannot be sent.
+   * @default "worker" for SQLite, else "caller"
    */
   readonly thread?: "worker" | "caller";
-  /** Told about everything that may suffer; beside them the WAL is watched. Always read in this thread. */
+  /** Told about everything that may suffer; beside them the WAL of SQLite is watched. Always read in this thread. */
   readonly signals?: readonly ThrottleSignal[];
   /** With `thread: "caller"`. @default the machine's */
   readonly clock?: Clock;
@@ -40,9 +44,11 @@ export interface OpenMigrationsOptions extends EngineOptions {
  * @throws {MigrateError} `OPTIONS_INVALID`, `DATABASE_UNFIT`, `DRIVER_MISSING`, `DEFINITIONS_INVALID`, `SQL_FAILED`
  */
 export async function openMigrations(options: OpenMigrationsOptions): Promise<Migrations> {
-  const { database, definitions, thread = "worker", signals = [], clock = systemClock, rng = systemRng } = options;
+  const { database, definitions, signals = [], clock = systemClock, rng = systemRng } = options;
+  const isFile = database.dialect === "sqlite";
+  const { thread = isFile ? "worker" : "caller" } = options;
   const resolved = resolveEngine(options);
-  checkSqliteFile(database);
+  if (isFile) checkSqliteFile(database);
   const names = new Set(["wal", ...signals.map(({ name }) => name)]);
   if (names.size <= signals.length) {
     throw new MigrateError("OPTIONS_INVALID", 'signals need names of their own, and "wal" is taken');
@@ -50,7 +56,8 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
   const owner = `${hostname()}:${process.pid}:${rng.uint32().toString(36)}`;
   if (thread === "caller") {
     const loaded = isList(definitions) ? definitions : await loadDefinitions(String(definitions));
-    const opened = await openSqlite(database);
+    const opened = await open(database, clock);
+    const watched = isFile ? [walSignal(opened, resolved.maxWalBytes)] : [];
     try {
       return await MigrationEngine.open({
         database: opened,
@@ -59,13 +66,17 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
         clock,
         rng,
         owner,
-        signals: [walSignal(opened, resolved.maxWalBytes), ...signals],
-        isShared: true,
+        signals: [...watched, ...signals],
+        isShared: isFile,
       });
     } catch (error) {
       await opened.connection.close();
       throw error;
     }
+  }
+  if (!isFile) {
+    const message = `thread must be "caller" for ${database.dialect}: a pool cannot be sent to a thread`;
+    throw new MigrateError("OPTIONS_INVALID", message);
   }
   if (isList(definitions)) {
     throw new MigrateError(
@@ -76,6 +87,24 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
   }
   const start = { database, definitions: String(definitions), options: resolved, owner };
   return ThreadedMigrations.open({ ...start, signals: signals.map(({ name }) => name) }, signals);
+}
+
+async function open(database: OpenMigrationsOptions["database"], clock: Clock): Promise<Database> {
+  switch (database.dialect) {
+    case "sqlite":
+      return openSqlite(database);
+    case "postgresql":
+      return openPostgres(database, clock);
+    case "mysql":
+      return openMysql(database, clock);
+    default: {
+      const { dialect } = database as { readonly dialect?: unknown };
+      throw new MigrateError(
+        "OPTIONS_INVALID",
+        `database.dialect must be sqlite, postgresql or mysql, got ${String(dialect)}`,
+      );
+    }
+  }
 }
 
 function isList(definitions: OpenMigrationsOptions["definitions"]): definitions is readonly Migration[] {

@@ -5,6 +5,7 @@ import { columnOf, type Migration } from "./definition.ts";
 import type { Database } from "./dialect.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { RunPass } from "./run-row.ts";
+import { mentionsColumn } from "./sql-mentions.ts";
 
 /** A key as the database gave it. */
 export type Key = readonly SqlValue[];
@@ -15,6 +16,12 @@ export interface KeyRange {
   readonly upTo: Key;
   /** The row with the key `upTo`, and no other. */
   readonly isSingle?: boolean;
+}
+
+/** A column and what is written into it. */
+export interface Assignment {
+  readonly column: Column;
+  readonly value: SQL;
 }
 
 /** A definition on a database: the statements of one run, except what the bodies do. */
@@ -42,7 +49,7 @@ export class Plan {
   async requireKey(executor?: SqlExecutor): Promise<void> {
     const { dialect, connection } = this.database;
     const names = this.key.map((column) => dialect.nameOf(column));
-    const fault = await dialect.faultOfKey(executor ?? connection, this.tableName, names);
+    const fault = await dialect.faultOfKey(executor ?? connection, this.migration.table, names);
     if (fault !== undefined) throw new MigrateError("KEY_INVALID", `migration "${this.migration.name}": ${fault}`);
   }
 
@@ -75,7 +82,7 @@ export class Plan {
   inRange({ after, upTo, isSingle }: KeyRange): SQL {
     const { dialect } = this.database;
     if (isSingle === true) {
-      const equal = this.key.map((column, index) => sql`${column} = ${sql.param(upTo[index])}`);
+      const equal = this.key.map((column, index) => sql`${column} = ${dialect.keyValue(column, sql`${sql.param(upTo[index])}`)}`);
       return sql.join(equal, sql` and `);
     }
     const end = dialect.keyUpTo(this.key, upTo);
@@ -99,18 +106,38 @@ export class Plan {
     if (remaining !== undefined) return sql`(${remaining})`;
     if (body.type !== "set") return undefined;
     const { dialect } = this.database;
-    const same = this.assignments().map(({ column, value }) => dialect.isSame(sql`${column}`, sql`(${value})`));
+    const same = this.assignments().map(({ column, value }) => dialect.isSame(column, sql`(${value})`));
     return sql`not (${sql.join(same, sql` and `)})`;
   }
 
   /** What a SQL body writes. */
-  assignments(): { readonly column: Column; readonly value: SQL }[] {
+  assignments(): Assignment[] {
     const { body } = this.migration;
     if (body.type !== "set") return [];
-    return [...body.set].map(([property, value]) => {
+    const assignments = [...body.set].map(([property, value]) => {
       const column = columnOf(this.migration, property);
       return { column, value: isSqlValue(value) ? sql`${value}` : sql`${sql.param(value, column)}` };
     });
+    return this.database.dialect.assignsInTurn ? this.#readersFirst(assignments) : assignments;
+  }
+
+  /** Elsewhere every expression sees the row as it was; here one that reads a column has to come before its assignment. */
+  #readersFirst(assignments: readonly Assignment[]): Assignment[] {
+    const left = [...assignments];
+    const ordered: Assignment[] = [];
+    while (left.length > 0) {
+      const isRead = (column: Column, by: Assignment) => by.column !== column && mentionsColumn(by.value, column);
+      const next = left.findIndex(({ column }) => !left.some((other) => isRead(column, other)));
+      if (next < 0) {
+        const names = left.map(({ column }) => column.name).join(", ");
+        throw new MigrateError(
+          "DEFINITION_INVALID",
+          `migration "${this.migration.name}": ${names} read each other, and MySQL assigns one after the other; use map`,
+        );
+      }
+      ordered.push(...left.splice(next, 1));
+    }
+    return ordered;
   }
 
   get table(): SQL {

@@ -91,10 +91,8 @@ export class RunSession {
     if (this.#run.migration.body.type !== "set") return;
     // A wrong name in an expression is of the definition, not of the row that happens to be the first.
     const nowhere = { after: undefined, upTo: this.#run.plan.key.map(() => null) };
-    const { sql: text, params } = this.#run.plan.database.dialect.toQuery(updateOf(this.#run.plan, nowhere));
-    // Not `explain`: its rows are read from the schema as it was when the statement was prepared, and that memory is freed
-    // when the schema changes. A kept statement then crashes the process.
-    await this.#run.plan.database.connection.execute({ sql: `explain query plan ${text}`, params });
+    const { dialect, connection } = this.#run.plan.database;
+    await connection.execute(dialect.explain(dialect.toQuery(updateOf(this.#run.plan, nowhere))));
   }
 
   async #count(): Promise<void> {
@@ -125,7 +123,7 @@ export class RunSession {
     let total = 0;
     for await (const range of slicesOf(this.#run.plan, this.#run.bound(), tuning, clock, () => this.#run.sleep(0))) {
       if (clock.monotonic() > endMs) {
-        const estimate = await database.dialect.estimateRows(database.connection, this.#run.plan.tableName);
+        const estimate = await database.dialect.estimateRows(database.connection, this.#run.migration.table);
         if (estimate === undefined) return { total: null, kind: "none" };
         return { total: Math.max(estimate, total), kind: "estimate" };
       }

@@ -1,6 +1,6 @@
 import { type TestFunction, test } from "vitest";
 
-export type Service = "etcd" | "chromium";
+export type Service = "etcd" | "chromium" | "postgres" | "mariadb";
 
 const listed = (variable: string) => (process.env[variable] ?? "").split(",").filter((name) => name !== "");
 

@@ -1,5 +1,6 @@
 import type { SqlConnection, SqlExecutor, SqlQuery, SqlResult } from "../connection.ts";
 import { MigrateError } from "../migrate-error.ts";
+import { Turns } from "../turns.ts";
 import type { SqliteClient } from "./sqlite-client.ts";
 
 /**
@@ -8,9 +9,7 @@ import type { SqliteClient } from "./sqlite-client.ts";
  */
 export class SqliteConnection implements SqlConnection {
   readonly #client: SqliteClient;
-  /** Settles when whoever came last is done. */
-  #tail: Promise<unknown> = Promise.resolve();
-  #isClosed = false;
+  readonly #turns = new Turns();
   readonly #direct: SqlExecutor = { execute: (query) => Promise.resolve(this.#execute(query)) };
 
   constructor(client: SqliteClient) {
@@ -18,11 +17,11 @@ export class SqliteConnection implements SqlConnection {
   }
 
   execute(query: SqlQuery): Promise<SqlResult> {
-    return this.#alone(() => this.#execute(query));
+    return this.#turns.alone(() => this.#execute(query));
   }
 
   transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T> {
-    return this.#alone(async () => {
+    return this.#turns.alone(async () => {
       // Deferred and then writing can fail with SQLITE_BUSY_SNAPSHOT, for which the busy handler is not even asked.
       this.#client.execute(mode === "write" ? "begin immediate" : "begin", []);
       try {
@@ -37,11 +36,7 @@ export class SqliteConnection implements SqlConnection {
   }
 
   close(): Promise<void> {
-    if (this.#isClosed) return this.#tail.then(() => undefined);
-    return this.#alone(() => {
-      this.#isClosed = true;
-      this.#client.close();
-    });
+    return this.#turns.close(() => this.#client.close());
   }
 
   #rollBack(): void {
@@ -54,17 +49,8 @@ export class SqliteConnection implements SqlConnection {
   }
 
   #execute({ sql, params }: SqlQuery): SqlResult {
-    if (this.#isClosed) throw new MigrateError("CLOSED", "the connection of the engine is closed");
+    this.#turns.requireOpen();
     return this.#client.execute(sql, params);
-  }
-
-  #alone<T>(work: () => T | Promise<T>): Promise<T> {
-    const turn = this.#tail.then(() => {
-      if (this.#isClosed) throw new MigrateError("CLOSED", "the connection of the engine is closed");
-      return work();
-    });
-    this.#tail = turn.catch(() => undefined);
-    return turn;
   }
 }
 

@@ -1,7 +1,8 @@
-import { type Column, type SQL, sql } from "drizzle-orm";
+import { type Column, getTableName, type SQL, sql, type Table } from "drizzle-orm";
 import { SQLiteSyncDialect } from "drizzle-orm/sqlite-core";
-import { type BookColumn, type BookTable, books } from "../bookkeeping.ts";
+import { type BookStyle, missingBooks } from "../book-ddl.ts";
 import type { SqlConnection, SqlExecutor, SqlValue } from "../connection.ts";
+import { decodeWithDrizzle } from "../decode.ts";
 import type { Dialect, SqlFailure } from "../dialect.ts";
 
 const dialect = new SQLiteSyncDialect();
@@ -20,8 +21,17 @@ export const sqliteDialect: Dialect = {
   nameOf: (column) => column.name,
   keyAfter: (key, values) => sql`${columnsOf(key)} > ${paramsOf(values)}`,
   keyUpTo: (key, values) => sql`${columnsOf(key)} <= ${paramsOf(values)}`,
+  keyValue: (_, value) => value,
   selectKey: (column) => sql`${column}`,
-  isSame: (left, right) => sql`${left} is ${right}`,
+  select: (column) => sql`${column}`,
+  fromDriver: decodeWithDrizzle,
+  isUnchanged,
+  isSame: isUnchanged,
+  assignsInTurn: false,
+  insertNew: { verb: sql`insert into`, suffix: sql` on conflict do nothing` },
+  // Not `explain`: its rows are read from the schema as it was when the statement was prepared, and that memory is freed
+  // when the schema changes. A kept statement then crashes the process.
+  explain: ({ sql: text, params }) => ({ sql: `explain query plan ${text}`, params }),
   // `begin immediate` has locked out every other writer already.
   lockSuffix: sql.raw(""),
   // Processes that share the file share the machine.
@@ -31,6 +41,11 @@ export const sqliteDialect: Dialect = {
   faultOfKey,
   estimateRows,
 };
+
+// The column's own collation may take A for a.
+function isUnchanged(column: Column, value: SQL): SQL {
+  return sql`${column} collate binary is ${value}`;
+}
 
 /** better-sqlite3 says `SQLITE_BUSY_SNAPSHOT` in `code`; node:sqlite has the number in `errcode`. */
 export function classifySqliteError(error: unknown): SqlFailure {
@@ -56,39 +71,14 @@ async function prepare(connection: SqlConnection): Promise<void> {
   });
 }
 
-/** Statements that bring the books up to what this version keeps in them. */
-async function missing(executor: SqlExecutor): Promise<string[]> {
-  const statements: string[] = [];
-  for (const table of books) {
-    const found = await columnNames(executor, table.name);
-    if (found.length === 0) statements.push(createTable(table));
-    else {
-      for (const [name, column] of Object.entries<BookColumn>(table.columns)) {
-        if (found.includes(name)) continue;
-        statements.push(`alter table ${dialect.escapeName(table.name)} add column ${declare(name, column)}`);
-      }
-    }
-  }
-  return statements;
-}
+const style: BookStyle = {
+  quote: dialect.escapeName.bind(dialect),
+  typeOf: ({ type }) => type,
+  keyTypeOf: (type) => (type === "serial" ? "integer primary key autoincrement" : `${type} not null`),
+  tail: "",
+};
 
-function createTable({ name, identity, columns }: BookTable): string {
-  const quoted = dialect.escapeName.bind(dialect);
-  const serial = identity.find(({ type }) => type === "serial");
-  const parts = identity.map((part) =>
-    part === serial
-      ? `${quoted(part.name)} integer primary key autoincrement`
-      : `${quoted(part.name)} ${part.type} not null`,
-  );
-  parts.push(...Object.entries(columns).map(([column, declared]) => declare(column, declared)));
-  if (serial === undefined) parts.push(`primary key (${identity.map((part) => quoted(part.name)).join(", ")})`);
-  return `create table ${quoted(name)} (${parts.join(", ")})`;
-}
-
-function declare(name: string, column: BookColumn): string {
-  const value = typeof column.default === "string" ? dialect.escapeString(column.default) : column.default;
-  return `${dialect.escapeName(name)} ${column.type}${value === undefined ? "" : ` not null default ${value}`}`;
-}
+const missing = (executor: SqlExecutor) => missingBooks(style, (table) => columnNames(executor, table));
 
 async function columnNames(executor: SqlExecutor, table: string): Promise<string[]> {
   const { rows } = await executor.execute({ sql: "select name from pragma_table_info(?)", params: [table] });
@@ -97,9 +87,10 @@ async function columnNames(executor: SqlExecutor, table: string): Promise<string
 
 async function faultOfKey(
   executor: SqlExecutor,
-  table: string,
+  of: Table,
   columns: readonly string[],
 ): Promise<string | undefined> {
+  const table = getTableName(of);
   const select = async (text: string, ...params: unknown[]) => (await executor.execute({ sql: text, params })).rows;
   const wanted = new Set(columns.map((name) => name.toLowerCase()));
   const info = await select("select name, pk, lower(type) from pragma_table_info(?)", table);
@@ -130,11 +121,11 @@ async function faultOfKey(
   return undefined;
 }
 
-async function estimateRows(executor: SqlExecutor, table: string): Promise<number | undefined> {
+async function estimateRows(executor: SqlExecutor, table: Table): Promise<number | undefined> {
   const text = "select 1 from sqlite_schema where name = 'sqlite_stat1'";
   if ((await executor.execute({ sql: text, params: [] })).rows.length === 0) return undefined;
   const sample = "select stat from sqlite_stat1 where tbl = ? and stat is not null limit 1";
-  const [row] = (await executor.execute({ sql: sample, params: [table] })).rows;
+  const [row] = (await executor.execute({ sql: sample, params: [getTableName(table)] })).rows;
   const rows = Number(String(row?.[0] ?? "").split(" ")[0]);
   return Number.isFinite(rows) && rows > 0 ? rows : undefined;
 }

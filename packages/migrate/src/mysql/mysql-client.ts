@@ -1,0 +1,155 @@
+import type { Clock } from "@tidemark/clock";
+import { answerWithin, DatabaseAway, isAway } from "../away.ts";
+import type { SqlQuery, SqlResult, SqlValue } from "../connection.ts";
+
+/** What is used of a pool of `mysql2` or of `mysql2/promise`. */
+export type MysqlClient = MysqlPromisePool | { promise(): MysqlPromisePool };
+
+interface MysqlPromisePool {
+  getConnection(): Promise<MysqlPoolConnection>;
+}
+
+interface MysqlPoolConnection {
+  query(options: MysqlQuery): Promise<[unknown, unknown]>;
+  on(event: "error", listener: () => void): unknown;
+  destroy(): void;
+  readonly connection: { on(event: "error", listener: () => void): unknown };
+}
+
+interface MysqlQuery {
+  readonly sql: string;
+  readonly rowsAsArray: true;
+  readonly typeCast: (field: MysqlField) => unknown;
+}
+
+interface MysqlField {
+  buffer(): Uint8Array | null;
+}
+
+/** What the server says about a column of a result. */
+interface MysqlColumn {
+  readonly columnType: number;
+  readonly characterSet: number;
+}
+
+interface MysqlHeader {
+  readonly affectedRows: number;
+  readonly info?: string;
+}
+
+/** One connection, until it is destroyed. */
+export interface MysqlSession {
+  execute(query: SqlQuery): Promise<SqlResult>;
+  destroy(): void;
+}
+
+/** Where a parameter goes in the text of a statement: a character that SQL has no use for. */
+export const slot = "\0";
+
+export function promisePool(client: unknown): MysqlPromisePool | undefined {
+  if (typeof client !== "object" || client === null) return undefined;
+  const { promise, getConnection } = client as { readonly promise?: unknown; readonly getConnection?: unknown };
+  if (typeof promise === "function") return (client as { promise(): MysqlPromisePool }).promise();
+  return typeof getConnection === "function" ? (client as MysqlPromisePool) : undefined;
+}
+
+/** Takes a connection out of the pool; it is never given back, because its session is changed. */
+export async function openSession(pool: MysqlPromisePool, clock: Clock, answerTimeoutMs: number): Promise<MysqlSession> {
+  const pending = pool.getConnection();
+  const connection = await answerWithin(clock, answerTimeoutMs, pending).catch((error: unknown) => {
+    // It may come when nobody waits for it any more.
+    pending.then(
+      (late) => late.destroy(),
+      () => undefined,
+    );
+    return toldAway(error);
+  });
+  // Without a listener, a connection that is lost between two statements ends the process.
+  connection.connection.on("error", () => undefined);
+  return {
+    async execute(query) {
+      const options = { sql: withLiterals(query), rowsAsArray: true, typeCast: bytesOf } as const;
+      const [result, columns] = await answerWithin(clock, answerTimeoutMs, connection.query(options)).catch(toldAway);
+      if (!Array.isArray(result)) return { rows: [], changes: matchedBy(result as MysqlHeader) };
+      const types = columns as MysqlColumn[];
+      const rows = (result as (Uint8Array | null)[][]).map((row) =>
+        row.map((value, index) => (value === null ? null : decode(types[index], Buffer.from(value)))),
+      );
+      return { rows, changes: 0 };
+    },
+    destroy: () => connection.destroy(),
+  };
+}
+
+/** Every value as the server wrote it: what the driver would make of it depends on the options of the pool. */
+const bytesOf = (field: MysqlField) => field.buffer();
+
+/** Rows that were found, however many of them had the new value already, and whatever flags the driver has set. */
+function matchedBy({ affectedRows, info }: MysqlHeader): number {
+  const matched = /Rows matched: (\d+)/.exec(info ?? "")?.[1];
+  return matched === undefined ? affectedRows : Number(matched);
+}
+
+/** The driver's codes for a connection that is gone are the system's, or its own. */
+function toldAway(error: unknown): never {
+  const { code, fatal } = error as { readonly code?: unknown; readonly fatal?: unknown };
+  const isGone = fatal === true || code === "PROTOCOL_CONNECTION_LOST" || code === "POOL_CLOSED";
+  const message = error instanceof Error ? error.message : String(error);
+  if (isAway(error) || (!isGone && !/closed state|Pool is closed/.test(message))) throw error;
+  throw new DatabaseAway(`the connection is gone: ${message}`, { cause: error });
+}
+
+function withLiterals({ sql, params }: SqlQuery): string {
+  const parts = sql.split(slot);
+  if (parts.length !== params.length + 1) throw new TypeError("a statement must not have the character U+0000");
+  return parts.map((part, index) => (index === 0 ? part : literal(params[index - 1]) + part)).join("");
+}
+
+/**
+ * A value as SQL. Not a parameter of a prepared statement: those send integers as floating point or as text, which are
+ * compared with a bigint as floating point.
+ */
+export function literal(value: unknown): string {
+  switch (typeof value) {
+    case "undefined":
+      return "null";
+    case "boolean":
+      return value ? "true" : "false";
+    case "bigint":
+      return String(value);
+    case "number":
+      if (Number.isSafeInteger(value)) return String(value);
+      if (!Number.isFinite(value)) throw new TypeError(`MySQL has no number ${value}`);
+      // With an exponent it is a double, without one a decimal.
+      return /e/.test(String(value)) ? String(value) : `${value}e0`;
+    case "string":
+      return text(value);
+    default:
+      if (value === null) return "null";
+      if (value instanceof Uint8Array) return `x'${Buffer.from(value).toString("hex")}'`;
+      if (value instanceof Date) return text(value.toISOString().replace("T", " ").replace("Z", ""));
+      return text(JSON.stringify(value));
+  }
+}
+
+/** Whether a backslash escapes depends on the server's mode, so one is never written. */
+function text(value: string): string {
+  if (/^[^'\\\0]*$/.test(value)) return `'${value}'`;
+  return `_utf8mb4 x'${Buffer.from(value).toString("hex")}'`;
+}
+
+const binaryCharset = 63;
+/** Numbers of types in the protocol. */
+const integers = new Set([1, 2, 3, 8, 9, 13]);
+const floats = new Set([4, 5]);
+/** BIT and GEOMETRY. */
+const bytes = new Set([16, 255]);
+const strings = new Set([15, 249, 250, 251, 252, 253, 254]);
+
+function decode(column: MysqlColumn | undefined, value: Buffer): SqlValue {
+  const { columnType: type, characterSet } = column ?? { columnType: 0, characterSet: 0 };
+  if (integers.has(type)) return BigInt(value.toString("latin1"));
+  if (floats.has(type)) return Number(value.toString("latin1"));
+  if (bytes.has(type) || (strings.has(type) && characterSet === binaryCharset)) return Uint8Array.from(value);
+  return value.toString("utf8");
+}

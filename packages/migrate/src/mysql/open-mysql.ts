@@ -1,0 +1,62 @@
+import { type Clock, systemClock } from "@tidemark/clock";
+import { Database } from "../dialect.ts";
+import { MigrateError } from "../migrate-error.ts";
+import { requireAbove } from "../options.ts";
+import { type MysqlClient, openSession, promisePool } from "./mysql-client.ts";
+import { MysqlConnection, type MysqlLimits } from "./mysql-connection.ts";
+import { mysqlDialect } from "./mysql-dialect.ts";
+
+/** A MySQL or MariaDB database, from whose pool the engine takes one connection. */
+export interface MysqlDatabase {
+  readonly dialect: "mysql";
+  /** A pool of `mysql2` or `mysql2/promise`. It stays yours to close, behind the migrations. */
+  readonly client: MysqlClient;
+  /**
+   * How long a chunk waits for a lock before it lets others go first and is tried again, in milliseconds; the server
+   * knows whole seconds.
+   * @default 1000
+   */
+  readonly lockTimeoutMs?: number;
+  /**
+   * How long a statement may take before its chunk is cut in half, in milliseconds. MariaDB alone can stop writes.
+   * @default 5000
+   */
+  readonly statementTimeoutMs?: number;
+  /**
+   * How long a chunk may sit in its transaction without a statement before the server ends it, in milliseconds; whole
+   * seconds, and MariaDB alone.
+   * @default 10_000
+   */
+  readonly idleTimeoutMs?: number;
+  /**
+   * How long an answer of the server, or a connection of the pool, is waited for, in milliseconds.
+   * @default 60_000
+   */
+  readonly answerTimeoutMs?: number;
+}
+
+const defaults = {
+  lockTimeoutMs: 1000,
+  statementTimeoutMs: 5000,
+  idleTimeoutMs: 10_000,
+  answerTimeoutMs: 60_000,
+} as const satisfies MysqlLimits & { readonly answerTimeoutMs: number };
+
+/** @throws {MigrateError} `OPTIONS_INVALID` */
+export function openMysql(options: MysqlDatabase, clock: Clock = systemClock): Database {
+  const limits = {
+    lockTimeoutMs: options.lockTimeoutMs ?? defaults.lockTimeoutMs,
+    statementTimeoutMs: options.statementTimeoutMs ?? defaults.statementTimeoutMs,
+    idleTimeoutMs: options.idleTimeoutMs ?? defaults.idleTimeoutMs,
+    answerTimeoutMs: options.answerTimeoutMs ?? defaults.answerTimeoutMs,
+  };
+  for (const [name, value] of Object.entries(limits)) requireAbove(name, value, 0);
+  const pool = promisePool(options.client);
+  if (pool === undefined) {
+    throw new MigrateError("OPTIONS_INVALID", "client must be a pool of mysql2 or mysql2/promise");
+  }
+  return new Database(
+    mysqlDialect,
+    new MysqlConnection(() => openSession(pool, clock, limits.answerTimeoutMs), limits),
+  );
+}

@@ -1,0 +1,64 @@
+import { type Clock, systemClock } from "@tidemark/clock";
+import { Database } from "../dialect.ts";
+import { MigrateError } from "../migrate-error.ts";
+import { requireAbove } from "../options.ts";
+import { isPgPool, isPostgresJs, pgPort, type PostgresClient, postgresJsPort } from "./postgres-client.ts";
+import { PostgresConnection, type PostgresLimits } from "./postgres-connection.ts";
+import { postgresDialect } from "./postgres-dialect.ts";
+
+/** A PostgreSQL database, to which the engine comes through your driver: at most one connection at a time. */
+export interface PostgresDatabase {
+  readonly dialect: "postgresql";
+  /** A `Pool` of `pg`, or the `sql` of `postgres`. It stays yours to close, behind the migrations. */
+  readonly client: PostgresClient;
+  /**
+   * How long a chunk waits for a lock before it lets others go first and is tried again, in milliseconds. Below the
+   * server's `deadlock_timeout`, so that a deadlock never costs anybody else their transaction.
+   * @default 500
+   */
+  readonly lockTimeoutMs?: number;
+  /**
+   * How long a statement of a chunk may take before the chunk is cut in half, in milliseconds.
+   * @default 5000
+   */
+  readonly statementTimeoutMs?: number;
+  /**
+   * How long a chunk may sit in its transaction without a statement before the server ends it, in milliseconds: what a
+   * stopped process keeps others waiting.
+   * @default 10_000
+   */
+  readonly idleTimeoutMs?: number;
+  /**
+   * How long an answer of the server, or a connection of the pool, is waited for, in milliseconds.
+   * @default 60_000
+   */
+  readonly answerTimeoutMs?: number;
+}
+
+const defaults = {
+  lockTimeoutMs: 500,
+  statementTimeoutMs: 5000,
+  idleTimeoutMs: 10_000,
+  answerTimeoutMs: 60_000,
+} as const satisfies PostgresLimits & { readonly answerTimeoutMs: number };
+
+/** @throws {MigrateError} `OPTIONS_INVALID` */
+export function openPostgres(options: PostgresDatabase, clock: Clock = systemClock): Database {
+  const { client } = options;
+  const limits = {
+    lockTimeoutMs: Math.ceil(options.lockTimeoutMs ?? defaults.lockTimeoutMs),
+    statementTimeoutMs: Math.ceil(options.statementTimeoutMs ?? defaults.statementTimeoutMs),
+    idleTimeoutMs: Math.ceil(options.idleTimeoutMs ?? defaults.idleTimeoutMs),
+    answerTimeoutMs: options.answerTimeoutMs ?? defaults.answerTimeoutMs,
+  };
+  for (const [name, value] of Object.entries(limits)) requireAbove(name, value, 0);
+  const port = isPgPool(client)
+    ? pgPort(client, clock, limits.answerTimeoutMs)
+    : isPostgresJs(client)
+      ? postgresJsPort(client, clock, limits.answerTimeoutMs)
+      : undefined;
+  if (port === undefined) {
+    throw new MigrateError("OPTIONS_INVALID", "client must be a Pool of pg, or what postgres() of postgres returns");
+  }
+  return new Database(postgresDialect, new PostgresConnection(port, limits));
+}

@@ -1,0 +1,262 @@
+import type { Clock } from "@tidemark/clock";
+import { answerWithin, DatabaseAway, isAway } from "../away.ts";
+import type { SqlQuery, SqlResult, SqlValue } from "../connection.ts";
+
+/** What is used of a `Pool` of `pg`. */
+export interface PgPool {
+  connect(): Promise<PgPoolClient>;
+  readonly totalCount: number;
+}
+
+interface PgPoolClient {
+  query(config: PgQuery): Promise<PgResult | PgResult[]>;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  off(event: "error", listener: (error: Error) => void): unknown;
+  release(error?: Error | boolean): void;
+}
+
+interface PgQuery {
+  readonly text: string;
+  readonly values: string[];
+  readonly rowMode: "array";
+  readonly types: { getTypeParser(): (value: string) => unknown };
+}
+
+interface PgResult {
+  readonly command: string;
+  readonly rowCount: number | null;
+  readonly rows: unknown[];
+  readonly fields: readonly { readonly dataTypeID: number }[];
+}
+
+/** What is used of the `sql` of `postgres`. */
+export interface PostgresJs extends PostgresJsRunner {
+  begin(options: string, work: (sql: never) => Promise<unknown>): Promise<unknown>;
+}
+
+interface PostgresJsRunner {
+  unsafe(text: string, params?: never[], options?: { prepare: boolean }): { raw(): PromiseLike<unknown> };
+  typed: unknown;
+}
+
+interface PostgresJsRunnerInside {
+  unsafe(text: string, params?: unknown[], options?: { prepare: boolean }): { raw(): PromiseLike<PostgresJsResult> };
+  typed(value: string, type: number): unknown;
+}
+
+type PostgresJsResult = readonly (readonly (Uint8Array | null)[])[] & {
+  readonly count: number | null;
+  readonly command: string;
+  readonly columns: readonly { readonly type: number }[] | undefined;
+};
+
+/** A driver of PostgreSQL. Values go and come as the server's own text, so that no driver's idea of a type matters. */
+export type PostgresClient = PgPool | PostgresJs;
+
+/** One statement on the server. */
+export type PostgresExecute = (query: SqlQuery) => Promise<SqlResult>;
+
+/** A driver, as the connection uses it. */
+export interface PostgresPort {
+  execute: PostgresExecute;
+  /** `begin` is what follows that word; `settings` are statements for the transaction. */
+  transaction<T>(begin: string, settings: string, work: (execute: PostgresExecute) => Promise<T>): Promise<T>;
+}
+
+/** The parameter has no type of its own, and takes that of what it is compared with or assigned to. */
+const unknownType = 705;
+
+export function isPgPool(client: unknown): client is PgPool {
+  return isObject(client) && typeof client["connect"] === "function" && typeof client["totalCount"] === "number";
+}
+
+export function isPostgresJs(client: unknown): client is PostgresJs {
+  return isObject(client) && typeof client["unsafe"] === "function" && typeof client["begin"] === "function";
+}
+
+/** A pool of `pg`: a connection for each transaction, thrown away when it fails in the middle of one. */
+export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): PostgresPort {
+  const within = <T>(answer: PromiseLike<T>) => answerWithin(clock, answerTimeoutMs, answer);
+  const on = (client: PgPoolClient) => async (query: SqlQuery) => {
+    const values = query.params.map(toText);
+    const config = { text: query.sql, values: values as string[], rowMode: "array", types: asText } as const;
+    const results = await within(client.query(config)).catch(toldAway);
+    // Of several statements at once the last one counts.
+    const { rows, rowCount, fields, command } = Array.isArray(results) ? (results.at(-1) as PgResult) : results;
+    const types = fields.map(({ dataTypeID }) => dataTypeID);
+    return toResult(rows as (string | null)[][], types, command, rowCount);
+  };
+  const using = async <T>(work: (client: PgPoolClient) => Promise<T>): Promise<T> => {
+    const client = await connected(pool, clock, answerTimeoutMs);
+    // Without a listener, a connection that is lost between two statements ends the process.
+    let lost: Error | undefined;
+    const onError = (error: Error) => (lost = error);
+    client.on("error", onError);
+    try {
+      return await work(client);
+    } catch (error) {
+      if (isAway(error)) lost ??= error as Error;
+      throw error;
+    } finally {
+      client.off("error", onError);
+      client.release(lost);
+    }
+  };
+  return {
+    execute: (query) => using((client) => on(client)(query)),
+    transaction: (begin, settings, work) =>
+      using(async (client) => {
+        const execute = on(client);
+        await execute({ sql: `begin ${begin}; ${settings}`, params: [] });
+        try {
+          const result = await work(execute);
+          await execute({ sql: "commit", params: [] });
+          return result;
+        } catch (error) {
+          // What cannot be rolled back is closed, which comes to the same.
+          await execute({ sql: "rollback", params: [] }).catch((failed: unknown) => {
+            throw isAway(error) ? error : new DatabaseAway("the transaction cannot be rolled back", { cause: failed });
+          });
+          throw error;
+        }
+      }),
+  };
+}
+
+async function connected(pool: PgPool, clock: Clock, answerTimeoutMs: number): Promise<PgPoolClient> {
+  const pending = pool.connect();
+  try {
+    return await answerWithin(clock, answerTimeoutMs, pending).catch(toldAway);
+  } catch (error) {
+    // It may come when nobody waits for it any more.
+    pending.then(
+      (client) => client.release(),
+      () => undefined,
+    );
+    throw error;
+  }
+}
+
+/** The `sql` of `postgres`. A connection that is lost in a transaction ends it at once: it would be opened anew. */
+export function postgresJsPort(sql: PostgresJs, clock: Clock, answerTimeoutMs: number): PostgresPort {
+  const within = <T>(answer: PromiseLike<T>) => answerWithin(clock, answerTimeoutMs, answer).catch(toldAway);
+  const on = (runner: PostgresJsRunnerInside) => async (query: SqlQuery) => {
+    const values = query.params.map(toText).map((text) => (text === null ? null : runner.typed(text, unknownType)));
+    const pending = values.length === 0 ? runner.unsafe(query.sql) : runner.unsafe(query.sql, values, { prepare: true });
+    const result = await within(pending.raw());
+    const types = (result.columns ?? []).map(({ type }) => type);
+    const rows = result.map((row) => row.map((value) => (value === null ? null : textOf(value))));
+    return toResult(rows, types, result.command, result.count);
+  };
+  const root = sql as unknown as PostgresJsRunnerInside;
+  return {
+    execute: on(root),
+    async transaction<T>(begin: string, settings: string, work: (execute: PostgresExecute) => Promise<T>): Promise<T> {
+      let ended: unknown;
+      let outcome: { readonly result: T } | undefined;
+      // It waits for a connection, a rollback and a commit as long as they take.
+      const givenUp = Promise.withResolvers<never>();
+      const giveUpLater = () =>
+        clock.setTimer(answerTimeoutMs, () => {
+          givenUp.reject(new DatabaseAway(`the database gave no answer in ${answerTimeoutMs} ms`));
+        });
+      let patience = giveUpLater();
+      const both = sql.begin(begin, async (runner: unknown) => {
+        const execute = on(runner as PostgresJsRunnerInside);
+        const guarded: PostgresExecute = (query) => {
+          if (ended === undefined) return execute(query);
+          return Promise.reject(new DatabaseAway("the transaction is over", { cause: ended }));
+        };
+        patience.cancel();
+        try {
+          await guarded({ sql: settings, params: [] });
+          outcome = { result: await work(guarded) };
+        } finally {
+          patience = giveUpLater();
+        }
+      });
+      try {
+        await Promise.race([both, givenUp.promise]);
+      } catch (error) {
+        ended = error;
+        outcome = undefined;
+        toldAway(error);
+      } finally {
+        patience.cancel();
+      }
+      if (outcome === undefined) throw new DatabaseAway("the transaction ended before its work");
+      return outcome.result;
+    },
+  };
+}
+
+const decoder = new TextDecoder();
+const textOf = (bytes: Uint8Array) => decoder.decode(bytes);
+
+const asText = { getTypeParser: () => (value: string) => value };
+
+/** Drivers say in many ways, most without a code, that the connection is gone. What the server said has its SQLSTATE. */
+function toldAway(error: unknown): never {
+  const { code, severity } = error as { readonly code?: unknown; readonly severity?: unknown };
+  if (typeof severity === "string" || (typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) && !isAway(error))) {
+    throw error;
+  }
+  if (isAway(error)) throw error;
+  if (isDriverAway(error)) {
+    throw new DatabaseAway(`the connection is gone: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
+  throw error;
+}
+
+function isDriverAway(error: unknown): boolean {
+  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
+  if (typeof code === "string") return code.startsWith("CONNECT");
+  // `pg` has no codes for these.
+  return typeof message === "string" && /terminated|not queryable|timeout exceeded when trying to connect/.test(message);
+}
+
+function toResult(
+  rows: readonly (readonly (string | null)[])[],
+  types: readonly number[],
+  command: string | null | undefined,
+  count: number | null | undefined,
+): SqlResult {
+  const decoded = rows.map((row) => row.map((value, index) => (value === null ? null : decode(types[index], value))));
+  const isWrite = command === "INSERT" || command === "UPDATE" || command === "DELETE" || command === "MERGE";
+  return { rows: decoded, changes: isWrite ? (count ?? 0) : 0 };
+}
+
+/** From the server's text; by the number of the type in `pg_type`, which is the same everywhere. */
+function decode(type: number | undefined, text: string): SqlValue {
+  switch (type) {
+    case 16:
+      return text === "t";
+    case 17:
+      return Uint8Array.from(Buffer.from(text.slice(2), "hex"));
+    case 20:
+    case 21:
+    case 23:
+    case 26:
+      return BigInt(text);
+    case 700:
+    case 701:
+      return Number(text);
+    default:
+      return text;
+  }
+}
+
+/** As the server reads it. */
+function toText(value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString("hex")}`;
+  if (value instanceof Date) return value.toISOString();
+  if (typeof value === "object") return JSON.stringify(value);
+  return String(value as string | number | bigint | boolean);
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return (typeof value === "object" && value !== null) || typeof value === "function";
+}
