@@ -37,6 +37,7 @@ export class ClientCall {
   readonly #receiver: ClientReceiver;
   readonly #decoder: FrameDecoder;
   readonly #over = new AbortController();
+  readonly #reset = new AbortController();
   #session: ClientSession | undefined;
   #stream: ClientHttp2Stream | undefined;
   #timer: Timer | undefined;
@@ -92,7 +93,7 @@ export class ClientCall {
       ":authority": authority,
       ":path": path,
       ...toNodeHeaders(headers),
-    });
+    }, this.#reset.signal);
     this.#session = session;
     this.#stream = stream;
     stream.on("error", (error) => {
@@ -192,8 +193,9 @@ export class ClientCall {
     if (stream === undefined || stream.closed || stream.destroyed) return;
     const isAnswered = stream.readableEnded;
     if (isAnswered && stream.writableFinished) return;
-    // A peer that answered in full before it had read everything wants no more of it. What is on its way already would
-    // hold back a NO_ERROR.
-    stream.close(isAnswered && !stream.writableEnded ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
+    // A peer that answered in full before it had read everything wants no more of it. For all else `close` will not do: it
+    // half-closes first, which a server could take for a proper end.
+    if (isAnswered && !stream.writableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
+    else this.#reset.abort();
   }
 }

@@ -76,10 +76,13 @@ export class ClientSession {
     return this.#opened;
   }
 
-  /** @throws Node's error for headers that HTTP/2 does not allow. */
-  request(headers: OutgoingHttpHeaders): ClientHttp2Stream {
+  /**
+   * @param signal resets the stream with CANCEL.
+   * @throws Node's error for headers that HTTP/2 does not allow.
+   */
+  request(headers: OutgoingHttpHeaders, signal?: AbortSignal): ClientHttp2Stream {
     if (!this.isUsable) throw this.reason ?? connectionError(`the connection to ${this.#options.origin} is going away`);
-    const stream = this.#session.request(headers);
+    const stream = this.#session.request(headers, signal === undefined ? {} : { signal });
     if (this.#openStreams++ === 0) {
       this.#session.ref();
       this.#startPings();

@@ -42,6 +42,7 @@ export class FrameInbox<T> implements StreamReceiver, AsyncIterableIterator<T, u
   }
 
   end(error: unknown): void {
+    if (this.#end !== undefined) return;
     this.#end = { error };
     for (const waiter of this.#waiters.splice(0)) {
       if (error === undefined) waiter.resolve({ done: true, value: undefined });
@@ -70,9 +71,9 @@ export class FrameInbox<T> implements StreamReceiver, AsyncIterableIterator<T, u
     this.#batches = [];
     this.#batch = [];
     this.#at = 0;
-    this.#end ??= { error: undefined };
-    this.#onLeave(undefined);
+    this.end(undefined);
     this.#end = { error: undefined };
+    this.#onLeave(undefined);
     return Promise.resolve({ done: true, value: undefined });
   }
 

@@ -79,6 +79,8 @@ export class Listener {
       for (const socket of this.#sockets) socket.destroy();
     });
     await closed;
+    // The server counts them as closed a little before they are.
+    await Promise.all([...this.#sockets].map((socket) => new Promise((resolve) => socket.once("close", resolve))));
     limit.cancel();
   }
 

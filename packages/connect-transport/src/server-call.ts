@@ -160,7 +160,8 @@ export class ServerCall implements FrameCall {
   };
 
   #onEnd(): void {
-    if (this.#isEnded || this.#stream.aborted) return;
+    // A reset ends what can be read, too: that is no half-close.
+    if (this.#isEnded || this.#stream.rstCode !== constants.NGHTTP2_NO_ERROR) return;
     if (this.#decoder.isInside) {
       this.end(new ConnectError("protocol error: the request ended within a message", Code.InvalidArgument));
       return;

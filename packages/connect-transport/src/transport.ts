@@ -4,7 +4,6 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { ResolvedTransport } from "./channel-options.ts";
 import type { ClientCallOptions } from "./client-call.ts";
 import type { ClientSession } from "./client-session.ts";
-import { maxTimerMs } from "./grpc-timeout.ts";
 import { StreamCall } from "./stream-call.ts";
 
 interface ChannelSide {
@@ -64,5 +63,5 @@ export function createTransport(options: ResolvedTransport, channel: ChannelSide
   };
 }
 
-/** Connect counts with Node's timers, which fire at once above what they can hold. */
-const clampTimeout = (timeoutMs: number) => Math.min(timeoutMs, maxTimerMs);
+/** Connect sends milliseconds, and gRPC allows eight digits: 27 hours, which no unary call should take. */
+const clampTimeout = (timeoutMs: number) => Math.min(timeoutMs, 99_999_999);
