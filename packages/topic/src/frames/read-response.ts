@@ -3,28 +3,29 @@ import { StreamReadMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
 import { TopicError } from "../topic-error.ts";
 import type { Int64 } from "./int64.ts";
 import { type MetadataItem, readMetadata, readMetadataItem } from "./metadata.ts";
-import { rows } from "./rows.ts";
+import { plain, plainNumber, plainTimestampMs } from "./plain.ts";
+import { rowAllocator, type Rows } from "./rows.ts";
 import { Scanner, wire } from "./scanner.ts";
 import { decodeText } from "./text.ts";
 import { readTimestampMs } from "./timestamp.ts";
 
 const success = 400_000;
 
-// Cells of a message.
-const cell = {
-  offset: 0,
-  seqNo: 1,
-  createdAtMs: 2,
-  data: 3,
-  dataEnd: 4,
-  uncompressed: 5,
-  body: 6,
-  bodyEnd: 7,
-  group: 8,
-  groupEnd: 9,
-  metadataItems: 10,
+/** Slots of a row: three float64 and ten uint32, see `Rows`. */
+const slots = 8;
+const f64 = { offset: 0, seqNo: 1, uncompressed: 2 } as const;
+const u32 = {
+  /** 0: not set. */
+  createdAt: 6,
+  createdAtEnd: 7,
+  data: 8,
+  dataEnd: 9,
+  body: 10,
+  bodyEnd: 11,
+  group: 12,
+  groupEnd: 13,
+  metadataItems: 14,
 } as const;
-const stride = 11;
 
 /** Messages of one write session, and what they have in common. */
 interface BatchHead {
@@ -48,7 +49,9 @@ export class ReadColumns {
   readonly partitionSessionId: number;
   /** Messages. */
   readonly length: number;
-  readonly #cells: Float64Array;
+  readonly #f64: Float64Array;
+  readonly #u32: Uint32Array;
+  readonly #base: number;
   readonly #batches: readonly BatchHead[];
   readonly #wide: ReadonlyMap<number, bigint> | undefined;
   /** The batch found last: access is mostly in order. */
@@ -57,37 +60,42 @@ export class ReadColumns {
   constructor(
     frame: Uint8Array,
     partitionSessionId: number,
-    cells: Float64Array,
+    rows: Rows,
+    length: number,
     batches: readonly BatchHead[],
     wide: ReadonlyMap<number, bigint> | undefined,
   ) {
     this.frame = frame;
     this.partitionSessionId = partitionSessionId;
-    this.#cells = cells;
-    this.length = cells.length / stride;
+    this.#f64 = rows.f64;
+    this.#u32 = rows.u32;
+    this.#base = rows.base;
+    this.length = length;
     this.#batches = batches;
     this.#wide = wide;
   }
 
   offset(index: number): number {
-    return this.#cells[index * stride] as number;
+    return this.#f64[this.#base + index * slots] as number;
   }
 
   seqNo(index: number): Int64 {
-    return this.#wide?.get(index) ?? (this.#cells[index * stride + cell.seqNo] as number);
+    return this.#wide?.get(index) ?? (this.#f64[this.#base + index * slots + f64.seqNo] as number);
   }
 
   /** Milliseconds since the epoch; NaN: not set. */
   createdAtMs(index: number): number {
-    return this.#cells[index * stride + cell.createdAtMs] as number;
+    const start = this.#at(index, u32.createdAt);
+    if (start === 0) return Number.NaN;
+    return readTimestampMs(new Scanner(this.frame, start), this.#at(index, u32.createdAtEnd));
   }
 
   dataStart(index: number): number {
-    return this.#cells[index * stride + cell.data] as number;
+    return this.#at(index, u32.data);
   }
 
   dataEnd(index: number): number {
-    return this.#cells[index * stride + cell.dataEnd] as number;
+    return this.#at(index, u32.dataEnd);
   }
 
   /** The payload as it was sent: a view of the frame. */
@@ -97,23 +105,20 @@ export class ReadColumns {
 
   /** As the writer claims it; not to be trusted. */
   uncompressedBytes(index: number): number {
-    return this.#cells[index * stride + cell.uncompressed] as number;
+    return this.#f64[this.#base + index * slots + f64.uncompressed] as number;
   }
 
   messageGroupId(index: number): string {
-    const row = index * stride;
-    return decodeText(this.frame, this.#cells[row + cell.group] as number, this.#cells[row + cell.groupEnd] as number);
+    return decodeText(this.frame, this.#at(index, u32.group), this.#at(index, u32.groupEnd));
   }
 
   metadataItems(index: number): number {
-    return this.#cells[index * stride + cell.metadataItems] as number;
+    return this.#at(index, u32.metadataItems);
   }
 
   metadata(index: number): readonly MetadataItem[] {
     if (this.metadataItems(index) === 0) return [];
-    const row = index * stride;
-    const scanner = new Scanner(this.frame, this.#cells[row + cell.body] as number);
-    return readMetadata(scanner, this.#cells[row + cell.bodyEnd] as number, 8);
+    return readMetadata(new Scanner(this.frame, this.#at(index, u32.body)), this.#at(index, u32.bodyEnd), 8);
   }
 
   codec(index: number): number {
@@ -144,6 +149,10 @@ export class ReadColumns {
   /** The index of the first message of a batch. */
   batchStart(batch: number): number {
     return this.#batches[batch]?.first ?? this.length;
+  }
+
+  #at(index: number, cell: number): number {
+    return this.#u32[(this.#base + index * slots) * 2 + cell] as number;
   }
 
   #batch(index: number): BatchHead {
@@ -253,7 +262,7 @@ function decodePartition(scanner: Scanner, end: number): ReadColumns {
     else if (tag >>> 3 <= 2) scanner.expect(tag, tag >>> 3 === 2 ? wire.bytes : wire.varint);
     else scanner.skip(tag, end);
   }
-  return new ReadColumns(scanner.bytes, partitionSessionId, rows.take(count * stride), batches, wide);
+  return new ReadColumns(scanner.bytes, partitionSessionId, rowAllocator.take(count * slots), count, batches, wide);
 }
 
 function decodeBatch(scanner: Scanner, end: number): BatchHead {
@@ -269,7 +278,10 @@ function decodeBatch(scanner: Scanner, end: number): BatchHead {
     switch (tag) {
       case 0x0a: {
         const stop = scanner.span(end);
-        decodeMessage(scanner, stop, rows.room((count + 1) * stride, count * stride), count * stride);
+        rowAllocator.room((count + 1) * slots, count * slots);
+        const row = rowAllocator.base + count * slots;
+        if (decodePlainMessage(scanner.bytes, scanner.at, stop, row)) scanner.at = stop;
+        else decodeMessage(scanner, stop, row);
         count++;
         break;
       }
@@ -297,10 +309,96 @@ function decodeBatch(scanner: Scanner, end: number): BatchHead {
   return { first, codec, writtenAtMs, producer, producerEnd, body, bodyEnd: end, metaEntries };
 }
 
-function decodeMessage(scanner: Scanner, end: number, cells: Float64Array, row: number): void {
+function store(
+  row: number,
+  offset: number,
+  seqNo: number,
+  uncompressed: number,
+  createdAt: number,
+  createdAtEnd: number,
+  data: number,
+  dataEnd: number,
+  body: number,
+  bodyEnd: number,
+  group: number,
+  groupEnd: number,
+  metadataItems: number,
+): void {
+  const { f64: numbers, u32: places } = rowAllocator;
+  numbers[row] = offset;
+  numbers[row + f64.seqNo] = seqNo;
+  numbers[row + f64.uncompressed] = uncompressed;
+  const at = row * 2;
+  places[at + u32.createdAt] = createdAt;
+  places[at + u32.createdAtEnd] = createdAtEnd;
+  places[at + u32.data] = data;
+  places[at + u32.dataEnd] = dataEnd;
+  places[at + u32.body] = body;
+  places[at + u32.bodyEnd] = bodyEnd;
+  places[at + u32.group] = group;
+  places[at + u32.groupEnd] = groupEnd;
+  places[at + u32.metadataItems] = metadataItems;
+}
+
+/** False: the message is laid out in another way. */
+function decodePlainMessage(bytes: Uint8Array, body: number, end: number, row: number): boolean {
+  let at = body;
   let offset = 0;
   let seqNo = 0;
-  let createdAtMs = Number.NaN;
+  let createdAt = 0;
+  let createdAtEnd = 0;
+  let data = 0;
+  let dataEnd = 0;
+  let uncompressed = 0;
+  let group = 0;
+  let groupEnd = 0;
+  if (at < end && bytes[at] === 0x08) {
+    offset = plainNumber(bytes, at + 1);
+    at = plain.next;
+    if (offset < 0 || at > end) return false;
+  }
+  if (at < end && bytes[at] === 0x10) {
+    seqNo = plainNumber(bytes, at + 1);
+    at = plain.next;
+    if (seqNo < 0 || at > end) return false;
+  }
+  if (at < end && bytes[at] === 0x1a) {
+    createdAt = at + 2;
+    createdAtEnd = createdAt + (bytes[at + 1] as number);
+    // A length of one byte.
+    if (createdAtEnd > end || createdAtEnd - createdAt > 0x7f) return false;
+    if (plainTimestampMs(bytes, createdAt, createdAtEnd) < 0) return false;
+    at = createdAtEnd;
+  }
+  if (at < end && bytes[at] === 0x2a) {
+    const length = plainNumber(bytes, at + 1);
+    data = plain.next;
+    dataEnd = data + length;
+    if (length < 0 || dataEnd > end) return false;
+    at = dataEnd;
+  }
+  if (at < end && bytes[at] === 0x30) {
+    uncompressed = plainNumber(bytes, at + 1);
+    at = plain.next;
+    if (uncompressed < 0 || at > end) return false;
+  }
+  if (at < end && bytes[at] === 0x3a) {
+    const length = plainNumber(bytes, at + 1);
+    group = plain.next;
+    groupEnd = group + length;
+    if (length < 0) return false;
+    at = groupEnd;
+  }
+  if (at !== end) return false;
+  store(row, offset, seqNo, uncompressed, createdAt, createdAtEnd, data, dataEnd, body, end, group, groupEnd, 0);
+  return true;
+}
+
+function decodeMessage(scanner: Scanner, end: number, row: number): void {
+  let offset = 0;
+  let seqNo = 0;
+  let createdAt = 0;
+  let createdAtEnd = 0;
   let data = 0;
   let dataEnd = 0;
   let uncompressed = 0;
@@ -320,8 +418,10 @@ function decodeMessage(scanner: Scanner, end: number, cells: Float64Array, row: 
         exact = Number.isSafeInteger(seqNo) ? undefined : scanner.exact();
         break;
       case 0x1a:
-        if (!Number.isNaN(createdAtMs)) throw inPieces;
-        createdAtMs = readTimestampMs(scanner, scanner.span(end));
+        if (createdAt !== 0) throw inPieces;
+        createdAtEnd = scanner.span(end);
+        createdAt = scanner.at;
+        readTimestampMs(scanner, createdAtEnd);
         break;
       case 0x2a:
         dataEnd = scanner.span(end);
@@ -349,17 +449,7 @@ function decodeMessage(scanner: Scanner, end: number, cells: Float64Array, row: 
     wide ??= new Map();
     wide.set(count, exact);
   }
-  cells[row] = offset;
-  cells[row + cell.seqNo] = seqNo;
-  cells[row + cell.createdAtMs] = createdAtMs;
-  cells[row + cell.data] = data;
-  cells[row + cell.dataEnd] = dataEnd;
-  cells[row + cell.uncompressed] = uncompressed;
-  cells[row + cell.body] = body;
-  cells[row + cell.bodyEnd] = end;
-  cells[row + cell.group] = group;
-  cells[row + cell.groupEnd] = groupEnd;
-  cells[row + cell.metadataItems] = metadataItems;
+  store(row, offset, seqNo, uncompressed, createdAt, createdAtEnd, data, dataEnd, body, end, group, groupEnd, metadataItems);
 }
 
 function checkEntry(scanner: Scanner, end: number): void {

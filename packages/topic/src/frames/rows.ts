@@ -1,23 +1,38 @@
-const largestKeptCells = 1 << 20;
-let scratch = new Float64Array(4096);
+const slabSlots = 8192;
+
+/** A place for rows of numbers: each slot is one float64 or two uint32. */
+export interface Rows {
+  readonly f64: Float64Array;
+  readonly u32: Uint32Array;
+  /** The first slot. */
+  readonly base: number;
+}
 
 /**
- * Collects numbers while a message is read, and hands them over in one array of the exact size. One at a time: reading is
- * synchronous.
+ * Rows of numbers are cut out of slabs of 64 KiB, because an allocation for each frame costs as much as reading it. One
+ * set of rows is written at a time: reading is synchronous.
  */
-export const rows = {
-  /** At least so many cells, of which the first `used` are kept. */
-  room(cells: number, used: number): Float64Array {
-    if (cells > scratch.length) {
-      const larger = new Float64Array(Math.max(cells, scratch.length * 2));
-      larger.set(scratch.subarray(0, used));
-      scratch = larger;
-    }
-    return scratch;
-  },
-  take(used: number): Float64Array {
-    const taken = scratch.slice(0, used);
-    if (scratch.length > largestKeptCells) scratch = new Float64Array(4096);
-    return taken;
-  },
-};
+class RowAllocator {
+  f64 = new Float64Array(slabSlots);
+  u32 = new Uint32Array(this.f64.buffer);
+  base = 0;
+
+  /** Makes room for `slots` from `base` on, of which the first `used` have been written. */
+  room(slots: number, used: number): void {
+    if (this.base + slots <= this.f64.length) return;
+    const f64 = new Float64Array(Math.max(slabSlots, slots * 2));
+    f64.set(this.f64.subarray(this.base, this.base + used));
+    this.f64 = f64;
+    this.u32 = new Uint32Array(f64.buffer);
+    this.base = 0;
+  }
+
+  /** Hands over the first `slots`. */
+  take(slots: number): Rows {
+    const rows = { f64: this.f64, u32: this.u32, base: this.base };
+    this.base += slots;
+    return rows;
+  }
+}
+
+export const rowAllocator = new RowAllocator();

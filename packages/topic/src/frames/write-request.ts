@@ -2,7 +2,8 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StreamWriteMessage_FromClientSchema } from "../gen/ydb/topic_pb.ts";
 import { type Int64, int64Length, writeInt64 } from "./int64.ts";
 import { type MetadataItem, readMetadata, readMetadataItem } from "./metadata.ts";
-import { rows } from "./rows.ts";
+import { plain, plainNumber, plainTimestampMs } from "./plain.ts";
+import { rowAllocator, type Rows } from "./rows.ts";
 import { Scanner, wire } from "./scanner.ts";
 import { decodeText } from "./text.ts";
 import { readTimestampMs, TimestampWriter } from "./timestamp.ts";
@@ -155,75 +156,79 @@ export function encodeTransaction(tx: TransactionRef): Uint8Array {
   return bytes;
 }
 
-// Cells of a row.
-const cell = {
-  seqNo: 0,
-  createdAtMs: 1,
+/** Slots of a row: two float64 and eight uint32, see `Rows`. */
+const slots = 6;
+const f64 = { seqNo: 0, uncompressed: 1 } as const;
+const u32 = {
   /** 0: not set. */
-  createdAt: 2,
-  createdAtEnd: 3,
-  data: 4,
-  dataEnd: 5,
-  uncompressed: 6,
-  body: 7,
-  bodyEnd: 8,
-  /** 0: none. */
-  metadataBytes: 9,
-  metadataItems: 10,
-  /** The field number of the partitioning override; 0: none. */
-  partitioning: 11,
+  createdAt: 4,
+  createdAtEnd: 5,
+  data: 6,
+  dataEnd: 7,
+  body: 8,
+  bodyEnd: 9,
+  metadataBytes: 10,
+  /** How many, and `partitioned`. */
+  metadataItems: 11,
 } as const;
-const stride = 12;
+const partitioned = 2 ** 31;
 
-/** The messages of a received `WriteRequest`: numbers, and places within the frame. */
+/** The messages of a received `WriteRequest`: numbers, and places within the frame. Indexes are not checked. */
 export class WriteColumns {
   readonly frame: Uint8Array;
   readonly length: number;
   readonly codec: number;
   readonly tx: TransactionRef | undefined;
-  readonly #cells: Float64Array;
+  readonly #f64: Float64Array;
+  readonly #u32: Uint32Array;
+  readonly #base: number;
   /** Sequence numbers above 2^53, by index. */
   readonly #wide: ReadonlyMap<number, bigint> | undefined;
 
   constructor(
     frame: Uint8Array,
-    cells: Float64Array,
+    rows: Rows,
+    length: number,
     codec: number,
     tx: TransactionRef | undefined,
     wide: ReadonlyMap<number, bigint> | undefined,
   ) {
     this.frame = frame;
-    this.#cells = cells;
-    this.length = cells.length / stride;
+    this.#f64 = rows.f64;
+    this.#u32 = rows.u32;
+    this.#base = rows.base;
+    this.length = length;
     this.codec = codec;
     this.tx = tx;
     this.#wide = wide;
   }
 
   seqNo(index: number): Int64 {
-    return this.#wide?.get(index) ?? (this.#cells[index * stride] as number);
+    return this.#wide?.get(index) ?? (this.#f64[this.#base + index * slots] as number);
   }
 
   /** Milliseconds since the epoch; NaN: not set. */
   createdAtMs(index: number): number {
-    return this.#cells[index * stride + cell.createdAtMs] as number;
+    const start = this.createdAtStart(index);
+    if (start === 0) return Number.NaN;
+    return readTimestampMs(new Scanner(this.frame, start), this.createdAtEnd(index));
   }
 
   /** Where the encoded `created_at` begins in the frame; 0: not set. */
   createdAtStart(index: number): number {
-    return this.#cells[index * stride + cell.createdAt] as number;
+    return this.#at(index, u32.createdAt);
   }
 
   createdAtEnd(index: number): number {
-    return this.#cells[index * stride + cell.createdAtEnd] as number;
+    return this.#at(index, u32.createdAtEnd);
   }
 
   dataStart(index: number): number {
-    return this.#cells[index * stride + cell.data] as number;
+    return this.#at(index, u32.data);
   }
 
   dataEnd(index: number): number {
-    return this.#cells[index * stride + cell.dataEnd] as number;
+    return this.#at(index, u32.dataEnd);
   }
 
   /** A view of the frame. */
@@ -233,16 +238,16 @@ export class WriteColumns {
 
   /** As the writer claims it. */
   uncompressedBytes(index: number): number {
-    return this.#cells[index * stride + cell.uncompressed] as number;
+    return this.#f64[this.#base + index * slots + f64.uncompressed] as number;
   }
 
   /** Keys and values together. */
   metadataBytes(index: number): number {
-    return this.#cells[index * stride + cell.metadataBytes] as number;
+    return this.#at(index, u32.metadataBytes);
   }
 
   metadataItems(index: number): number {
-    return this.#cells[index * stride + cell.metadataItems] as number;
+    return this.#at(index, u32.metadataItems) % partitioned;
   }
 
   metadata(index: number): readonly MetadataItem[] {
@@ -252,16 +257,20 @@ export class WriteColumns {
 
   /** Whether the message wants a partition of its own, which the service does not offer. */
   hasPartitioning(index: number): boolean {
-    return this.#cells[index * stride + cell.partitioning] !== 0;
+    return this.#at(index, u32.metadataItems) >= partitioned;
   }
 
   /** Where the encoded `MessageData` begins in the frame. */
   bodyStart(index: number): number {
-    return this.#cells[index * stride + cell.body] as number;
+    return this.#at(index, u32.body);
   }
 
   bodyEnd(index: number): number {
-    return this.#cells[index * stride + cell.bodyEnd] as number;
+    return this.#at(index, u32.bodyEnd);
+  }
+
+  #at(index: number, cell: number): number {
+    return this.#u32[(this.#base + index * slots) * 2 + cell] as number;
   }
 }
 
@@ -335,11 +344,15 @@ function scanBody(scanner: Scanner, end: number): WriteColumns {
     const tag = scanner.tag(end);
     if (tag === 0x0a) {
       const stop = scanner.span(end);
-      const cells = rows.room((count + 1) * stride, count * stride);
-      scanMessage(scanner, stop, cells, count * stride);
-      if (!Number.isSafeInteger(cells[count * stride])) {
-        wide ??= new Map();
-        wide.set(count, wideSeqNo);
+      rowAllocator.room((count + 1) * slots, count * slots);
+      const row = rowAllocator.base + count * slots;
+      if (scanPlainMessage(scanner.bytes, scanner.at, stop, row)) scanner.at = stop;
+      else {
+        scanMessage(scanner, stop, row);
+        if (!Number.isSafeInteger(rowAllocator.f64[row])) {
+          wide ??= new Map();
+          wide.set(count, wideSeqNo);
+        }
       }
       count++;
     } else if (tag === 0x10) codec = scanner.int32(end);
@@ -349,15 +362,80 @@ function scanBody(scanner: Scanner, end: number): WriteColumns {
     } else if (tag >>> 3 <= 3) scanner.expect(tag, tag >>> 3 === 2 ? wire.varint : wire.bytes);
     else scanner.skip(tag, end);
   }
-  return new WriteColumns(scanner.bytes, rows.take(count * stride), codec, tx, wide);
+  return new WriteColumns(scanner.bytes, rowAllocator.take(count * slots), count, codec, tx, wide);
 }
 
 /** The exact number of the message scanned last, when it is above 2^53. */
 let wideSeqNo = 0n;
 
-function scanMessage(scanner: Scanner, end: number, cells: Float64Array, row: number): void {
+function store(
+  row: number,
+  seqNo: number,
+  uncompressed: number,
+  createdAt: number,
+  createdAtEnd: number,
+  data: number,
+  dataEnd: number,
+  body: number,
+  bodyEnd: number,
+  metadataBytes: number,
+  metadataItems: number,
+): void {
+  const { f64: numbers, u32: places } = rowAllocator;
+  numbers[row] = seqNo;
+  numbers[row + f64.uncompressed] = uncompressed;
+  const at = row * 2;
+  places[at + u32.createdAt] = createdAt;
+  places[at + u32.createdAtEnd] = createdAtEnd;
+  places[at + u32.data] = data;
+  places[at + u32.dataEnd] = dataEnd;
+  places[at + u32.body] = body;
+  places[at + u32.bodyEnd] = bodyEnd;
+  places[at + u32.metadataBytes] = metadataBytes;
+  places[at + u32.metadataItems] = metadataItems;
+}
+
+/** False: the message is laid out in another way. */
+function scanPlainMessage(bytes: Uint8Array, body: number, end: number, row: number): boolean {
+  let at = body;
   let seqNo = 0;
-  let createdAtMs = Number.NaN;
+  let createdAt = 0;
+  let createdAtEnd = 0;
+  let data = 0;
+  let dataEnd = 0;
+  let uncompressed = 0;
+  if (at < end && bytes[at] === 0x08) {
+    seqNo = plainNumber(bytes, at + 1);
+    at = plain.next;
+    if (seqNo < 0 || at > end) return false;
+  }
+  if (at < end && bytes[at] === 0x12) {
+    createdAt = at + 2;
+    createdAtEnd = createdAt + (bytes[at + 1] as number);
+    // A length of one byte.
+    if (createdAtEnd > end || createdAtEnd - createdAt > 0x7f) return false;
+    if (plainTimestampMs(bytes, createdAt, createdAtEnd) < 0) return false;
+    at = createdAtEnd;
+  }
+  if (at < end && bytes[at] === 0x1a) {
+    const length = plainNumber(bytes, at + 1);
+    data = plain.next;
+    dataEnd = data + length;
+    if (length < 0 || dataEnd > end) return false;
+    at = dataEnd;
+  }
+  if (at < end && bytes[at] === 0x20) {
+    uncompressed = plainNumber(bytes, at + 1);
+    at = plain.next;
+    if (uncompressed < 0) return false;
+  }
+  if (at !== end) return false;
+  store(row, seqNo, uncompressed, createdAt, createdAtEnd, data, dataEnd, body, end, 0, 0);
+  return true;
+}
+
+function scanMessage(scanner: Scanner, end: number, row: number): void {
+  let seqNo = 0;
   let createdAt = 0;
   let createdAtEnd = 0;
   let data = 0;
@@ -365,7 +443,7 @@ function scanMessage(scanner: Scanner, end: number, cells: Float64Array, row: nu
   let uncompressed = 0;
   let metadataBytes = 0;
   let metadataItems = 0;
-  let partitioning = 0;
+  let isPartitioned = false;
   const body = scanner.at;
   while (scanner.at < end) {
     const tag = scanner.tag(end);
@@ -378,7 +456,7 @@ function scanMessage(scanner: Scanner, end: number, cells: Float64Array, row: nu
         if (createdAt !== 0) throw inPieces;
         createdAtEnd = scanner.span(end);
         createdAt = scanner.at;
-        createdAtMs = readTimestampMs(scanner, createdAtEnd);
+        readTimestampMs(scanner, createdAtEnd);
         break;
       case 0x1a:
         dataEnd = scanner.span(end);
@@ -392,12 +470,12 @@ function scanMessage(scanner: Scanner, end: number, cells: Float64Array, row: nu
         const stop = scanner.span(end);
         decodeText(scanner.bytes, scanner.at, stop);
         scanner.at = stop;
-        partitioning = 5;
+        isPartitioned = true;
         break;
       }
       case 0x30:
         scanner.int64(end);
-        partitioning = 6;
+        isPartitioned = true;
         break;
       case 0x3a: {
         const item = readMetadataItem(scanner, scanner.span(end));
@@ -407,25 +485,15 @@ function scanMessage(scanner: Scanner, end: number, cells: Float64Array, row: nu
       }
       case 0x42:
         scanner.skip(tag, end);
-        partitioning = 8;
+        isPartitioned = true;
         break;
       default:
         if (tag >>> 3 <= 8) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
         scanner.skip(tag, end);
     }
   }
-  cells[row] = seqNo;
-  cells[row + cell.createdAtMs] = createdAtMs;
-  cells[row + cell.createdAt] = createdAt;
-  cells[row + cell.createdAtEnd] = createdAtEnd;
-  cells[row + cell.data] = data;
-  cells[row + cell.dataEnd] = dataEnd;
-  cells[row + cell.uncompressed] = uncompressed;
-  cells[row + cell.body] = body;
-  cells[row + cell.bodyEnd] = end;
-  cells[row + cell.metadataBytes] = metadataBytes;
-  cells[row + cell.metadataItems] = metadataItems;
-  cells[row + cell.partitioning] = partitioning;
+  const items = metadataItems + (isPartitioned ? partitioned : 0);
+  store(row, seqNo, uncompressed, createdAt, createdAtEnd, data, dataEnd, body, end, metadataBytes, items);
 }
 
 function scanTransaction(scanner: Scanner, end: number): TransactionRef {

@@ -2,7 +2,8 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StreamWriteMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
 import { TopicError } from "../topic-error.ts";
 import { type Int64, int64Length, toInt64, writeInt64 } from "./int64.ts";
-import { rows } from "./rows.ts";
+import { plain, plainNumber } from "./plain.ts";
+import { rowAllocator, type Rows } from "./rows.ts";
 import { Scanner, wire } from "./scanner.ts";
 
 /** What became of messages; the numbers are those of `WriteAck`'s fields, and 0 is an ack that does not say. */
@@ -28,24 +29,27 @@ export class WriteAcks {
   /** Acknowledgements. */
   readonly total: number;
   readonly #cells: Float64Array;
+  readonly #base: number;
   /** Numbers above 2^53 by cell. */
   readonly #wide: ReadonlyMap<number, bigint> | undefined;
 
   constructor(
-    cells: Float64Array,
+    rows: Rows,
+    length: number,
     partitionId: number,
     total: number,
     wide: ReadonlyMap<number, bigint> | undefined,
   ) {
-    this.#cells = cells;
-    this.length = cells.length / stride;
+    this.#cells = rows.f64;
+    this.#base = rows.base;
+    this.length = length;
     this.partitionId = partitionId;
     this.total = total;
     this.#wide = wide;
   }
 
   firstSeqNo(run: number): Int64 {
-    return this.#wide?.get(run * stride) ?? (this.#cells[run * stride] as number);
+    return this.#wide?.get(run * stride) ?? (this.#cells[this.#base + run * stride] as number);
   }
 
   lastSeqNo(run: number): Int64 {
@@ -57,16 +61,16 @@ export class WriteAcks {
 
   /** Messages in the run. */
   count(run: number): number {
-    return this.#cells[run * stride + 1] as number;
+    return this.#cells[this.#base + run * stride + 1] as number;
   }
 
   /** Where the first of them is in the partition; only for `written`, else 0. */
   firstOffset(run: number): Int64 {
-    return this.#wide?.get(run * stride + 2) ?? (this.#cells[run * stride + 2] as number);
+    return this.#wide?.get(run * stride + 2) ?? (this.#cells[this.#base + run * stride + 2] as number);
   }
 
   kind(run: number): AckKind {
-    return this.#cells[run * stride + 3] as AckKind;
+    return this.#cells[this.#base + run * stride + 3] as AckKind;
   }
 }
 
@@ -148,22 +152,24 @@ function decodeBody(scanner: Scanner, end: number): WriteAcks {
   let nextSeqNo = Number.NaN;
   let nextOffset = 0;
   let runKind = -1;
-  let cells = rows.room(stride, 0);
   while (scanner.at < end) {
     const tag = scanner.tag(end);
     if (tag === 0x0a) {
-      decodeAck(scanner, scanner.span(end));
+      const stop = scanner.span(end);
+      if (decodePlainAck(scanner.bytes, scanner.at, stop)) scanner.at = stop;
+      else decodeAck(scanner, stop);
       total++;
       if (seqNo === nextSeqNo && kind === runKind && offset === nextOffset) {
-        (cells[used - stride + 1] as number)++;
+        (rowAllocator.f64[rowAllocator.base + used - stride + 1] as number)++;
       } else {
-        cells = rows.room(used + stride, used);
+        rowAllocator.room(used + stride, used);
         if (exactSeqNo !== undefined) (wide ??= new Map()).set(used, exactSeqNo);
         if (exactOffset !== undefined) (wide ??= new Map()).set(used + 2, exactOffset);
-        cells[used] = seqNo;
-        cells[used + 1] = 1;
-        cells[used + 2] = offset;
-        cells[used + 3] = kind;
+        const { f64: cells, base } = rowAllocator;
+        cells[base + used] = seqNo;
+        cells[base + used + 1] = 1;
+        cells[base + used + 2] = offset;
+        cells[base + used + 3] = kind;
         used += stride;
         runKind = kind;
       }
@@ -174,10 +180,30 @@ function decodeBody(scanner: Scanner, end: number): WriteAcks {
     else if (tag >>> 3 <= 3 && tag !== 0x1a) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
     else scanner.skip(tag, end);
   }
-  return new WriteAcks(rows.take(used), partitionId, total, wide);
+  return new WriteAcks(rowAllocator.take(used), used / stride, partitionId, total, wide);
 }
 
 const canFollow = (value: number): boolean => Number.isSafeInteger(value + 1) && Number.isSafeInteger(value);
+
+/** `seq_no` and `written.offset`, below 2^35. False: the ack is another, or laid out in another way. */
+function decodePlainAck(bytes: Uint8Array, start: number, end: number): boolean {
+  if (start >= end || bytes[start] !== 0x08) return false;
+  const number = plainNumber(bytes, start + 1);
+  const at = plain.next;
+  if (number < 0 || at + 2 > end || bytes[at] !== 0x12 || at + 2 + (bytes[at + 1] as number) !== end) return false;
+  let place = 0;
+  if (at + 2 < end) {
+    if (bytes[at + 2] !== 0x08) return false;
+    place = plainNumber(bytes, at + 3);
+    if (place < 0 || plain.next !== end) return false;
+  }
+  seqNo = number;
+  offset = place;
+  kind = ackKind.written;
+  exactSeqNo = undefined;
+  exactOffset = undefined;
+  return true;
+}
 
 function decodeAck(scanner: Scanner, end: number): void {
   seqNo = 0;

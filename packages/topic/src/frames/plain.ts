@@ -1,0 +1,61 @@
+/**
+ * The fast way through messages that are laid out as all known encoders lay them out: fields in order, each once, numbers
+ * below 2^35. Whatever else comes goes the general way, over `Scanner`.
+ */
+export const plain = {
+  /** Where the number read last ended. */
+  next: 0,
+};
+
+/** An unsigned number below 2^35; -1: it is none. May look up to four bytes beyond it. */
+export function plainNumber(bytes: Uint8Array, at: number): number {
+  let byte = bytes[at] as number;
+  if (byte < 0x80) {
+    plain.next = at + 1;
+    return byte;
+  }
+  let value = byte & 0x7f;
+  byte = bytes[at + 1] as number;
+  if (byte < 0x80) {
+    plain.next = at + 2;
+    return value | (byte << 7);
+  }
+  value |= (byte & 0x7f) << 7;
+  byte = bytes[at + 2] as number;
+  if (byte < 0x80) {
+    plain.next = at + 3;
+    return value | (byte << 14);
+  }
+  value |= (byte & 0x7f) << 14;
+  byte = bytes[at + 3] as number;
+  if (byte < 0x80) {
+    plain.next = at + 4;
+    return value | (byte << 21);
+  }
+  value |= (byte & 0x7f) << 21;
+  byte = bytes[at + 4] as number;
+  if (byte < 0x80) {
+    plain.next = at + 5;
+    return value + byte * 0x1000_0000;
+  }
+  return -1;
+}
+
+/** A timestamp of seconds and nanoseconds in [start, end), in milliseconds; -1: it is none. */
+export function plainTimestampMs(bytes: Uint8Array, start: number, end: number): number {
+  let ms = 0;
+  let at = start;
+  if (at < end && bytes[at] === 0x08) {
+    const seconds = plainNumber(bytes, at + 1);
+    if (seconds < 0) return -1;
+    ms = seconds * 1000;
+    at = plain.next;
+  }
+  if (at < end && bytes[at] === 0x10) {
+    const nanos = plainNumber(bytes, at + 1);
+    if (nanos < 0 || nanos > 0x7fff_ffff) return -1;
+    ms += nanos / 1_000_000;
+    at = plain.next;
+  }
+  return at === end ? ms : -1;
+}
