@@ -186,16 +186,6 @@ async function simulate(seed: number): Promise<Outcome> {
 
   await simulation.run(async () => {
     const reader = await openReader(options);
-    if (process.env["TIDEMARK_DEBUG"]) {
-      console.log({ isListening, workMs, faultShare, window: server.windowBytes });
-      void (async () => {
-        for await (const event of reader.events())
-          console.log(
-            Math.round(clock.monotonic()),
-            JSON.stringify(event, (_, v) => (typeof v === "bigint" ? `${v}` : v instanceof Error ? v.message : v)),
-          );
-      })();
-    }
     const running = program(reader);
     track("the program", running);
     // The world.
