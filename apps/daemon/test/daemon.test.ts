@@ -118,7 +118,8 @@ test("up --json prints one line, and everything works end to end", async () => {
   );
 
   expect(await daemon.stop("SIGTERM")).toBe(0);
-  expect(daemon.output().stdout).toBe(`${JSON.stringify({ ready: true, http: daemon.http, watch: daemon.watch })}\n`);
+  const { http, watch, topics } = daemon;
+  expect(daemon.output().stdout).toBe(`${JSON.stringify({ ready: true, http, watch, topics })}\n`);
 });
 
 test("values and keys survive byte for byte", async () => {

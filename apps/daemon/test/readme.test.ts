@@ -88,11 +88,12 @@ class Reader {
 
   async #up(program: string, args: readonly string[]): Promise<string> {
     if (args.includes("--etcd")) await this.#startEtcd();
-    const [http, watch] = await freePorts(2);
+    const [http, watch, topics] = await freePorts(3);
     const listen = args[args.indexOf("--listen") + 1];
     this.#names.set(`127.0.0.1:${http}`, args.includes("--listen") && listen !== undefined ? listen : "127.0.0.1:4650");
     this.#names.set(`127.0.0.1:${watch}`, "127.0.0.1:4651");
-    const ports = ["--listen", `127.0.0.1:${http}`, "--watch-listen", `127.0.0.1:${watch}`];
+    this.#names.set(`127.0.0.1:${topics}`, "127.0.0.1:2136");
+    const ports = ["--listen", http, "--watch-listen", watch, "--topics-listen", topics].map(String);
     const env = program === "npm" ? { TIDEMARK_COMMAND: "node scripts/run.mjs tidemark" } : {};
     const daemon = spawnCli(["up", ...this.#local(args.slice(1)), ...ports], env, this.#folder);
     let output = "";

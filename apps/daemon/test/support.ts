@@ -100,6 +100,7 @@ interface Ready {
   readonly ready: true;
   readonly http: string;
   readonly watch: string | null;
+  readonly topics: string | null;
 }
 
 /** A daemon in a process of its own. */
@@ -119,7 +120,7 @@ export type Json = any;
 
 /** Starts `tidemark up` on free ports and waits until it is ready. It is killed with the test. */
 export async function startDaemon(args: readonly string[], options: RunOptions = {}): Promise<TestDaemon> {
-  const ports = ["--listen", "127.0.0.1:0", "--watch-listen", "127.0.0.1:0"];
+  const ports = ["--listen", "127.0.0.1:0", "--watch-listen", "127.0.0.1:0", "--topics-listen", "127.0.0.1:0"];
   const child = spawn(process.execPath, [...nodeArgs, main, "up", "--json", ...ports, ...args], {
     cwd: options.cwd ?? tmpdir(),
     env: environment(options.env),

@@ -88,6 +88,7 @@ export function jsonStatus(status: StatusResponse) {
     dataDir: status.dataDir,
     origin: status.origin,
     watch: orNull(status.watchUrl),
+    topics: orNull(status.topicsUrl),
     streams: status.streams.map((stream) => ({
       name: stream.name,
       kind: stream.kind,

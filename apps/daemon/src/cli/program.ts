@@ -15,6 +15,7 @@ const handlers = {
   log: async () => (await import("./commands/log.ts")).log,
   diff: async () => (await import("./commands/diff.ts")).diff,
   watch: async () => (await import("./commands/watch.ts")).watch,
+  topics: async () => (await import("./commands/topics.ts")).topics,
   status: async () => (await import("./commands/status.ts")).status,
   fsck: async () => (await import("./commands/fsck.ts")).fsck,
   gaps: async () => (await import("./commands/gaps.ts")).gaps,
@@ -76,6 +77,8 @@ export function createProgram(finish: (exitCode: number) => void): Command {
     .option("--data <dir>", "folder of everything the daemon keeps (default: ./tidemark-data)")
     .option("--listen <host:port>", "page, health and metrics (default: 127.0.0.1:4650; port 0: a free one)")
     .option("--watch-listen <host:port>", "Watch API of the embedded store (default: 127.0.0.1:4651)")
+    .option("--topics-listen <host:port>", "topics, as the YDB Topic API (default: 127.0.0.1:2136)")
+    .option("--no-topics", "serve no topics")
     .option("--etcd <urls>", "follow etcd instead of the embedded store: URLs separated by commas")
     .option("--prefix <prefix>", "with --etcd: only keys that begin with this")
     .option("--insecure", "allow addresses that other machines can reach; nobody is asked for a password")
@@ -102,6 +105,20 @@ Examples:
   tidemark up --etcd http://127.0.0.1:2379 --prefix /config/`,
     )
     .action(run("up"));
+  command("topics", "serve topics alone: the YDB Topic API over gRPC")
+    .option("--config <file>", "configuration (default: tidemark.config.{ts,mts,js,mjs,json} if there is one)")
+    .option("--data <dir>", "folder of everything that is kept (default: ./tidemark-data)")
+    .option("--listen <host:port>", "where clients connect (default: 127.0.0.1:2136; port 0: a free one)")
+    .addOption(
+      new Option(
+        "--sync <when>",
+        "always: a message is on the disk before it is acknowledged; interval: faster, a power cut can take the last second",
+      ).choices(["always", "interval"]),
+    )
+    .option("--insecure", "allow addresses that other machines can reach; nobody is asked for a password")
+    .option("--json", 'when ready print one line: {"ready":true,"topics":"…"}')
+    .addHelpText("after", "\nClients connect to grpc://127.0.0.1:2136/local, as to any YDB.")
+    .action(run("topics"));
   talks(command("status", "what is followed, how far it is and what is wrong")).action(run("status"));
   talks(command("fsck", "check every invariant of the history"))
     .option("--data <dir>", "check the folder of a daemon that is not running")

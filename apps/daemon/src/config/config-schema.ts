@@ -44,6 +44,9 @@ const schema = v.strictObject(
     dataDir: v.optional(text('a path such as "./tidemark-data"')),
     listen: v.optional(text('an address such as "127.0.0.1:4650"')),
     watchListen: v.optional(text('an address such as "127.0.0.1:4651"')),
+    topics: v.optional(flag),
+    topicsListen: v.optional(text('an address such as "127.0.0.1:2136"')),
+    topicsSync: v.optional(v.picklist(["always", "interval"], '"always" or "interval"')),
     insecure: v.optional(flag),
     hosts: v.optional(
       v.array(text('a name such as "tidemark.example.org"'), 'a list such as ["tidemark.example.org"]'),

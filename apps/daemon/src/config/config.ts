@@ -16,6 +16,22 @@ export interface TidemarkConfig {
    */
   readonly watchListen?: string;
   /**
+   * Whether the daemon serves topics.
+   * @default true
+   */
+  readonly topics?: boolean;
+  /**
+   * Where topics are served, as the YDB Topic API over gRPC: `HOST:PORT`; port 0 takes a free one.
+   * @default "127.0.0.1:2136"
+   */
+  readonly topicsListen?: string;
+  /**
+   * `always`: a message is acknowledged when it is on the disk. `interval`: before that, and a power cut can take the last
+   * second.
+   * @default "always"
+   */
+  readonly topicsSync?: "always" | "interval";
+  /**
    * Allows addresses that other machines can reach. Nobody is asked for a password: put a proxy in front.
    * @default false
    */

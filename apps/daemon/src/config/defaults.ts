@@ -3,10 +3,18 @@ export const configDefaults = {
   dataDir: "tidemark-data",
   listen: "127.0.0.1:4650",
   watchListen: "127.0.0.1:4651",
+  topicsListen: "127.0.0.1:2136",
+  topicsSync: "always",
   logLevel: "info",
   synchronous: "normal",
   stopTimeoutMs: 10_000,
 } as const;
+
+/** The database whose topics the daemon serves. */
+export const topicsDatabase = "/local";
+
+/** How often `topicsSync: "interval"` writes to the disk, in milliseconds. */
+export const topicsSyncIntervalMs = 1000;
 
 /** The name of the embedded store's stream in the history. */
 export const storeStreamName = "store";

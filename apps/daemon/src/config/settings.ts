@@ -3,7 +3,7 @@ import { DaemonError } from "../daemon-error.ts";
 import { rememberSecret } from "../redact.ts";
 import { type Address, parseAddress, requireLoopback } from "./address.ts";
 import type { LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
-import { configDefaults, storeStreamName } from "./defaults.ts";
+import { configDefaults, storeStreamName, topicsDatabase, topicsSyncIntervalMs } from "./defaults.ts";
 import { parseEtcdEndpoints } from "./etcd-endpoints.ts";
 
 /** What `tidemark up` was given on the command line. */
@@ -11,10 +11,28 @@ export interface UpFlags {
   readonly data?: string;
   readonly listen?: string;
   readonly watchListen?: string;
+  /** False: `--no-topics`. */
+  readonly topics?: boolean;
+  readonly topicsListen?: string;
   readonly etcd?: string;
   readonly prefix?: string;
   readonly insecure?: boolean;
   readonly logLevel?: LogLevel;
+}
+
+/** What `tidemark topics` was given on the command line. */
+export interface TopicsFlags {
+  readonly data?: string;
+  readonly listen?: string;
+  readonly sync?: "always" | "interval";
+  readonly insecure?: boolean;
+}
+
+export interface TopicsSettings {
+  readonly listen: Address;
+  readonly database: string;
+  /** Undefined: a message is on the disk before it is acknowledged. */
+  readonly syncIntervalMs: number | undefined;
 }
 
 export interface EtcdSettings {
@@ -39,6 +57,8 @@ export interface Settings {
   readonly dataDir: string;
   readonly listen: Address;
   readonly watchListen: Address;
+  /** Undefined: topics are not served. */
+  readonly topics: TopicsSettings | undefined;
   readonly hosts: readonly string[];
   readonly logLevel: LogLevel;
   readonly hasStore: boolean;
@@ -80,15 +100,20 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
     config.watchListen ?? configDefaults.watchListen,
     isInsecureAllowed,
   );
-  if (hasStore && listen.port !== 0 && listen.port === watchListen.port && listen.host === watchListen.host) {
-    throw new DaemonError("USAGE", `--listen and --watch-listen are both ${listen.host}:${listen.port}.`, {
-      fix: "The page and the Watch API speak different protocols: give them different ports.",
-    });
-  }
+  const topics =
+    (flags.topics ?? true) && (config.topics ?? true)
+      ? topicsOf(config, { setting: "--topics-listen", listen: flags.topicsListen, isInsecureAllowed })
+      : undefined;
+  requireDifferent([
+    ["--listen", listen],
+    ...(hasStore ? [["--watch-listen", watchListen] as const] : []),
+    ...(topics === undefined ? [] : [["--topics-listen", topics.listen] as const]),
+  ]);
   return {
     dataDir: resolve(flags.data ?? config.dataDir ?? configDefaults.dataDir),
     listen,
     watchListen,
+    topics,
     hosts: config.hosts ?? [],
     logLevel: flags.logLevel ?? config.logLevel ?? configDefaults.logLevel,
     hasStore,
@@ -96,6 +121,45 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
     synchronous: config.history?.synchronous ?? configDefaults.synchronous,
     stopTimeoutMs: config.stopTimeoutMs ?? configDefaults.stopTimeoutMs,
   };
+}
+
+/** @throws {DaemonError} `USAGE`, naming the flag or setting. */
+export function resolveTopicsSettings(
+  config: TidemarkConfig,
+  flags: TopicsFlags = {},
+): { readonly dataDir: string; readonly topics: TopicsSettings } {
+  const isInsecureAllowed = flags.insecure ?? config.insecure ?? false;
+  return {
+    dataDir: resolve(flags.data ?? config.dataDir ?? configDefaults.dataDir),
+    topics: topicsOf(
+      { ...config, ...(flags.sync !== undefined && { topicsSync: flags.sync }) },
+      { setting: "--listen", listen: flags.listen, isInsecureAllowed },
+    ),
+  };
+}
+
+function topicsOf(
+  config: TidemarkConfig,
+  given: { readonly setting: string; readonly listen: string | undefined; readonly isInsecureAllowed: boolean },
+): TopicsSettings {
+  const otherwise = config.topicsListen ?? configDefaults.topicsListen;
+  return {
+    listen: address(given.setting, "topicsListen", given.listen, otherwise, given.isInsecureAllowed),
+    database: topicsDatabase,
+    syncIntervalMs:
+      (config.topicsSync ?? configDefaults.topicsSync) === "interval" ? topicsSyncIntervalMs : undefined,
+  };
+}
+
+/** @throws {DaemonError} `USAGE` */
+function requireDifferent(listeners: readonly (readonly [flag: string, address: Address])[]): void {
+  for (const [index, [flag, { host, port }]] of listeners.entries()) {
+    const same = listeners.slice(0, index).find(([, other]) => port !== 0 && other.port === port && other.host === host);
+    if (same === undefined) continue;
+    throw new DaemonError("USAGE", `${same[0]} and ${flag} are both ${host}:${port}.`, {
+      fix: "They speak different protocols: give them different ports.",
+    });
+  }
 }
 
 function address(flag: string, key: string, given: string | undefined, otherwise: string, isInsecureAllowed: boolean) {

@@ -15,6 +15,7 @@ import { createRequestListener } from "./routes.ts";
 import { readSamples, readStatus } from "./status-report.ts";
 import { createSource, storeSource } from "./sources.ts";
 import { openEmbeddedStore } from "./embedded-store.ts";
+import { openEmbeddedTopics } from "./embedded-topics.ts";
 
 export interface DaemonOptions {
   readonly log: Logger;
@@ -30,6 +31,8 @@ export interface Daemon {
   readonly url: string;
   /** Where the embedded store serves the Watch API; undefined: there is none. */
   readonly watchUrl: string | undefined;
+  /** Where topics are served, `grpc://127.0.0.1:2136/local`; undefined: they are not. */
+  readonly topicsUrl: string | undefined;
   /** What is followed, and what is wrong with it. */
   followed(): readonly { readonly name: string; readonly description: string; readonly problem: string | undefined }[];
   /**
@@ -71,6 +74,11 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
 
     const store = settings.hasStore ? await openEmbeddedStore(folder.storeFile, settings.watchListen) : undefined;
     if (store !== undefined) closers.add(() => store.close());
+    const topics =
+      settings.topics === undefined
+        ? undefined
+        : await openEmbeddedTopics(folder.topicsFolder, settings.topics, "--topics-listen", clock);
+    if (topics !== undefined) closers.add(() => topics.close());
     const followers = new Followers({
       history,
       metrics,
@@ -88,6 +96,7 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
         startedAtMs,
         dataDir: settings.dataDir,
         watchUrl: store?.url ?? "",
+        topicsUrl: topics?.url ?? "",
         command: process.env["TIDEMARK_COMMAND"] ?? "",
         nowMs: () => clock.now(),
       });
@@ -122,11 +131,12 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
 
     const url = urlOf(http.address);
     folder.announce(url);
-    log.info({ http: url, watch: store?.url, dataDir: settings.dataDir }, "ready");
+    log.info({ http: url, watch: store?.url, topics: topics?.url, dataDir: settings.dataDir }, "ready");
     let closing: Promise<void> | undefined;
     return {
       url,
       watchUrl: store?.url,
+      topicsUrl: topics?.url,
       followed: () => followers.describe(),
       close: () => {
         closing ??= stop();

@@ -7,6 +7,7 @@ import { DaemonError } from "../daemon-error.ts";
 export interface DataDir {
   readonly path: string;
   readonly storeFile: string;
+  readonly topicsFolder: string;
   /** Tells a second daemon, which finds the folder taken, where the first one is. */
   announce(url: string): void;
   release(): void;
@@ -46,6 +47,7 @@ export function openDataDir(path: string): DataDir {
   return {
     path,
     storeFile: join(path, "store.db"),
+    topicsFolder: join(path, "topics"),
     announce: (url) => writeFileSync(noteFile, JSON.stringify({ pid: process.pid, url })),
     release: () => {
       rmSync(noteFile, { force: true });

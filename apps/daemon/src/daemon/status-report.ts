@@ -11,6 +11,7 @@ export interface StatusReportOptions {
   readonly startedAtMs: number;
   readonly dataDir: string;
   readonly watchUrl: string;
+  readonly topicsUrl: string;
   /** How this command line is called here; empty: `tidemark`. */
   readonly command: string;
   readonly nowMs: () => number;
@@ -47,6 +48,7 @@ export async function readStatus(options: StatusReportOptions): Promise<MessageI
     dataDir: options.dataDir,
     origin: options.history.origin,
     watchUrl: options.watchUrl,
+    topicsUrl: options.topicsUrl,
     command: options.command,
     nowMs: BigInt(options.nowMs()),
   };

@@ -2,6 +2,7 @@ import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { isDeepStrictEqual } from "node:util";
 import { schemeWire, StatusCode, topicAdminWire as wire, TopicService } from "@tidemark/topic/internal";
 import type { Partition } from "../storage/partition.ts";
+import type { TopicDefinition } from "../storage/definition.ts";
 import type { Topic } from "../storage/topic.ts";
 import type { Right } from "./access.ts";
 import { duration, operation, succeeded, timestamp } from "./messages.ts";
@@ -45,7 +46,7 @@ export function topicRoutes(router: ConnectRouter, service: Service): void {
       const created = await store.createTopic(definition);
       const known = created ?? store.topic(path);
       // Clients that set up what they need at every start ask for the same again.
-      if (created === undefined && !isDeepStrictEqual(known?.definition, definition)) {
+      if (created === undefined && !isDeepStrictEqual(asStored(known?.definition), asStored(definition))) {
         throw new Refusal(StatusCode.ALREADY_EXISTS, `${path} exists, and is defined differently`);
       }
       return succeeded(wire.CreateTopicResultSchema, {});
@@ -225,4 +226,9 @@ function partitionWire(
       : {}),
     ...(includeLocation ? { partitionLocation: location } : {}),
   };
+}
+
+/** A definition that was read back has no properties that are undefined. */
+function asStored(definition: TopicDefinition | undefined): unknown {
+  return definition === undefined ? undefined : JSON.parse(JSON.stringify(definition));
 }

@@ -24,6 +24,7 @@ function formatStatus(report: StatusResponse, url: string, style: Style, nowMs: 
     [
       ["daemon", `${url}  ${dim(`Tidemark ${report.version}, up ${formatDuration(Math.max(0, upMs))}`)}`],
       ...(report.watchUrl === "" ? [] : [["store", `${report.watchUrl}  ${dim("Watch API")}`] as const]),
+      ...(report.topicsUrl === "" ? [] : [["topics", `${report.topicsUrl}  ${dim("YDB Topic API")}`] as const]),
       ["data", report.dataDir],
       ["position", report.position.toString()],
     ],

@@ -7,6 +7,7 @@ import { redact } from "../../redact.ts";
 import { version } from "../../version.ts";
 import { createStyle, type Style } from "../format/style.ts";
 import { formatFields } from "../format/table.ts";
+import { closeAndExit, stopSignal } from "../stop-signal.ts";
 import { reportFailure } from "../terminal.ts";
 
 interface Flags extends UpFlags {
@@ -26,39 +27,18 @@ export async function up(flags: Flags): Promise<number> {
     import("../../daemon/log.ts"),
   ]);
   process.on("uncaughtException", (error) => process.exit(reportFailure(error, createStyle(process.stderr))));
-  const daemon = await openDaemon(settings, { log: createLog(settings.logLevel), signal: stop.signal });
-  if (!stop.signal.aborted) {
+  const daemon = await openDaemon(settings, { log: createLog(settings.logLevel), signal: stop });
+  if (!stop.aborted) {
     announce(daemon, settings, flags.json === true);
-    await once(stop.signal, "abort");
+    await once(stop, "abort");
   }
-  try {
-    await daemon.close();
-    return 0;
-  } finally {
-    // Whatever still hangs is none of our promises any more.
-    setTimeout(() => process.exit(), 1000).unref();
-  }
-}
-
-/** Aborts at the first SIGTERM, SIGINT or SIGHUP; the second one ends the process there and then. */
-function stopSignal(): AbortController {
-  const stop = new AbortController();
-  for (const [name, number] of [
-    ["SIGHUP", 1],
-    ["SIGINT", 2],
-    ["SIGTERM", 15],
-  ] as const) {
-    process.on(name, () => {
-      if (stop.signal.aborted) process.exit(128 + number);
-      stop.abort();
-    });
-  }
-  return stop;
+  await closeAndExit(() => daemon.close());
+  return 0;
 }
 
 function announce(daemon: Daemon, settings: Settings, isJson: boolean): void {
   if (isJson) {
-    process.stdout.write(`${JSON.stringify({ ready: true, http: daemon.url, watch: daemon.watchUrl ?? null })}\n`);
+    process.stdout.write(`${JSON.stringify({ ready: true, http: daemon.url, watch: daemon.watchUrl ?? null, topics: daemon.topicsUrl ?? null })}\n`);
     return;
   }
   process.stdout.write(redact(describe(daemon, settings, createStyle(process.stdout))));
@@ -69,6 +49,7 @@ function describe(daemon: Daemon, settings: Settings, style: Style): string {
   const fields: (readonly [string, string])[] = [["page", style("cyan", daemon.url)]];
   if (daemon.watchUrl !== undefined)
     fields.push(["store", `${daemon.watchUrl}  ${dim("Watch API: gRPC and Connect")}`]);
+  if (daemon.topicsUrl !== undefined) fields.push(["topics", `${daemon.topicsUrl}  ${dim("YDB Topic API")}`]);
   for (const { name, description, problem } of daemon.followed()) {
     if (name === "store") continue;
     fields.push([
