@@ -86,7 +86,15 @@ function compare(title: string, count: number, works: Record<string, () => numbe
 const pbjs = loadStatic();
 const isGate = process.argv.includes("--gate");
 let isAllMet = true;
-const sizes = process.argv.includes("--all") ? [[100, 1], [100, 100], [100, 1000], [1024, 100], [10240, 100]] : [[100, 100]];
+const sizes = process.argv.includes("--all")
+  ? [
+      [100, 1],
+      [100, 100],
+      [100, 1000],
+      [1024, 100],
+      [10240, 100],
+    ]
+  : [[100, 100]];
 for (const [bytes = 0, count = 0] of sizes) {
   const title = `${bytes} B x ${count}`;
   const data = Array.from({ length: count }, (_, n) => new Uint8Array(bytes).fill(n));
@@ -113,7 +121,8 @@ for (const [bytes = 0, count = 0] of sizes) {
     return pbjs?.write.create({ writeRequest: { messages, codec: 1 } });
   };
   const frame = encodeWriteRequest(columns);
-  if (Buffer.compare(frame, toBinary(StreamWriteMessage_FromClientSchema, esWrite())) !== 0) throw new Error("not the same bytes");
+  if (Buffer.compare(frame, toBinary(StreamWriteMessage_FromClientSchema, esWrite())) !== 0)
+    throw new Error("not the same bytes");
   isAllMet =
     compare(
       `encode WriteRequest ${title}`,

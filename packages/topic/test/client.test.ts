@@ -205,7 +205,9 @@ test("owns a stream that is canceled at any moment of its beginning (P2)", async
 });
 
 test("answers a stream that breaks with an error that can be tried again", async () => {
-  const node = await startNode({ onStream: (call) => ({ frames: () => call.end(new ConnectError("gone", Code.Unavailable)) }) });
+  const node = await startNode({
+    onStream: (call) => ({ frames: () => call.end(new ConnectError("gone", Code.Unavailable)) }),
+  });
   await using client = open(node.port);
   const outgoing = new Outgoing();
   const incoming = client.stream("write").start(outgoing)[Symbol.asyncIterator]();
@@ -242,7 +244,9 @@ test("says in words what topics and consumers are", async () => {
       describeConsumer: () =>
         done(DescribeConsumerResultSchema, {
           consumer: { name: "mail", important: true },
-          partitions: [{ partitionId: 3n, active: true, partitionConsumerStats: { committedOffset: 12n, readerName: "r" } }],
+          partitions: [
+            { partitionId: 3n, active: true, partitionConsumerStats: { committedOffset: 12n, readerName: "r" } },
+          ],
         }),
       describeTopic: () =>
         done(DescribeTopicResultSchema, {
@@ -278,14 +282,21 @@ test("says in words what topics and consumers are", async () => {
     path: "orders",
     partitioningSettings: {
       minActivePartitions: 2n,
-      autoPartitioningSettings: { strategy: 2, partitionWriteSpeed: { stabilizationWindow: { seconds: 1n, nanos: 500_000_000 } } },
+      autoPartitioningSettings: {
+        strategy: 2,
+        partitionWriteSpeed: { stabilizationWindow: { seconds: 1n, nanos: 500_000_000 } },
+      },
     },
     retentionPeriod: { seconds: 3600n },
     retentionStorageMb: 2n,
     supportedCodecs: { codecs: [1, 4, 10_001] },
     consumers: [{ name: "mail" }, { name: "audit", important: true, readFrom: { seconds: 1n } }],
   });
-  await client.alterTopic("orders", { partitions: 4, dropConsumers: ["mail"], alterConsumers: [{ name: "audit", important: false }] });
+  await client.alterTopic("orders", {
+    partitions: 4,
+    dropConsumers: ["mail"],
+    alterConsumers: [{ name: "audit", important: false }],
+  });
   expect(requests["alter"]).toMatchObject({
     alterPartitioningSettings: { setMinActivePartitions: 4n },
     dropConsumers: ["mail"],
@@ -293,7 +304,12 @@ test("says in words what topics and consumers are", async () => {
   });
   expect(requests["alter"]).not.toHaveProperty("setRetentionPeriod");
   await client.commitOffset("orders", 3, "mail", 2n ** 60n, { readSessionId: "s-1" });
-  expect(requests["commit"]).toMatchObject({ partitionId: 3n, consumer: "mail", offset: 2n ** 60n, readSessionId: "s-1" });
+  expect(requests["commit"]).toMatchObject({
+    partitionId: 3n,
+    consumer: "mail",
+    offset: 2n ** 60n,
+    readSessionId: "s-1",
+  });
   await client.dropTopic("orders");
   expect(requests["drop"]).toMatchObject({ path: "orders" });
   expect(await client.describeTopic("orders", { stats: true, location: true })).toMatchObject({

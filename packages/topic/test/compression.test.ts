@@ -41,14 +41,9 @@ test("names what is corrupt, and decompresses everything else (X21)", async () =
     const sound = codec === gzip ? good : zstdCompressSync("good");
     const cut = sound.subarray(0, sound.length - 3);
     const results = await compression.decompress(codec, [sound, ...bad, cut, sound]);
-    expect(results.map((result) => (result instanceof Uint8Array ? Buffer.from(result).toString() : result.code))).toEqual([
-      "good",
-      "DATA_CORRUPT",
-      "DATA_CORRUPT",
-      "DATA_CORRUPT",
-      "DATA_CORRUPT",
-      "good",
-    ]);
+    expect(
+      results.map((result) => (result instanceof Uint8Array ? Buffer.from(result).toString() : result.code)),
+    ).toEqual(["good", "DATA_CORRUPT", "DATA_CORRUPT", "DATA_CORRUPT", "DATA_CORRUPT", "good"]);
     const alone = await compression.decompress(codec, [cut]);
     expect(alone[0]).toMatchObject({ code: "DATA_CORRUPT" });
   }
@@ -60,15 +55,22 @@ test("names what is corrupt, and decompresses everything else (X21)", async () =
 
 test("never takes arbitrary bytes for anything else than an error or data", async () => {
   await using compression = new Compression({ maxOutputBytes: 10_000 });
-  const property = fc.asyncProperty(fc.constantFrom(gzip, zstd), fc.array(fc.uint8Array({ maxLength: 60 }), { minLength: 2, maxLength: 5 }), async (codec, list) => {
-    const results = await compression.decompress(codec, list);
-    for (const result of results) expect(result instanceof Uint8Array || TopicError.is(result)).toBe(true);
-  });
+  const property = fc.asyncProperty(
+    fc.constantFrom(gzip, zstd),
+    fc.array(fc.uint8Array({ maxLength: 60 }), { minLength: 2, maxLength: 5 }),
+    async (codec, list) => {
+      const results = await compression.decompress(codec, list);
+      for (const result of results) expect(result instanceof Uint8Array || TopicError.is(result)).toBe(true);
+    },
+  );
   await fc.assert(property, { numRuns: 100 });
 });
 
 test.for([gzip, zstd])("stops a decompression bomb at the limit, wherever it runs (codec %s)", async (codec) => {
-  await using compression = new Compression({ maxOutputBytes: 1_000_000, codecs: [{ ...reverse, decompress: () => new Uint8Array(2_000_000) }] });
+  await using compression = new Compression({
+    maxOutputBytes: 1_000_000,
+    codecs: [{ ...reverse, decompress: () => new Uint8Array(2_000_000) }],
+  });
   const bomb = (codec === gzip ? gzipSync : zstdCompressSync)(Buffer.alloc(50_000_000));
   const fine = (codec === gzip ? gzipSync : zstdCompressSync)(Buffer.alloc(1_000_000));
   const results = await compression.decompress(codec, [bomb, fine, bomb]);
@@ -135,8 +137,22 @@ test("settles everything that is under way when it is closed or the caller goes"
 test("passes on what a codec of one's own throws", async () => {
   const why = new Error("no dictionary");
   const compression = new Compression({
-    codecs: [{ codec: 10_000, compress: () => Promise.reject(why), decompress: () => { throw why; } }],
+    codecs: [
+      {
+        codec: 10_000,
+        compress: () => Promise.reject(why),
+        decompress: () => {
+          throw why;
+        },
+      },
+    ],
   });
-  await expect(compression.compress(10_000, [Uint8Array.of(1)])).rejects.toMatchObject({ code: "DATA_CORRUPT", cause: why });
-  expect((await compression.decompress(10_000, [Uint8Array.of(1)]))[0]).toMatchObject({ code: "DATA_CORRUPT", cause: why });
+  await expect(compression.compress(10_000, [Uint8Array.of(1)])).rejects.toMatchObject({
+    code: "DATA_CORRUPT",
+    cause: why,
+  });
+  expect((await compression.decompress(10_000, [Uint8Array.of(1)]))[0]).toMatchObject({
+    code: "DATA_CORRUPT",
+    cause: why,
+  });
 });

@@ -4,7 +4,10 @@ import { createTopicClient } from "../src/index.ts";
 
 test.for([
   ["grpc://localhost:2136/local", { isSecure: false, host: "localhost", port: 2136, database: "/local" }],
-  ["grpcs://ydb.example.org/ru/home/db/", { isSecure: true, host: "ydb.example.org", port: 2135, database: "/ru/home/db" }],
+  [
+    "grpcs://ydb.example.org/ru/home/db/",
+    { isSecure: true, host: "ydb.example.org", port: 2135, database: "/ru/home/db" },
+  ],
   ["grpc://127.0.0.1:2136/?database=/local", { isSecure: false, host: "127.0.0.1", port: 2136, database: "/local" }],
   ["grpc://127.0.0.1:2136?database=local", { isSecure: false, host: "127.0.0.1", port: 2136, database: "/local" }],
   ["grpcs://[::1]:443/local", { isSecure: true, host: "::1", port: 443, database: "/local" }],
@@ -28,7 +31,9 @@ test.for([
   ["grpc://localhost/%zz", "percent"],
   ["grpc://localhost/bäse", "ASCII"],
 ])("says what is wrong with %s", ([text, what]) => {
-  expect(() => parseConnectionString(text as string)).toThrow(new RegExp(`OPTIONS_INVALID.*${what}.*expected grpc://host`));
+  expect(() => parseConnectionString(text as string)).toThrow(
+    new RegExp(`OPTIONS_INVALID.*${what}.*expected grpc://host`),
+  );
 });
 
 test("never repeats a password", () => {

@@ -99,7 +99,9 @@ test("gets a new token and goes on when the old one is refused, for calls and fo
 
 test("does not insist on a fixed token that is refused", async () => {
   await using node = await startNode({ ...describing, accepts: () => false });
-  await using client = createTopicClient(`grpc://127.0.0.1:${node.port}/local`, { credentials: { token: "stale-secret" } });
+  await using client = createTopicClient(`grpc://127.0.0.1:${node.port}/local`, {
+    credentials: { token: "stale-secret" },
+  });
   const error: unknown = await client.describeTopic("orders").catch((reason: unknown) => reason);
   expect(error).toMatchObject({ code: "TRANSPORT", cause: { code: Code.Unauthenticated } });
   expect(client.classify(error)).toBe("fatal");
@@ -129,7 +131,8 @@ test("keeps secrets out of every error", async () => {
   const url = "grpc://127.0.0.1:1/local";
   const attempts: (() => unknown)[] = [
     () => createTopicClient(url, { credentials: { token: `${secret}\n` } }),
-    () => createTopicClient(url, { credentials: { user: "root", password: secret }, callTimeoutMs: 1 }).describeTopic("a"),
+    () =>
+      createTopicClient(url, { credentials: { user: "root", password: secret }, callTimeoutMs: 1 }).describeTopic("a"),
     () => createTopicClient(url, { credentials: { token: secret }, callTimeoutMs: 20 }).describeTopic("a"),
     () => createTopicClient(url, { credentials: { secret } as never }),
   ];
@@ -161,7 +164,11 @@ test("trusts only whom it is told to, and shows its own certificate (TLS, mutual
     await using client = createTopicClient(url, { tls: { ca: authority.ca, cert: me.cert, key: me.key } });
     expect((await client.describeTopic("orders")).name).toBe("orders");
     expect(await roundTrip(client.stream("read"), Uint8Array.of(7))).toEqual(Buffer.of(7));
-    await using anybody = createTopicClient(url, { tls: { ca: authority.ca }, callTimeoutMs: 300, closeTimeoutMs: 100 });
+    await using anybody = createTopicClient(url, {
+      tls: { ca: authority.ca },
+      callTimeoutMs: 300,
+      closeTimeoutMs: 100,
+    });
     await expect(anybody.describeTopic("orders")).rejects.toThrow(TopicError);
     await using suspicious = createTopicClient(url, { callTimeoutMs: 300 });
     await expect(suspicious.describeTopic("orders")).rejects.toThrow(/certificate|self-signed/);

@@ -119,7 +119,14 @@ test("has the published numbers of the statuses", () => {
 });
 
 test("has only methods that the published services have", () => {
-  const files = [file_ydb_auth_v1, file_ydb_discovery_v1, file_ydb_query_v1, file_ydb_scheme_v1, file_ydb_table_v1, file_ydb_topic_v1];
+  const files = [
+    file_ydb_auth_v1,
+    file_ydb_discovery_v1,
+    file_ydb_query_v1,
+    file_ydb_scheme_v1,
+    file_ydb_table_v1,
+    file_ydb_topic_v1,
+  ];
   for (const service of files.flatMap(({ services }) => services)) {
     const theirs = lookUp(service.typeName) as { prototype: object };
     for (const method of service.methods) expect(theirs.prototype, method.name).toHaveProperty(method.localName);

@@ -16,7 +16,12 @@ export interface DiscoveryOptions {
 /** How connections are made; windows, pings and timeouts as `@tidemark/connect-transport` has them. */
 export type ConnectionOptions = Pick<
   FrameChannelOptions,
-  "streamWindowBytes" | "connectionWindowBytes" | "sendBufferBytes" | "connectTimeoutMs" | "pingIntervalMs" | "maxSessionMemory"
+  | "streamWindowBytes"
+  | "connectionWindowBytes"
+  | "sendBufferBytes"
+  | "connectTimeoutMs"
+  | "pingIntervalMs"
+  | "maxSessionMemory"
 >;
 
 export interface TopicClientOptions {

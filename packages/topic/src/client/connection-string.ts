@@ -63,4 +63,5 @@ function decode(path: string): string {
 
 const trimmed = (path: string): string => path.replace(/^\/+|\/+$/g, "");
 
-const invalid = (what: string) => new TopicError("OPTIONS_INVALID", `Not a valid connection string: ${what}; ${expected}`);
+const invalid = (what: string) =>
+  new TopicError("OPTIONS_INVALID", `Not a valid connection string: ${what}; ${expected}`);

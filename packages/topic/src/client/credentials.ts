@@ -99,9 +99,15 @@ export class TokenSource {
     const isForced = this.#mustRenew;
     using limit = deadline(this.#clock, requestTimeoutMs);
     if ("provider" in credentials) {
-      const token = await abortable(Promise.resolve(credentials.provider({ signal: limit.signal, isForced })), limit.signal);
+      const token = await abortable(
+        Promise.resolve(credentials.provider({ signal: limit.signal, isForced })),
+        limit.signal,
+      );
       if (token !== undefined && typeof token !== "string") {
-        throw new TopicError("OPTIONS_INVALID", `credentials.provider must give a string or undefined, got ${typeof token}`);
+        throw new TopicError(
+          "OPTIONS_INVALID",
+          `credentials.provider must give a string or undefined, got ${typeof token}`,
+        );
       }
       this.#mustRenew = false;
       return token === "" ? undefined : token;
@@ -118,7 +124,9 @@ export class TokenSource {
 /** RFC 7519: `exp`, in seconds. Undefined: it is no JWT, or does not say. */
 function expiryOf(token: string): number | undefined {
   try {
-    const payload = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8")) as { exp?: unknown };
+    const payload = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8")) as {
+      exp?: unknown;
+    };
     return typeof payload.exp === "number" && Number.isFinite(payload.exp) ? payload.exp * 1000 : undefined;
   } catch {
     return undefined;

@@ -61,9 +61,13 @@ export class EndpointBook {
     list = await abortable(this.#refresh(), signal);
     const found = list.endpoints.find((endpoint) => endpoint.nodeId === nodeId);
     if (found !== undefined) return found;
-    throw new TopicError("NO_ENDPOINT", `Node ${nodeId} is not among the ${list.endpoints.length} endpoints of the database`, {
-      retryClass: "fast",
-    });
+    throw new TopicError(
+      "NO_ENDPOINT",
+      `Node ${nodeId} is not among the ${list.endpoints.length} endpoints of the database`,
+      {
+        retryClass: "fast",
+      },
+    );
   }
 
   /** It could not be reached. */

@@ -1,4 +1,11 @@
-import { create, type DescMessage, type DescMethodServerStreaming, type DescMethodUnary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import { deadline } from "@tidemark/clock";
 import type { RetryClass } from "@tidemark/stream";
 import { AuthService } from "../gen/ydb/auth_v1_pb.ts";
@@ -34,7 +41,9 @@ export class Gateway {
     this.#first = { host: address.host, port: address.port, nodeId: 0, location: "", tlsName: undefined };
     const { clock, rng, discovery } = options;
     this.#book = discovery && new EndpointBook(discovery, clock, rng, () => this.#listEndpoints());
-    this.tokens = new TokenSource(options.credentials, clock, (user, password, signal) => this.#login(user, password, signal));
+    this.tokens = new TokenSource(options.credentials, clock, (user, password, signal) =>
+      this.#login(user, password, signal),
+    );
   }
 
   /** Aborts when it is destroyed. */
@@ -175,13 +184,15 @@ export class Gateway {
       const input = { database: this.#address.database };
       const answer = await this.unaryOn(lease, method, input, this.#over.signal, attemptTimeoutMs);
       const result = resultOf("ListEndpoints", answer.operation, ListEndpointsResultSchema);
-      const endpoints = result.endpoints.map((each): Endpoint => ({
-        host: each.address,
-        port: each.port,
-        nodeId: each.nodeId,
-        location: each.location,
-        tlsName: each.sslTargetNameOverride === "" ? undefined : each.sslTargetNameOverride,
-      }));
+      const endpoints = result.endpoints.map(
+        (each): Endpoint => ({
+          host: each.address,
+          port: each.port,
+          nodeId: each.nodeId,
+          location: each.location,
+          tlsName: each.sslTargetNameOverride === "" ? undefined : each.sslTargetNameOverride,
+        }),
+      );
       this.#pool.keep([this.#first, ...endpoints]);
       return { endpoints, selfLocation: result.selfLocation };
     } finally {

@@ -129,7 +129,8 @@ function issuesText(issues: readonly IssueMessage[]): string {
   const texts: string[] = [];
   const walk = (list: readonly IssueMessage[], depth: number) => {
     for (const issue of list) {
-      if (issue.message !== "") texts.push(issue.issueCode === 0 ? issue.message : `${issue.message} (${issue.issueCode})`);
+      if (issue.message !== "")
+        texts.push(issue.issueCode === 0 ? issue.message : `${issue.message} (${issue.issueCode})`);
       if (depth < 8) walk(issue.issues, depth + 1);
     }
   };

@@ -70,7 +70,10 @@ function given<T extends object>(fields: T): Given<T> {
 function lookUp<K extends string, V>(name: string, table: Readonly<Record<K, V>>, key: K): V {
   const value = Object.hasOwn(table, key) ? table[key] : undefined;
   if (value !== undefined) return value;
-  throw new TopicError("OPTIONS_INVALID", `${name} must be one of ${Object.keys(table).join(", ")}, got ${String(key)}`);
+  throw new TopicError(
+    "OPTIONS_INVALID",
+    `${name} must be one of ${Object.keys(table).join(", ")}, got ${String(key)}`,
+  );
 }
 
 function nameOf<K extends string, V>(table: Readonly<Record<K, V>>, value: V, otherwise: K): K {
@@ -91,7 +94,10 @@ function consumerOf(consumer: string | ConsumerSettings): MessageInitShape<typeo
 }
 
 /** @throws {TopicError} `OPTIONS_INVALID` */
-export function createRequest(path: string, settings: TopicSettings): MessageInitShape<typeof CreateTopicRequestSchema> {
+export function createRequest(
+  path: string,
+  settings: TopicSettings,
+): MessageInitShape<typeof CreateTopicRequestSchema> {
   const auto = settings.autoPartitioning;
   return given({
     path,

@@ -145,7 +145,11 @@ export class OpenTransaction implements TopicTransaction {
       })),
     };
     try {
-      const { operation } = await this.#session.node.unary(TopicService.method.updateOffsetsInTransaction, input, signal);
+      const { operation } = await this.#session.node.unary(
+        TopicService.method.updateOffsetsInTransaction,
+        input,
+        signal,
+      );
       checkOperation(what, operation);
     } catch (error) {
       throw transportError(what, error);

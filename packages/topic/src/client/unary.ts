@@ -110,11 +110,16 @@ export function linked(first: AbortSignal | undefined, second: AbortSignal): { s
 export function checkOperation(what: string, operation: Operation | undefined): void {
   if (operation === undefined) throw new TopicError("FRAME_INVALID", `${what}: the answer has no operation`);
   if (operation.status !== Status.SUCCESS) throw statusError(what, operation.status, operation.issues);
-  if (!operation.ready) throw new TopicError("FRAME_INVALID", `${what}: the operation is not ready, although it is synchronous`);
+  if (!operation.ready)
+    throw new TopicError("FRAME_INVALID", `${what}: the operation is not ready, although it is synchronous`);
 }
 
 /** @throws {TopicError} `STATUS`, `FRAME_INVALID` */
-export function resultOf<O extends DescMessage>(what: string, operation: Operation | undefined, schema: O): MessageShape<O> {
+export function resultOf<O extends DescMessage>(
+  what: string,
+  operation: Operation | undefined,
+  schema: O,
+): MessageShape<O> {
   checkOperation(what, operation);
   const packed = operation?.result;
   const result = packed === undefined ? undefined : unpack(packed, schema);
@@ -123,7 +128,10 @@ export function resultOf<O extends DescMessage>(what: string, operation: Operati
   throw new TopicError("FRAME_INVALID", `${what}: expected a result of type ${schema.typeName}, got ${got}`);
 }
 
-function unpack<O extends DescMessage>(packed: Parameters<typeof anyUnpack>[0], schema: O): MessageShape<O> | undefined {
+function unpack<O extends DescMessage>(
+  packed: Parameters<typeof anyUnpack>[0],
+  schema: O,
+): MessageShape<O> | undefined {
   try {
     return anyUnpack(packed, schema);
   } catch (cause) {

@@ -84,9 +84,13 @@ function codecError(direction: Direction, codec: number, error: unknown, setting
   const name = codec === gzipCodec ? "gzip" : "zstd";
   if ((error as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") {
     const limit = settings.maxOutputBytes;
-    return new TopicError("DATA_TOO_LARGE", `More than ${limit} bytes come out of the ${name} data: raise maxOutputBytes`, {
-      cause: error,
-    });
+    return new TopicError(
+      "DATA_TOO_LARGE",
+      `More than ${limit} bytes come out of the ${name} data: raise maxOutputBytes`,
+      {
+        cause: error,
+      },
+    );
   }
   const why = error instanceof Error ? error.message : String(error);
   const what = direction === "compress" ? `could not compress to ${name}` : `not valid ${name} data`;

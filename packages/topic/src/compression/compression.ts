@@ -50,9 +50,16 @@ export class Compression implements AsyncDisposable {
     this.#settings = {
       gzipLevel: whole("gzipLevel", options.gzipLevel ?? compressionDefaults.gzipLevel, 1, 9),
       zstdLevel: whole("zstdLevel", options.zstdLevel ?? compressionDefaults.zstdLevel, 1, 19),
-      maxOutputBytes: whole("maxOutputBytes", options.maxOutputBytes ?? compressionDefaults.maxOutputBytes, 1, 2 ** 31 - 1),
+      maxOutputBytes: whole(
+        "maxOutputBytes",
+        options.maxOutputBytes ?? compressionDefaults.maxOutputBytes,
+        1,
+        2 ** 31 - 1,
+      ),
     };
-    this.#custom = new Map((options.codecs ?? compressionDefaults.codecs).map((codec) => [codecNumber(codec.codec), codec]));
+    this.#custom = new Map(
+      (options.codecs ?? compressionDefaults.codecs).map((codec) => [codecNumber(codec.codec), codec]),
+    );
     this.#thread = new CodecThread(this.#settings);
   }
 
@@ -80,7 +87,10 @@ export class Compression implements AsyncDisposable {
     const codec = codecNumber(wanted);
     if (!this.has(codec)) throw unknownCodec(codec);
     if (takes(codec)) return codec;
-    throw new TopicError("UNSUPPORTED_CODECS", `The topic takes ${listed()}, not ${wanted}: choose one, or alter the topic`);
+    throw new TopicError(
+      "UNSUPPORTED_CODECS",
+      `The topic takes ${listed()}, not ${wanted}: choose one, or alter the topic`,
+    );
   }
 
   /**
@@ -185,7 +195,10 @@ export class Compression implements AsyncDisposable {
       try {
         const output = await (direction === "compress" ? custom.compress(payload) : custom.decompress(payload, limit));
         if (direction === "compress" || output.length <= limit) return output;
-        return new TopicError("DATA_TOO_LARGE", `${output.length} bytes came out of codec ${custom.codec}, above ${limit}`);
+        return new TopicError(
+          "DATA_TOO_LARGE",
+          `${output.length} bytes came out of codec ${custom.codec}, above ${limit}`,
+        );
       } catch (cause) {
         const why = cause instanceof Error ? cause.message : String(cause);
         return new TopicError("DATA_CORRUPT", `Codec ${custom.codec} could not ${direction}: ${why}`, { cause });

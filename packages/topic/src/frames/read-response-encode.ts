@@ -171,7 +171,8 @@ function measureMessage(batch: StoredBatch, n: number): number {
   const uncompressed = messages.uncompressedBytes(index);
   const created = messages.createdAtStart(index);
   const createdLength = messages.createdAtEnd(index) - created;
-  let length = bytesField(messages.dataEnd(index) - messages.dataStart(index)) + bytesField(batch.messageGroupId.length);
+  let length =
+    bytesField(messages.dataEnd(index) - messages.dataStart(index)) + bytesField(batch.messageGroupId.length);
   if (offset !== 0) length += 1 + int64Length(offset);
   if (seqNo !== 0) length += 1 + int64Length(seqNo);
   if (created !== 0) length += 1 + int64Length(createdLength) + createdLength;

@@ -449,7 +449,21 @@ function decodeMessage(scanner: Scanner, end: number, row: number): void {
     wide ??= new Map();
     wide.set(count, exact);
   }
-  store(row, offset, seqNo, uncompressed, createdAt, createdAtEnd, data, dataEnd, body, end, group, groupEnd, metadataItems);
+  store(
+    row,
+    offset,
+    seqNo,
+    uncompressed,
+    createdAt,
+    createdAtEnd,
+    data,
+    dataEnd,
+    body,
+    end,
+    group,
+    groupEnd,
+    metadataItems,
+  );
 }
 
 function checkEntry(scanner: Scanner, end: number): void {

@@ -24,7 +24,10 @@ function mangleMessage(schema: DescMessage, bytes: Uint8Array, choose: (count: n
   const out: Field[] = [];
   for (const field of fields) {
     const known = schema.fields.find(({ number }) => number === field.no);
-    const inner = known?.fieldKind === "message" || (known?.fieldKind === "list" && known.listKind === "message") ? known.message : undefined;
+    const inner =
+      known?.fieldKind === "message" || (known?.fieldKind === "list" && known.listKind === "message")
+        ? known.message
+        : undefined;
     if (inner === undefined || known === undefined) {
       // Repeated scalars are not in the hot messages; a singular one said before is overruled.
       if (known?.fieldKind === "scalar" && choose(6) === 0) out.push(field);
@@ -51,7 +54,11 @@ function unknownField(choose: (count: number) => number): Field {
     { no, type: WireType.Bit32, bytes: new Uint8Array(4) },
     { no, type: WireType.Bit64, bytes: new Uint8Array(8) },
     { no, type: WireType.LengthDelimited, bytes: new Uint8Array(choose(200)) },
-    { no, type: WireType.StartGroup, bytes: new BinaryWriter().tag(3, WireType.Varint).uint32(1).tag(no, WireType.EndGroup).finish() },
+    {
+      no,
+      type: WireType.StartGroup,
+      bytes: new BinaryWriter().tag(3, WireType.Varint).uint32(1).tag(no, WireType.EndGroup).finish(),
+    },
   ];
   return all[choose(all.length)] as Field;
 }

@@ -42,7 +42,10 @@ export class Outgoing implements AsyncIterableIterator<Uint8Array> {
 }
 
 /** One frame there and back. */
-export async function roundTrip(stream: StreamTransport<Uint8Array, Uint8Array>, bytes: Uint8Array): Promise<Uint8Array> {
+export async function roundTrip(
+  stream: StreamTransport<Uint8Array, Uint8Array>,
+  bytes: Uint8Array,
+): Promise<Uint8Array> {
   const outgoing = new Outgoing();
   const incoming = stream.start(outgoing)[Symbol.asyncIterator]();
   outgoing.push(bytes);
