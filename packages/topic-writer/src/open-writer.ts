@@ -27,7 +27,7 @@ export function createWriter(options: WriterOptions): Writer {
     hub.emit(error === undefined || error.code === "CLOSED" ? { type: "closed" } : { type: "failed", error });
     hub.close();
   };
-  const { partitionId, partitioning, producerId } = resolved;
+  const { partitionId, partitioning, producerId, transaction } = resolved;
   const shared = { options: resolved, budget, compression, hub, onEnd };
   const writer =
     partitioning === undefined
@@ -38,6 +38,9 @@ export function createWriter(options: WriterOptions): Writer {
         })
       : new KeyedWriter({ ...shared, partitioning });
   signal?.addEventListener("abort", onAbort, { once: true });
+  // The commit takes what was written before it, and after it there is nothing to write to.
+  transaction?.onBeforeCommit((stop) => writer.flush(stop));
+  transaction?.onEnd(() => writer.destroy(new Error("the transaction is over")));
   writer.start();
   return writer;
 }

@@ -626,18 +626,17 @@ export class PartitionWriter implements Writer {
 
   #toWriterError(error: unknown): WriterError {
     if (WriterError.is(error)) return error;
-    if (!StreamError.is(error)) return new WriterError("FAILED", `${this.#name} failed`, { cause: error });
-    if (WriterError.is(error.cause)) return error.cause;
-    if (error.code === "CLOSED") return this.#refusal ?? this.#closedError(error.cause);
-    if (error.code === "CLOSE_TIMEOUT") {
+    const cause = StreamError.is(error) ? (error.cause ?? error) : error;
+    if (WriterError.is(cause)) return cause;
+    if (StreamError.is(error) && error.code === "CLOSED") return this.#refusal ?? this.#closedError(error.cause);
+    if (StreamError.is(error) && error.code === "CLOSE_TIMEOUT") {
       return new WriterError("CLOSE_TIMEOUT", `${this.#name} could not be closed in time`, {
         cause: error,
         retryable: true,
       });
     }
-    const cause = error.cause ?? error;
     const what = cause instanceof Error ? cause.message : String(cause);
-    return new WriterError("FAILED", `${this.#name} ended: ${what}`, { cause, retryable: error.retryable });
+    return new WriterError("FAILED", `${this.#name} ended: ${what}`, { cause });
   }
 
   #closedError(cause?: unknown): WriterError {
