@@ -13,6 +13,7 @@ export class ClientSession {
   #pingTimer: Timer | undefined;
   #end: { readonly reason: unknown } | undefined;
   readonly #closed: Promise<void>;
+  #onGone = () => {};
 
   /** Begins to connect. */
   constructor(options: ResolvedChannel, onClose: (session: ClientSession) => void) {
@@ -25,12 +26,22 @@ export class ClientSession {
       ...tls,
     });
     const session = this.#session;
-    this.#closed = new Promise((resolve) => session.once("close", () => resolve()));
+    let resolveClosed = () => {};
+    this.#closed = new Promise((resolve) => (resolveClosed = resolve));
     this.#opened = new Promise((resolve, reject) => {
       const limit = clock.setTimer(connectTimeoutMs, () =>
         this.destroy(connectionError(`no connection to ${origin} within ${connectTimeoutMs} ms`)),
       );
       limit.unref();
+      this.#onGone = () => {
+        this.#onGone = () => {};
+        limit.cancel();
+        this.#pingTimer?.cancel();
+        this.#end ??= { reason: connectionError(`the connection to ${origin} was closed`) };
+        reject(this.#end.reason as Error);
+        resolveClosed();
+        this.#onClose(this);
+      };
       session.once("connect", () => {
         limit.cancel();
         // Node says so even of a session that was destroyed meanwhile, and then takes no setting.
@@ -40,17 +51,11 @@ export class ClientSession {
         if (this.#openStreams === 0) session.unref();
         resolve();
       });
-      // Stays: what happens later reaches the calls through their streams, and `reason`.
+      // Stays: what happens later reaches the calls through their streams, and `reason`. "close" follows.
       session.on("error", (error) => {
         this.#end ??= { reason: connectionError(`the connection to ${origin} failed`, error) };
       });
-      session.once("close", () => {
-        limit.cancel();
-        this.#pingTimer?.cancel();
-        this.#end ??= { reason: connectionError(`the connection to ${origin} was closed`) };
-        reject(this.#end.reason as Error);
-        this.#onClose(this);
-      });
+      session.once("close", () => this.#onGone());
     });
     // Who waits for it hears of it; nobody has to wait.
     this.#opened.catch(() => {});
@@ -129,6 +134,8 @@ export class ClientSession {
   destroy(reason: unknown): void {
     this.#end ??= { reason };
     this.#session.destroy();
+    // Node waits for the socket, and does so for ever where TLS let us in and refused us then.
+    this.#onGone();
   }
 
   #startPings(): void {

@@ -1,0 +1,118 @@
+import { getEventListeners } from "node:events";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { seededRng, systemClock } from "@tidemark/clock";
+import { FrameChannel } from "@tidemark/connect-transport";
+import { expect, test } from "vitest";
+import { encode, openChannel, startFrameServer } from "./support/frame-service.ts";
+import { both, collect, of, source, Test, text } from "./support/service.ts";
+
+const isLong = process.env["TIDEMARK_LONG"] === "1";
+
+test("X20: no listener stays on a long-lived signal, however calls end", async () => {
+  const { url } = await startFrameServer();
+  const client = createClient(Test, openChannel({ baseUrl: url }).transport);
+  const { signal } = new AbortController();
+  for (let n = 0; n < 20; n++) {
+    await collect(client.both(of(text("a")), { signal }));
+    await collect(client.both(of(text("fail")), { signal })).catch(() => {});
+    await collect(client.both(source<ReturnType<typeof text>>(), { signal, timeoutMs: 5 })).catch(() => {});
+  }
+  expect(getEventListeners(signal, "abort")).toHaveLength(0);
+});
+
+test("X20: thousands of calls leave no call, no connection and no memory behind", { timeout: 300_000 }, async () => {
+  const { url, server } = await startFrameServer();
+  const channel = openChannel({ baseUrl: url });
+  const frame = encode("x".repeat(2000));
+  const round = async (count: number) => {
+    for (let n = 0; n < count; n += 50) {
+      await Promise.all(Array.from({ length: 50 }, () => collect(channel.stream(both).start(of(frame, frame)))));
+    }
+    globalThis.gc?.();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = await round(1000);
+  const after = await round(isLong ? 50_000 : 2000);
+  expect(server.connections).toBe(1);
+  // Without --expose-gc there is garbage in it.
+  expect(after - before).toBeLessThan(60 * 1024 * 1024);
+});
+
+test("calls that are canceled with much still to send do not use up their connection", async () => {
+  const { url } = await startFrameServer({ streamWindowBytes: 65_535, frames: { [both]: () => ({ frames: () => new Promise(() => {}) }) } });
+  const channel = openChannel({ baseUrl: url });
+  for (let n = 0; n < 100; n++) {
+    const stream = channel.stream(both);
+    const ended = new Promise<void>((resolve) => {
+      const sender = stream.open({ frames() {}, headers: () => stream.cancel(undefined), end: () => resolve() });
+      sender.send(new Uint8Array(1_000_000));
+    });
+    await ended;
+  }
+  const client = createClient(Test, channel.transport);
+  await client.once(text("a"));
+});
+
+// The seed is in the title; both sides do at random what they are allowed to do.
+for (const seed of isLong ? Array.from({ length: 30 }, (_, n) => n + 1) : [1, 2]) {
+  test(`every call ends, whatever both sides do (seed ${seed})`, { timeout: 120_000 }, async () => {
+    const rng = seededRng(seed);
+    const pick = (count: number) => rng.int(0, count);
+    const { url, server } = await startFrameServer({
+      lingerTimeoutMs: 100,
+      frames: {
+        [both](call) {
+          const how = pick(8);
+          if (how === 0) throw new ConnectError("no", Code.PermissionDenied);
+          if (how === 1) call.end();
+          if (how === 2) call.send(new Uint8Array(pick(200_000)));
+          if (how === 2) call.end();
+          if (how === 3) systemClock.setImmediate(() => call.end(new Error("later")));
+          return {
+            frames(frames) {
+              for (const frame of frames) call.send(frame);
+              if (how === 4) call.end();
+              if (how === 5) throw new Error("no more");
+              return how === 6 ? systemClock.sleep(2) : undefined;
+            },
+            end() {
+              if (how === 7) systemClock.setTimer(3, () => call.end());
+              else call.end();
+            },
+          };
+        },
+      },
+    });
+    const open = () => new FrameChannel({ baseUrl: url, closeTimeoutMs: 100 });
+    let channel = open();
+    const one = () =>
+      new Promise<void>((resolve) => {
+        const stream = channel.stream(both);
+        const how = pick(6);
+        const sender = stream.open({
+          headers: () => how === 1 && stream.cancel(undefined),
+          frames() {
+            if (how === 2) stream.cancel(new Error("enough"));
+            if (how === 3) sender.end();
+          },
+          end: () => resolve(),
+        });
+        for (let n = pick(5); n > 0; n--) sender.send(new Uint8Array(pick(3) === 0 ? pick(100_000) : pick(200)));
+        if (how === 0) stream.cancel(undefined);
+        if (how === 4) process.nextTick(() => sender.end());
+        if (how === 5) sender.end();
+        systemClock.setTimer(pick(20), () => (pick(2) === 0 ? sender.end() : stream.cancel(undefined)));
+      });
+    for (let n = 0; n < 40; n++) {
+      if (pick(10) === 0) {
+        if (pick(2) === 0) channel.destroy();
+        else await channel.close();
+        channel = open();
+      }
+      await Promise.all(Array.from({ length: 8 }, one));
+    }
+    await channel.close();
+    while (server.connections > 0) await systemClock.sleep(5);
+    expect(server.openCalls).toBe(0);
+  });
+}
