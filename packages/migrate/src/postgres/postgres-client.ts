@@ -31,12 +31,16 @@ interface PgResult {
 
 /** What is used of the `sql` of `postgres`. */
 export interface PostgresJs extends PostgresJsRunner {
-  begin(options: string, work: (sql: never) => Promise<unknown>): Promise<unknown>;
+  begin(work: never): Promise<unknown>;
 }
 
 interface PostgresJsRunner {
   unsafe(text: string, params?: never[], options?: { prepare: boolean }): { raw(): PromiseLike<unknown> };
   typed: unknown;
+}
+
+interface PostgresJsRoot {
+  begin(options: string, work: (sql: unknown) => Promise<void>): Promise<unknown>;
 }
 
 interface PostgresJsRunnerInside {
@@ -161,7 +165,7 @@ export function postgresJsPort(sql: PostgresJs, clock: Clock, answerTimeoutMs: n
           givenUp.reject(new DatabaseAway(`the database gave no answer in ${answerTimeoutMs} ms`));
         });
       let patience = giveUpLater();
-      const both = sql.begin(begin, async (runner: unknown) => {
+      const both = (sql as unknown as PostgresJsRoot).begin(begin, async (runner: unknown) => {
         const execute = on(runner as PostgresJsRunnerInside);
         const guarded: PostgresExecute = (query) => {
           if (ended === undefined) return execute(query);

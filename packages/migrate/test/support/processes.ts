@@ -2,6 +2,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
+import { workerBundle } from "./worker-bundle.ts";
 
 export interface RunningProcess {
   readonly process: ChildProcessWithoutNullStreams;
@@ -15,15 +16,14 @@ export interface RunningProcess {
 }
 
 const scripts = {
-  worker: new URL("./worker-process.ts", import.meta.url),
-  writer: new URL("./live-writer.ts", import.meta.url),
+  worker: workerBundle,
+  writer: fileURLToPath(new URL("./live-writer.ts", import.meta.url)),
 } as const;
 
-/** Starts a script beside this file, from sources. */
+/** Starts a script beside this file. */
 export function startProcess(script: keyof typeof scripts, ...args: readonly string[]): RunningProcess {
-  const path = fileURLToPath(scripts[script]);
   const conditions = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
-  const child = spawn(process.execPath, [...conditions, path, ...args]);
+  const child = spawn(process.execPath, [...conditions, scripts[script], ...args]);
   onTestFinished(() => void child.kill("SIGKILL"));
   let output = "";
   let errors = "";

@@ -1,18 +1,21 @@
-// A process that works on the migrations of a database, and may kill itself: worker-process.ts <file> <mode> [point] [nth]
+// A process that works on the migrations of a database, and may kill itself:
+// worker-process.ts <address> <mode> [point] [nth]
 // `drain` ends when everything is done; `forever` goes on until it is killed.
 
 import { seededRng, systemClock } from "@tidemark/clock";
-import { MigrationEngine, openSqlite, resolveEngine } from "@tidemark/migrate/internal";
-import { bump, lengths } from "./definitions/counters.ts";
+import { MigrationEngine, resolveEngine } from "@tidemark/migrate/internal";
+import { type Address, linkTo } from "./address.ts";
+import { definitionsFor } from "./shared-tables.ts";
 
-const [, , file = "", mode = "drain", point, nth = "1"] = process.argv;
+const [, , text = "", mode = "drain", point, nth = "1"] = process.argv;
+const address = JSON.parse(text) as Address;
 
 let left = Number(nth);
-const database = await openSqlite({ dialect: "sqlite", file, busyTimeoutMs: 20_000 });
+const link = await linkTo(address);
 const engine = await MigrationEngine.open({
-  database,
-  definitions: [bump, lengths],
-  options: resolveEngine({ leaseMs: 300, heartbeatMs: 100, pollMs: 20 }),
+  database: await link.open(),
+  definitions: definitionsFor(address.dialect),
+  options: resolveEngine({ leaseMs: 200, heartbeatMs: 60, pollMs: 20 }),
   clock: systemClock,
   rng: seededRng(process.pid),
   owner: `process ${process.pid}`,
@@ -30,4 +33,5 @@ if (mode === "forever") {
 } else {
   await engine.run();
   await engine.close();
+  await link.end();
 }

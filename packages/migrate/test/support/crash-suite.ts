@@ -1,0 +1,179 @@
+// Real processes, really killed and really stopped, the same for every database.
+
+import { seededRng, systemClock } from "@tidemark/clock";
+import type { RunPoint } from "@tidemark/migrate/internal";
+import Sqlite from "better-sqlite3";
+import { expect, type TestFunction } from "vitest";
+import { startProcess } from "./processes.ts";
+import { createStatements, definitionsFor } from "./shared-tables.ts";
+import { type Stage, type StageName, stageOn } from "./stage.ts";
+import { upTo } from "./scratch.ts";
+
+const isLong = process.env["TIDEMARK_LONG"] === "1";
+const rows = isLong ? 20_000 : 800;
+const timeoutMs = isLong ? 3_600_000 : 120_000;
+
+const points: readonly RunPoint[] = [
+  "claimed",
+  "bounded",
+  "counted",
+  "before-begin",
+  "before-effect",
+  "after-effect",
+  "before-commit",
+  "after-commit",
+  "exhausted",
+  "verified",
+  "before-done",
+  "done",
+];
+
+const dialects = { sqlite: "sqlite", pg: "postgresql", postgres: "postgresql", mariadb: "mysql" } as const;
+
+async function expectExactlyOnce({ query }: Stage): Promise<void> {
+  const one = async (text: string) => (await query(text))[0]?.[0];
+  expect(await one("select count(*) from effects")).toBe(rows);
+  expect(await one("select count(distinct id) from effects")).toBe(rows);
+  expect(await one("select count(*) from counters where n <> 1")).toBe(0);
+  expect(await one("select count(*) from notes where length is null or length <> length(body)")).toBe(0);
+  expect(await query("select state, rows_done, total from tidemark_migrations order by name")).toEqual([
+    ["done", rows, rows],
+    ["done", rows, rows],
+  ]);
+}
+
+/** The counters say exactly what was done, at any instant: one statement sees one snapshot. */
+async function expectTrueBooks({ query }: Stage): Promise<void> {
+  const [row] = await query(
+    "select (select count(*) from effects), (select rows_done from tidemark_migrations where name = 'bump')",
+  );
+  const [effects, done] = row ?? [];
+  expect(done).toBe(effects);
+}
+
+type Register = (name: string, run: TestFunction, timeoutMs?: number) => void;
+
+/** Registers the suite for one kind of database. */
+export function crashSuite(
+  register: Register,
+  name: StageName,
+  rounds: { readonly kills: number; readonly stops: number },
+): void {
+  const kills = isLong ? 1000 : rounds.kills;
+  const stops = isLong ? 1000 : rounds.stops;
+  const prepared = () => stageOn(name, createStatements(dialects[name], rows));
+  const start = (stage: Stage, ...args: readonly string[]) =>
+    startProcess("worker", JSON.stringify(stage.address), ...args);
+
+  register(
+    `M9: on ${name}, killed at every point of a run, it loses nothing and does nothing twice`,
+    async () => {
+      const stage = await prepared();
+      const rng = seededRng(isLong ? systemClock.now() : 1);
+      let killed = 0;
+      for (const point of points) {
+        const isOften = point.startsWith("before-") || point.startsWith("after-");
+        const { exited } = start(stage, "drain", point, String(isOften ? rng.int(1, 6) : 1));
+        if ((await exited).signal === "SIGKILL") killed++;
+        await expectTrueBooks(stage);
+      }
+      // Points of the start are passed once in a run that goes on; all others kill.
+      expect(killed).toBeGreaterThanOrEqual(points.length - 3);
+      await start(stage, "drain").exited;
+      await expectExactlyOnce(stage);
+    },
+    timeoutMs,
+  );
+
+  register(
+    `M9: on ${name}, killed at random instants, it loses nothing and does nothing twice`,
+    async () => {
+      const stage = await prepared();
+      const rng = seededRng(isLong ? systemClock.now() : 2);
+      for (let round = 0; round < kills; round++) {
+        const child = start(stage, "forever");
+        await child.ready;
+        await systemClock.sleep(rng.int(0, 60));
+        child.process.kill("SIGKILL");
+        await child.exited;
+        await expectTrueBooks(stage);
+      }
+      await start(stage, "drain").exited;
+      await expectExactlyOnce(stage);
+    },
+    timeoutMs,
+  );
+
+  register(
+    `M17: on ${name}, eight processes that start at once on fresh books do every row once`,
+    async () => {
+      const stage = await prepared();
+      const children = upTo(8).map(() => start(stage, "drain"));
+      for (const child of children) expect((await child.exited).code).toBe(0);
+      await expectExactlyOnce(stage);
+    },
+    timeoutMs,
+  );
+
+  register(
+    `M10: on ${name}, a process that is stopped past its lease and wakes up writes nothing`,
+    async () => {
+      const stage = await prepared();
+      const zombie = start(stage, "forever");
+      await zombie.ready;
+      let takeovers = 0;
+      for (let round = 0; round < stops; round++) {
+        await stopProcess(zombie.process, stage);
+        const stop = new AbortController();
+        let chunks = 0;
+        const engine = await stage.engine(definitionsFor(stage.dialect), {
+          leaseMs: 300,
+          heartbeatMs: 100,
+          owner: "heir",
+          probe(point) {
+            if (point === "after-commit" && ++chunks === 3) stop.abort();
+          },
+        });
+        await engine.run({ signal: stop.signal }).catch(() => {});
+        await engine.close();
+        takeovers += chunks > 0 ? 1 : 0;
+        zombie.process.kill("SIGCONT");
+        await systemClock.sleep(40);
+        await expectTrueBooks(stage);
+      }
+      zombie.process.kill("SIGKILL");
+      await zombie.exited;
+      expect(takeovers).toBeGreaterThan(0);
+      await start(stage, "drain").exited;
+      await expectExactlyOnce(stage);
+    },
+    timeoutMs,
+  );
+}
+
+/**
+ * At any instant where a server ends a transaction that stands still. SQLite has none: a process that is stopped with
+ * the write lock in its hands locks everybody out, as any program does, so there it is stopped outside of transactions.
+ */
+async function stopProcess(child: { kill(signal: NodeJS.Signals): boolean }, { address }: Stage): Promise<void> {
+  if (address.dialect !== "sqlite") {
+    child.kill("SIGSTOP");
+    return;
+  }
+  const probe = new Sqlite(address.file);
+  probe.pragma("busy_timeout = 50");
+  try {
+    for (;;) {
+      child.kill("SIGSTOP");
+      try {
+        probe.exec("begin immediate; rollback");
+        return;
+      } catch {
+        child.kill("SIGCONT");
+        await systemClock.sleep(3);
+      }
+    }
+  } finally {
+    probe.close();
+  }
+}
