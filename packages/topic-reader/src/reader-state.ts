@@ -200,11 +200,12 @@ export class ReaderState<C extends Columns = Columns> {
     session.inHand--;
     partition.isBusy = false;
     partition.looksBusy = 0;
-    if (session.isEmpty) this.#afterDelivery(session);
     this.#checkStopped(session);
+    // Not always the same: a listener may have been at work since an earlier stream.
     const current = partition.session;
     if (current === undefined) this.#forget(partition);
     else if (current.status === "starting") this.#askStart(current);
+    else if (current.isEmpty) this.#afterDelivery(current);
     else this.#enqueue(current);
   }
 

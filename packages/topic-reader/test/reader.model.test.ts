@@ -223,7 +223,7 @@ async function simulate(seed: number): Promise<Outcome> {
     }
     // Calm: everything that is left is delivered and committed.
     isCalm = true;
-    server.faults = { hungHandshake: 0, latencyMs: 2, lostAck: 0, noise: 0 };
+    server.faults = { hungHandshake: 0, latencyMs: 2, lostAck: 0, noise: 0.1 * faultShare };
     for (const partition of server.partitions) server.giveBack(partition);
     // What was never committed stays so for this stream.
     server.cut();
