@@ -266,3 +266,26 @@ test("a server that refuses every commit ends the reader instead of a loop", asy
   expect(commit.error).toMatchObject({ code: "FAILED" });
   expect(server.memory.started).toBe(4);
 });
+
+test("a partition that comes back while its old batch is in the loop keeps its new commits", async () => {
+  const { open, server, settle, outcome } = world();
+  const reader = await open();
+  server.start(1, 0);
+  await settle();
+  server.data(1, [0, 1]);
+  await settle();
+  const loop = reader.read();
+  await loop.next();
+  server.stop(1, false);
+  server.start(2, 0);
+  await settle();
+  server.data(2, [0, 1]);
+  await settle();
+  const { value: batch } = await loop.next();
+  const commit = outcome(batch?.commit() ?? Promise.reject(new Error("there is none")));
+  await settle();
+  expect(reader.uncommitted).toEqual([{ topic: "/local/a", partitionId: 0, start: 0n, end: 2n }]);
+  reader.destroy();
+  await settle();
+  expect(commit.error).toMatchObject({ code: "CLOSED" });
+});

@@ -113,10 +113,12 @@ test("readers of one consumer share the partitions, and take over from each othe
   const listening = [first, second].map((reader) => reader.listen(note));
   for (let partition = 0; partition < 4; partition++) await write(client, "orders", 100, { partition });
   await expect.poll(() => seen.size).toBe(400);
-  await expect.poll(async () => {
-    const { partitions } = await client.describeConsumer("orders", "billing", { stats: true });
-    return new Set(partitions.map(({ progress }) => progress?.readSessionId)).size;
-  }).toBe(2);
+  await expect
+    .poll(async () => {
+      const { partitions } = await client.describeConsumer("orders", "billing", { stats: true });
+      return new Set(partitions.map(({ progress }) => progress?.readSessionId)).size;
+    })
+    .toBe(2);
   await first.close();
   for (let partition = 0; partition < 4; partition++) {
     await write(client, "orders", 100, { partition, firstSeqNo: 101 });
@@ -221,7 +223,9 @@ test("P13: a topic that is not there, and one that is dropped, end the reader wi
 async function startServer(dataDir: string, port: number): Promise<{ child: ChildProcess; address: string }> {
   const path = fileURLToPath(new URL("support/server-main.ts", import.meta.url));
   const conditions = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
-  const child = spawn(process.execPath, [...conditions, path, dataDir, `${port}`], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [...conditions, path, dataDir, `${port}`], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   onTestFinished(() => void child.kill("SIGKILL"));
   const [address] = (await once(createInterface(child.stdout), "line")) as [string];
   return { child, address };

@@ -76,7 +76,8 @@ export async function write(
     const { value, done } = await incoming.next();
     if (done) throw new Error("the write stream ended");
     const acks = decodeWriteAcks(value);
-    if (acks === undefined) throw new Error(JSON.stringify(fromBinary(StreamWriteMessage_FromServerSchema, value).issues));
+    if (acks === undefined)
+      throw new Error(JSON.stringify(fromBinary(StreamWriteMessage_FromServerSchema, value).issues));
     acknowledged += acks.total;
   }
   outgoing.close();
