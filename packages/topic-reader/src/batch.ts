@@ -1,7 +1,7 @@
 import type { TopicTransaction } from "@tidemark/topic";
-import type { MetadataItem } from "@tidemark/topic/internal";
 import type { ReaderColumns } from "./columns.ts";
 import type { PartitionSession } from "./partition.ts";
+import type { MessageMetadata } from "./reader-types.ts";
 
 /** What a batch needs from its reader. */
 export interface BatchOwner {
@@ -9,6 +9,17 @@ export interface BatchOwner {
   commitAndForget(session: PartitionSession<ReaderColumns>, start: number, end: number): void;
   commitIn(transaction: TopicTransaction, session: PartitionSession<ReaderColumns>, start: number, end: number): void;
 }
+
+// Only a reader makes them, and how is not part of the API.
+export let createBatch: (
+  owner: BatchOwner,
+  session: PartitionSession<ReaderColumns>,
+  columns: ReaderColumns,
+  from: number,
+  to: number,
+  anchor: number,
+) => ReaderBatch;
+let createMessage: (batch: ReaderBatch, index: number) => ReaderMessage;
 
 /**
  * Messages of one partition, in order, as columns that are read on demand: `data(i)` is a view of what came from the
@@ -23,8 +34,7 @@ export class ReaderBatch implements Iterable<ReaderMessage> {
   /** How many messages. */
   readonly length: number;
 
-  /** @internal */
-  constructor(
+  private constructor(
     owner: BatchOwner,
     session: PartitionSession<ReaderColumns>,
     columns: ReaderColumns,
@@ -38,6 +48,10 @@ export class ReaderBatch implements Iterable<ReaderMessage> {
     this.#from = from;
     this.#anchor = anchor;
     this.length = to - from;
+  }
+
+  static {
+    createBatch = (...args) => new ReaderBatch(...args);
   }
 
   /** The topic's path as the server names it. */
@@ -113,7 +127,7 @@ export class ReaderBatch implements Iterable<ReaderMessage> {
     return this.#columns.messageGroupId(this.#at(index));
   }
 
-  metadata(index: number): readonly MetadataItem[] {
+  metadata(index: number): readonly MessageMetadata[] {
     return this.#columns.metadata(this.#at(index));
   }
 
@@ -174,10 +188,13 @@ export class ReaderMessage {
   readonly batch: ReaderBatch;
   readonly index: number;
 
-  /** @internal */
-  constructor(batch: ReaderBatch, index: number) {
+  private constructor(batch: ReaderBatch, index: number) {
     this.batch = batch;
     this.index = index;
+  }
+
+  static {
+    createMessage = (batch, index) => new ReaderMessage(batch, index);
   }
 
   get topic(): string {
@@ -217,7 +234,7 @@ export class ReaderMessage {
     return this.batch.messageGroupId(this.index);
   }
 
-  get metadata(): readonly MetadataItem[] {
+  get metadata(): readonly MessageMetadata[] {
     return this.batch.metadata(this.index);
   }
 
@@ -247,7 +264,7 @@ class MessageIterator implements IterableIterator<ReaderMessage, undefined> {
 
   next(): IteratorResult<ReaderMessage, undefined> {
     if (this.#index >= this.#batch.length) return { done: true, value: undefined };
-    return { done: false, value: new ReaderMessage(this.#batch, this.#index++) };
+    return { done: false, value: createMessage(this.#batch, this.#index++) };
   }
 
   [Symbol.iterator](): this {

@@ -1,6 +1,7 @@
-import type { MetadataItem, ReadColumns } from "@tidemark/topic/internal";
+import type { ReadColumns } from "@tidemark/topic/internal";
 import type { Compressed } from "./decode-pump.ts";
 import { ReaderError } from "./reader-error.ts";
+import type { MessageMetadata } from "./reader-types.ts";
 
 const raw = 1;
 
@@ -82,7 +83,7 @@ export class ReaderColumns implements Compressed {
     return this.#wire.messageGroupId(index);
   }
 
-  metadata(index: number): readonly MetadataItem[] {
+  metadata(index: number): readonly MessageMetadata[] {
     return this.#wire.metadata(index);
   }
 

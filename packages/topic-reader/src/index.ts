@@ -1,4 +1,4 @@
-export { ReaderBatch, ReaderMessage } from "./batch.ts";
+export type { ReaderBatch, ReaderMessage } from "./batch.ts";
 export type { ListenOptions, ReaderListener } from "./listener.ts";
 export { openReader, type Reader, type ReadOptions } from "./reader.ts";
 export type { ReaderEvent } from "./reader-driver.ts";
@@ -12,6 +12,7 @@ export {
   type TopicSelection,
 } from "./reader-options.ts";
 export type {
+  MessageMetadata,
   PartitionEnd,
   PartitionStart,
   PartitionStartAnswer,

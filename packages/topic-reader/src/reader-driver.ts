@@ -2,7 +2,7 @@ import type { Timer } from "@tidemark/clock";
 import { type StreamConnection, StreamError, type StreamEvent, StreamReconnector } from "@tidemark/stream";
 import { EventHub, Waiters } from "@tidemark/stream/internal";
 import type { TopicTransaction } from "@tidemark/topic";
-import { type BatchOwner, ReaderBatch } from "./batch.ts";
+import { type BatchOwner, createBatch, type ReaderBatch } from "./batch.ts";
 import type { ReaderColumns } from "./columns.ts";
 import { DecodePump } from "./decode-pump.ts";
 import { channels } from "./diagnostics.ts";
@@ -143,7 +143,7 @@ export class ReaderDriver implements BatchOwner {
       const { topic, partitionId } = session.partition;
       channels.batchDelivered.publish({ topic, partitionId, messages: to - from });
     }
-    return { session, batch: new ReaderBatch(this, session, columns, from, to, anchor) };
+    return { session, batch: createBatch(this, session, columns, from, to, anchor) };
   }
 
   handled(session: Session): void {

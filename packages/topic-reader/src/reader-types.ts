@@ -5,6 +5,13 @@ export interface TopicPartition {
   readonly partitionId: number;
 }
 
+/** One item of what a writer attached to a message. */
+export interface MessageMetadata {
+  readonly key: string;
+  /** A view of what came from the network. */
+  readonly value: Uint8Array;
+}
+
 /** Offsets that were to be committed and are not known to be; half-open. */
 export interface UncommittedRange extends TopicPartition {
   readonly start: bigint;

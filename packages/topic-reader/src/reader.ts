@@ -18,6 +18,8 @@ export interface ReadOptions {
   readonly signal?: AbortSignal;
 }
 
+let createReader: (driver: ReaderDriver) => Reader;
+
 /**
  * Reads topics, over any number of connections, until it is closed. Messages of a partition come in order and at least
  * once; what is committed does not come again.
@@ -31,10 +33,8 @@ export class Reader implements AsyncIterable<ReaderBatch> {
     this.#driver = driver;
   }
 
-  /** @internal Use `openReader`. */
-  static create(options: ReaderOptions): { readonly reader: Reader; readonly driver: ReaderDriver } {
-    const driver = new ReaderDriver(resolveReader(options));
-    return { reader: new Reader(driver), driver };
+  static {
+    createReader = (driver) => new Reader(driver);
   }
 
   /** The server's name for the stream that is live; undefined while there is none. */
@@ -155,7 +155,8 @@ export class Reader implements AsyncIterable<ReaderBatch> {
  */
 export async function openReader(options: ReaderOptions): Promise<Reader> {
   options.signal?.throwIfAborted();
-  const { reader, driver } = Reader.create(options);
+  const driver = new ReaderDriver(resolveReader(options));
+  const reader = createReader(driver);
   driver.keepAlive.hold();
   driver.reconnector.start();
   try {
