@@ -155,7 +155,7 @@ export class KeyedWriter implements Writer {
       if (key === undefined) throw new WriterError("MESSAGE_INVALID", "a writer with partitioning needs a key");
       const prepared = prepareMessage(message, this.#limits, last);
       last = prepared.seqNo;
-      return { key: typeof key === "string" ? key : key.slice(), message: prepared };
+      return { key: typeof key === "string" ? key : new Uint8Array(key), message: prepared };
     };
     const prepared = isList(messages) ? messages.map(one) : [one(messages)];
     this.#lastManual = last;
@@ -170,7 +170,7 @@ export class KeyedWriter implements Writer {
     const { data } = message;
     const copy = {
       ...message,
-      data: typeof data === "string" ? data : data.slice(),
+      data: typeof data === "string" ? data : new Uint8Array(data),
       createdAtMs: message.createdAtMs ?? this.#setup.options.clock.now(),
     };
     this.#setup.budget.take(sizeOf(copy));

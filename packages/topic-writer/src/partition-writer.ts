@@ -292,7 +292,7 @@ export class PartitionWriter implements Writer {
   }
 
   #stageBody(data: MessageBody, size: number): void {
-    const body = typeof data === "string" ? data : data.slice();
+    const body = typeof data === "string" ? data : new Uint8Array(data);
     const createdAtMs = this.#setup.options.clock.now();
     this.#toStage({ data: body, isEncoded: false, createdAtMs, metadata: undefined, seqNo: 0, size });
   }
@@ -312,7 +312,7 @@ export class PartitionWriter implements Writer {
       if (this.#framer.count === 1) this.#opened();
     } else {
       this.#toStage({
-        data: typeof data === "string" ? data : data.slice(),
+        data: typeof data === "string" ? data : new Uint8Array(data),
         isEncoded: false,
         createdAtMs: createdAtMs ?? this.#setup.options.clock.now(),
         metadata,

@@ -105,3 +105,8 @@ export const ackKinds = {
 export function isOverloaded(error: unknown): boolean {
   return TopicError.is(error) && error.status === "OVERLOADED";
 }
+
+/** The service has one status for "busy" and for "split"; it says which in words. */
+export function isInactive(error: unknown): boolean {
+  return TopicError.is(error) && error.status === "OVERLOADED" && /inactive/i.test(error.message);
+}

@@ -8,6 +8,7 @@ import {
   decodeServerMessage,
   encodeInit,
   encodeTokenUpdate,
+  isInactive,
   isOverloaded,
   type ServerMessage,
   type WriterClient,
@@ -86,8 +87,10 @@ export function createWriterProtocol(setup: WriterProtocolSetup): WriterProtocol
       // Only a writer with a partition of its own has to care: else the server moves the producer to a successor.
       const successors = isSuspect && setup.partitionId !== undefined ? await findSuccessors(stream.signal) : undefined;
       if (message.type === "error") {
-        // No session is opened on a partition that was split. What it had of this producer its successors know.
-        heir = successors && activeSuccessors(setup.partitionId as bigint, successors)[0]?.partitionId;
+        // Some servers open no session on a partition that was split; what it had of the producer its successors know.
+        // Others do, and know it only there, so a server that is merely busy must not lead to a successor.
+        const isRefused = successors !== undefined && isInactive(message.error);
+        heir = isRefused ? activeSuccessors(setup.partitionId as bigint, successors)[0]?.partitionId : undefined;
         throw message.error;
       }
       isSuspect = false;
