@@ -41,21 +41,22 @@ export function plainNumber(bytes: Uint8Array, at: number): number {
   return -1;
 }
 
-/** A timestamp of seconds and nanoseconds in [start, end), in milliseconds; -1: it is none. */
-export function plainTimestampMs(bytes: Uint8Array, start: number, end: number): number {
-  let ms = 0;
+/** Whether [start, end) is a timestamp: seconds and nanoseconds, of any value, in this order. */
+export function isPlainTimestamp(bytes: Uint8Array, start: number, end: number): boolean {
+  // With two full numbers it has 22 bytes.
+  if (end - start > 12) return false;
   let at = start;
   if (at < end && bytes[at] === 0x08) {
-    const seconds = plainNumber(bytes, at + 1);
-    if (seconds < 0) return -1;
-    ms = seconds * 1000;
-    at = plain.next;
+    do at++;
+    while (at < end && (bytes[at] as number) >= 0x80);
+    // A number has ten bytes at most.
+    if (++at - start > 11) return false;
   }
   if (at < end && bytes[at] === 0x10) {
-    const nanos = plainNumber(bytes, at + 1);
-    if (nanos < 0 || nanos > 0x7fff_ffff) return -1;
-    ms += nanos / 1_000_000;
-    at = plain.next;
+    const tag = at;
+    do at++;
+    while (at < end && (bytes[at] as number) >= 0x80);
+    if (++at - tag > 11) return false;
   }
-  return at === end ? ms : -1;
+  return at === end;
 }

@@ -3,7 +3,7 @@ import { StreamReadMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
 import { TopicError } from "../topic-error.ts";
 import type { Int64 } from "./int64.ts";
 import { type MetadataItem, readMetadata, readMetadataItem } from "./metadata.ts";
-import { plain, plainNumber, plainTimestampMs } from "./plain.ts";
+import { isPlainTimestamp, plain, plainNumber } from "./plain.ts";
 import { rowAllocator, type Rows } from "./rows.ts";
 import { Scanner, wire } from "./scanner.ts";
 import { decodeText } from "./text.ts";
@@ -274,14 +274,14 @@ function decodeBatch(scanner: Scanner, end: number): BatchHead {
   let producerEnd = 0;
   let metaEntries = 0;
   while (scanner.at < end) {
+    decodePlainMessages(scanner, end);
+    if (scanner.at === end) break;
     const tag = scanner.tag(end);
     switch (tag) {
       case 0x0a: {
         const stop = scanner.span(end);
         rowAllocator.room((count + 1) * slots, count * slots);
-        const row = rowAllocator.base + count * slots;
-        if (decodePlainMessage(scanner.bytes, scanner.at, stop, row)) scanner.at = stop;
-        else decodeMessage(scanner, stop, row);
+        decodeMessage(scanner, stop, rowAllocator.base + count * slots);
         count++;
         break;
       }
@@ -307,6 +307,28 @@ function decodeBatch(scanner: Scanner, end: number): BatchHead {
     }
   }
   return { first, codec, writtenAtMs, producer, producerEnd, body, bodyEnd: end, metaEntries };
+}
+
+/** As many as there are in a row that are laid out plainly. */
+function decodePlainMessages(scanner: Scanner, end: number): void {
+  const { bytes } = scanner;
+  let { at } = scanner;
+  let index = count;
+  while (at < end && bytes[at] === 0x0a) {
+    let length = bytes[at + 1] as number;
+    let body = at + 2;
+    if (length >= 0x80) {
+      length = plainNumber(bytes, at + 1);
+      body = plain.next;
+    }
+    if (!(length >= 0) || body + length > end) break;
+    if ((index + 1) * slots > rowAllocator.left) rowAllocator.room((index + 1) * slots, index * slots);
+    if (!decodePlainMessage(bytes, body, body + length, rowAllocator.base + index * slots)) break;
+    index++;
+    at = body + length;
+  }
+  scanner.at = at;
+  count = index;
 }
 
 function store(
@@ -365,22 +387,28 @@ function decodePlainMessage(bytes: Uint8Array, body: number, end: number, row: n
   if (at < end && bytes[at] === 0x1a) {
     createdAt = at + 2;
     createdAtEnd = createdAt + (bytes[at + 1] as number);
-    // A length of one byte.
-    if (createdAtEnd > end || createdAtEnd - createdAt > 0x7f) return false;
-    if (plainTimestampMs(bytes, createdAt, createdAtEnd) < 0) return false;
+    if (createdAtEnd > end || !isPlainTimestamp(bytes, createdAt, createdAtEnd)) return false;
     at = createdAtEnd;
   }
   if (at < end && bytes[at] === 0x2a) {
-    const length = plainNumber(bytes, at + 1);
-    data = plain.next;
+    let length = bytes[at + 1] as number;
+    data = at + 2;
+    if (length >= 0x80) {
+      length = plainNumber(bytes, at + 1);
+      data = plain.next;
+    }
     dataEnd = data + length;
-    if (length < 0 || dataEnd > end) return false;
+    if (!(length >= 0) || dataEnd > end) return false;
     at = dataEnd;
   }
   if (at < end && bytes[at] === 0x30) {
-    uncompressed = plainNumber(bytes, at + 1);
-    at = plain.next;
-    if (uncompressed < 0 || at > end) return false;
+    uncompressed = bytes[at + 1] as number;
+    at += 2;
+    if (uncompressed >= 0x80) {
+      uncompressed = plainNumber(bytes, at - 1);
+      at = plain.next;
+    }
+    if (!(uncompressed >= 0) || at > end) return false;
   }
   if (at < end && bytes[at] === 0x3a) {
     const length = plainNumber(bytes, at + 1);

@@ -16,21 +16,25 @@ class RowAllocator {
   f64 = new Float64Array(slabSlots);
   u32 = new Uint32Array(this.f64.buffer);
   base = 0;
+  /** Slots from `base` on. */
+  left = slabSlots;
 
   /** Makes room for `slots` from `base` on, of which the first `used` have been written. */
   room(slots: number, used: number): void {
-    if (this.base + slots <= this.f64.length) return;
+    if (slots <= this.left) return;
     const f64 = new Float64Array(Math.max(slabSlots, slots * 2));
     f64.set(this.f64.subarray(this.base, this.base + used));
     this.f64 = f64;
     this.u32 = new Uint32Array(f64.buffer);
     this.base = 0;
+    this.left = f64.length;
   }
 
   /** Hands over the first `slots`. */
   take(slots: number): Rows {
     const rows = { f64: this.f64, u32: this.u32, base: this.base };
     this.base += slots;
+    this.left -= slots;
     return rows;
   }
 }

@@ -2,7 +2,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StreamWriteMessage_FromClientSchema } from "../gen/ydb/topic_pb.ts";
 import { type Int64, int64Length, writeInt64 } from "./int64.ts";
 import { type MetadataItem, readMetadata, readMetadataItem } from "./metadata.ts";
-import { plain, plainNumber, plainTimestampMs } from "./plain.ts";
+import { isPlainTimestamp, plain, plainNumber } from "./plain.ts";
 import { rowAllocator, type Rows } from "./rows.ts";
 import { Scanner, wire } from "./scanner.ts";
 import { decodeText } from "./text.ts";
@@ -341,18 +341,17 @@ function scanBody(scanner: Scanner, end: number): WriteColumns {
   let tx: TransactionRef | undefined;
   let wide: Map<number, bigint> | undefined;
   while (scanner.at < end) {
+    count = scanPlainMessages(scanner, end, count);
+    if (scanner.at === end) break;
     const tag = scanner.tag(end);
     if (tag === 0x0a) {
       const stop = scanner.span(end);
       rowAllocator.room((count + 1) * slots, count * slots);
       const row = rowAllocator.base + count * slots;
-      if (scanPlainMessage(scanner.bytes, scanner.at, stop, row)) scanner.at = stop;
-      else {
-        scanMessage(scanner, stop, row);
-        if (!Number.isSafeInteger(rowAllocator.f64[row])) {
-          wide ??= new Map();
-          wide.set(count, wideSeqNo);
-        }
+      scanMessage(scanner, stop, row);
+      if (!Number.isSafeInteger(rowAllocator.f64[row])) {
+        wide ??= new Map();
+        wide.set(count, wideSeqNo);
       }
       count++;
     } else if (tag === 0x10) codec = scanner.int32(end);
@@ -363,6 +362,28 @@ function scanBody(scanner: Scanner, end: number): WriteColumns {
     else scanner.skip(tag, end);
   }
   return new WriteColumns(scanner.bytes, rowAllocator.take(count * slots), count, codec, tx, wide);
+}
+
+/** As many as there are in a row that are laid out plainly. Returns the count of all so far. */
+function scanPlainMessages(scanner: Scanner, end: number, countBefore: number): number {
+  const { bytes } = scanner;
+  let { at } = scanner;
+  let count = countBefore;
+  while (at < end && bytes[at] === 0x0a) {
+    let length = bytes[at + 1] as number;
+    let body = at + 2;
+    if (length >= 0x80) {
+      length = plainNumber(bytes, at + 1);
+      body = plain.next;
+    }
+    if (!(length >= 0) || body + length > end) break;
+    if ((count + 1) * slots > rowAllocator.left) rowAllocator.room((count + 1) * slots, count * slots);
+    if (!scanPlainMessage(bytes, body, body + length, rowAllocator.base + count * slots)) break;
+    count++;
+    at = body + length;
+  }
+  scanner.at = at;
+  return count;
 }
 
 /** The exact number of the message scanned last, when it is above 2^53. */
@@ -412,22 +433,28 @@ function scanPlainMessage(bytes: Uint8Array, body: number, end: number, row: num
   if (at < end && bytes[at] === 0x12) {
     createdAt = at + 2;
     createdAtEnd = createdAt + (bytes[at + 1] as number);
-    // A length of one byte.
-    if (createdAtEnd > end || createdAtEnd - createdAt > 0x7f) return false;
-    if (plainTimestampMs(bytes, createdAt, createdAtEnd) < 0) return false;
+    if (createdAtEnd > end || !isPlainTimestamp(bytes, createdAt, createdAtEnd)) return false;
     at = createdAtEnd;
   }
   if (at < end && bytes[at] === 0x1a) {
-    const length = plainNumber(bytes, at + 1);
-    data = plain.next;
+    let length = bytes[at + 1] as number;
+    data = at + 2;
+    if (length >= 0x80) {
+      length = plainNumber(bytes, at + 1);
+      data = plain.next;
+    }
     dataEnd = data + length;
-    if (length < 0 || dataEnd > end) return false;
+    if (!(length >= 0) || dataEnd > end) return false;
     at = dataEnd;
   }
   if (at < end && bytes[at] === 0x20) {
-    uncompressed = plainNumber(bytes, at + 1);
-    at = plain.next;
-    if (uncompressed < 0) return false;
+    uncompressed = bytes[at + 1] as number;
+    at += 2;
+    if (uncompressed >= 0x80) {
+      uncompressed = plainNumber(bytes, at - 1);
+      at = plain.next;
+    }
+    if (!(uncompressed >= 0)) return false;
   }
   if (at !== end) return false;
   store(row, seqNo, uncompressed, createdAt, createdAtEnd, data, dataEnd, body, end, 0, 0);
