@@ -49,6 +49,7 @@ function prepare(size: number, count: number): Prepared {
 /** Sends whenever there is credit. */
 function clientOf({ frames, bytes }: Prepared): ReaderOptions["client"] {
   return {
+    database: "/local",
     compression: new Compression(),
     token: () => Promise.resolve(undefined),
     classify: () => "fatal",
@@ -67,6 +68,7 @@ function clientOf({ frames, bytes }: Prepared): ReaderOptions["client"] {
       let wake = () => {};
       const hear = async (outgoing: AsyncIterable<Uint8Array>) => {
         for await (const frame of outgoing) {
+          if (isOver) break;
           const { clientMessage: message } = fromBinary(StreamReadMessage_FromClientSchema, frame);
           if (message.case === "readRequest") credit += Number(message.value.bytesSize);
           if (message.case === "startPartitionSessionResponse") isStarted = true;

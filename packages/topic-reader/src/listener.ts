@@ -99,7 +99,7 @@ export class ListenerRun {
   }
 
   async #call(work: Work, attempt: number): Promise<void> {
-    const { session, batch, controller } = work;
+    const { batch, controller } = work;
     try {
       const { signal } = controller;
       await this.#listener(batch, signal);
@@ -108,7 +108,7 @@ export class ListenerRun {
       return;
     }
     if (!this.#work.has(work)) return;
-    if (this.#isAutoCommit && session.partition.lastEnd !== "lost") batch.commitAndForget();
+    if (this.#isAutoCommit) batch.commitAndForget();
     this.#finish(work);
   }
 

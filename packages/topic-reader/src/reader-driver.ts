@@ -10,7 +10,7 @@ import { KeepAlive } from "./keep-alive.ts";
 import type { Partition, PartitionSession } from "./partition.ts";
 import type { ReaderEffect } from "./reader-effect.ts";
 import { ReaderError, type ReaderErrorCode } from "./reader-error.ts";
-import type { ResolvedReader, ResolvedTopic } from "./reader-options.ts";
+import type { ResolvedReader } from "./reader-options.ts";
 import { ReaderState } from "./reader-state.ts";
 import { type ReaderSession, readerProtocol } from "./reader-transport.ts";
 import type { PartitionEnd, ReaderOwnEvent, UncommittedRange } from "./reader-types.ts";
@@ -55,11 +55,11 @@ export class ReaderDriver implements BatchOwner {
 
   constructor(options: ResolvedReader) {
     this.options = options;
-    const { clock, topics, consumer, maxBufferBytes } = options;
+    const { clock, consumer, maxBufferBytes } = options;
     this.state = new ReaderState<ReaderColumns>({
       maxBufferBytes,
       hasConsumer: consumer !== "",
-      initialOffset: (topic, partitionId) => initialOffset(topics, topic, partitionId),
+      initialOffset: (topic, partitionId) => initialOffset(options, topic, partitionId),
     });
     this.keepAlive = new KeepAlive(clock);
     this.#pump = new DecodePump(maxBufferBytes, (chunk) => {
@@ -406,11 +406,14 @@ function closeError(code: ReaderErrorCode, cause: unknown, uncommitted: readonly
 
 const messageOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
-function initialOffset(topics: readonly ResolvedTopic[], path: string, partitionId: number): number | undefined {
-  // The server may answer with the absolute path of a relative one, or the other way round.
-  const topic = topics.find(
-    (each) => each.path === path || path.endsWith(`/${each.path}`) || each.path.endsWith(`/${path}`),
-  );
+function initialOffset(
+  { topics, client: { database } }: ResolvedReader,
+  path: string,
+  partitionId: number,
+): number | undefined {
+  // A server may echo a relative path or make it absolute.
+  const absolute = (each: string) => (each.startsWith("/") ? each : `${database}/${each}`);
+  const topic = topics.find((each) => absolute(each.path) === absolute(path));
   const offset = topic?.partitions.find(({ id }) => id === partitionId)?.offset;
   return offset === undefined ? undefined : Number(offset);
 }

@@ -53,7 +53,7 @@ export interface ReaderBehaviour
     | "limiter"
   > {
   /** Where the topics are. The reader does not close it. */
-  readonly client: Pick<TopicClient, "stream" | "token" | "classify" | "compression">;
+  readonly client: Pick<TopicClient, "database" | "stream" | "token" | "classify" | "compression">;
   /** The topics to read. */
   readonly topics: string | TopicSelection | readonly (string | TopicSelection)[];
   /**

@@ -241,3 +241,27 @@ test("close waits for the listeners at work, and commits what they did", async (
   expect(closing.state).toBe("resolved");
   expect(listening.state).toBe("resolved");
 });
+
+test("a partition that was taken away in the middle of a batch is committed again once it is back", async () => {
+  const { open, server, settle } = world();
+  const reader = await open();
+  let release = () => {};
+  void reader.listen(async (batch) => {
+    if (batch.offset(0) === 0n) await new Promise<void>((resolve) => (release = resolve));
+  });
+  server.start(1, 0);
+  await settle();
+  server.data(1, [0]);
+  await settle();
+  server.stop(1, false);
+  server.start(2, 0);
+  await settle();
+  release();
+  await settle();
+  // The work was done, so it need not be done again.
+  expect(server.commits).toEqual(["2:[0, 1)"]);
+  server.data(2, [1]);
+  await settle();
+  expect(server.commits).toEqual(["2:[0, 1)", "2:[1, 2)"]);
+  reader.destroy();
+});

@@ -12,6 +12,7 @@ export function simClient(
 ): ReaderOptions["client"] {
   return {
     stream: () => memory.openTransport(),
+    database: "/local",
     compression: new Compression(),
     token: () => Promise.resolve(token()),
     classify: (error) =>
