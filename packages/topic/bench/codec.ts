@@ -6,7 +6,8 @@ import { systemClock } from "@tidemark/clock";
 import { createRequire } from "node:module";
 import { decodeReadResponse } from "../src/frames/read-response.ts";
 import { encodeReadResponse } from "../src/frames/read-response-encode.ts";
-import { encodeWriteRequest, scanWriteRequest } from "../src/frames/write-request.ts";
+import { scanWriteRequest } from "../src/frames/write-request.ts";
+import { encodeWriteRequest } from "../src/frames/write-request-encode.ts";
 import { decodeWriteAcks, encodeWriteAcks } from "../src/frames/write-response.ts";
 import {
   StreamReadMessage_FromServerSchema,

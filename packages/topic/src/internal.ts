@@ -27,14 +27,8 @@ export {
   readResponseBytes,
   type StoredBatch,
 } from "./frames/read-response-encode.ts";
-export {
-  encodeTransaction,
-  encodeWriteRequest,
-  scanWriteRequest,
-  type TransactionRef,
-  WriteColumns,
-  type WriteRequestColumns,
-} from "./frames/write-request.ts";
+export { scanWriteRequest, type TransactionRef, WriteColumns } from "./frames/write-request.ts";
+export { encodeTransaction, encodeWriteRequest, type WriteRequestColumns } from "./frames/write-request-encode.ts";
 export {
   type AckKind,
   type AckRun,

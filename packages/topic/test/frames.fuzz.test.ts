@@ -6,7 +6,8 @@ import { expect, test } from "vitest";
 import { toInt64 } from "../src/frames/int64.ts";
 import { decodeReadResponse } from "../src/frames/read-response.ts";
 import { encodeReadResponse, encodeSessionMeta, readResponseBytes } from "../src/frames/read-response-encode.ts";
-import { encodeWriteRequest, scanWriteRequest } from "../src/frames/write-request.ts";
+import { scanWriteRequest } from "../src/frames/write-request.ts";
+import { encodeWriteRequest } from "../src/frames/write-request-encode.ts";
 import { type AckRun, decodeWriteAcks, encodeWriteAcks } from "../src/frames/write-response.ts";
 import {
   type StreamReadMessage_FromServer,
