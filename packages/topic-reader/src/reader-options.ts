@@ -144,7 +144,7 @@ export const readerDefaults = {
 } as const satisfies Partial<ReaderBehaviour> & { readonly partitionMaxInFlightBytes: number };
 
 /** A topic with its partitions spelled out. */
-export interface ResolvedTopic extends Omit<TopicSelection, "partitions"> {
+interface ResolvedTopic extends Omit<TopicSelection, "partitions"> {
   readonly partitions: readonly PartitionSelection[];
 }
 

@@ -5,10 +5,10 @@ import { StatusCode, topicWire } from "@tidemark/topic/internal";
 
 const { StreamReadMessage_FromClientSchema, StreamReadMessage_FromServerSchema } = topicWire;
 
-export type FromServer = MessageInitShape<typeof StreamReadMessage_FromServerSchema>;
+type FromServer = MessageInitShape<typeof StreamReadMessage_FromServerSchema>;
 export type ServerMessage = NonNullable<FromServer["serverMessage"]>;
 
-export const success = StatusCode.SUCCESS;
+const success = StatusCode.SUCCESS;
 
 export function serverFrame(serverMessage: ServerMessage, status: StatusCode = success, issue?: string): Uint8Array {
   const issues = issue === undefined ? [] : [{ message: issue }];

@@ -12,12 +12,12 @@ type ClientMessage = ReturnType<typeof clientMessage>;
 type ClientCase = NonNullable<ClientMessage["case"]>;
 type ValueOf<C extends ClientCase> = Extract<ClientMessage, { case: C }>["value"];
 
-export interface ScriptedMessage {
+interface ScriptedMessage {
   readonly offset: number;
   readonly data?: Uint8Array;
 }
 
-export class Script {
+class Script {
   /** What the clients said, on all streams. */
   readonly heard: ClientMessage[] = [];
   readonly memory = createMemoryServer<Uint8Array, Uint8Array>({ onStream: (peer) => this.#serve(peer) });
