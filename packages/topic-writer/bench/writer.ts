@@ -71,7 +71,8 @@ let nextBuffer = 0;
 /** Every message has number offset + 1. */
 function acknowledge(offset: number, messages: number): Uint8Array {
   const place = nextBuffer++ % buffers.length;
-  if ((buffers[place] as Buffer).length < messages * 24 + 32) buffers[place] = Buffer.allocUnsafeSlow(messages * 24 + 32);
+  if ((buffers[place] as Buffer).length < messages * 24 + 32)
+    buffers[place] = Buffer.allocUnsafeSlow(messages * 24 + 32);
   const bytes = buffers[place] as Buffer;
   let at = 16;
   for (let n = offset; n < offset + messages; n++) {
@@ -173,7 +174,12 @@ for (const bytes of [100, 1024]) {
     }
   }
   for (const [name, { total, own, cpu, perFrame }] of results) {
-    const text = [`${bytes} B`, name.padEnd(26), `writer ${median(own).toFixed(0)} ns`, `with sink ${median(total).toFixed(0)} ns, cpu ${median(cpu).toFixed(0)} ns`];
+    const text = [
+      `${bytes} B`,
+      name.padEnd(26),
+      `writer ${median(own).toFixed(0)} ns`,
+      `with sink ${median(total).toFixed(0)} ns, cpu ${median(cpu).toFixed(0)} ns`,
+    ];
     console.log([...text, `${median(perFrame).toFixed(0)} messages a request`].join("  "));
   }
 }

@@ -130,7 +130,14 @@ export class AckWaiters {
   }
 
   /** Settles messages [first, first + count). */
-  settle(first: number, count: number, seqNo: SeqNo, kind: AckKind, offset: SeqNo | undefined, partition: bigint): void {
+  settle(
+    first: number,
+    count: number,
+    seqNo: SeqNo,
+    kind: AckKind,
+    offset: SeqNo | undefined,
+    partition: bigint,
+  ): void {
     const end = first + count;
     for (let waiter = this.#single.at(0); waiter !== undefined && waiter.index < end; waiter = this.#single.at(0)) {
       this.#single.shift();

@@ -5,7 +5,15 @@ import { releaseFrame, type Slab, takeSlab } from "./slab.ts";
 /** `FromClient.write_request` (field 2) and its length, below 2^35. */
 const headerRoom = 6;
 /** A field number below 16 and its wire type. */
-const tag = { message: 0x0a, codec: 0x10, seqNo: 0x08, createdAt: 0x12, data: 0x1a, uncompressed: 0x20, writeRequest: 0x12 };
+const tag = {
+  message: 0x0a,
+  codec: 0x10,
+  seqNo: 0x08,
+  createdAt: 0x12,
+  data: 0x1a,
+  uncompressed: 0x20,
+  writeRequest: 0x12,
+};
 const noSlab: Slab = { bytes: Buffer.alloc(0), frames: 0, isLent: true };
 const smallestSlabBytes = 16 * 1024;
 /** Below this a loop is faster than the call of `set`. */

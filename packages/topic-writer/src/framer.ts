@@ -110,8 +110,7 @@ export class Framer {
   #count(seqNo: SeqNo, size: number): void {
     if (this.#builder.count === 1) this.#firstSeqNo = seqNo;
     if (this.#seqNos === undefined) {
-      this.#nextSeqNo =
-        typeof seqNo === "number" && seqNo < Number.MAX_SAFE_INTEGER ? seqNo + 1 : seqNoAfter(seqNo, 1);
+      this.#nextSeqNo = typeof seqNo === "number" && seqNo < Number.MAX_SAFE_INTEGER ? seqNo + 1 : seqNoAfter(seqNo, 1);
     } else this.#seqNos.push(seqNo);
     this.#size += size;
   }

@@ -115,7 +115,8 @@ export class KeyedWriter implements Writer {
 
   close(options: WriterCloseOptions = {}): Promise<void> {
     if (this.#closing !== undefined) return this.#closing;
-    if (this.#isOver) return this.#refusal?.code === "CLOSED" ? Promise.resolve() : Promise.reject(this.#refusal as Error);
+    if (this.#isOver)
+      return this.#refusal?.code === "CLOSED" ? Promise.resolve() : Promise.reject(this.#refusal as Error);
     this.#refusal = this.#closedError();
     this.#closing = this.#close(options.closeTimeoutMs ?? this.#setup.options.closeTimeoutMs);
     this.#closing.catch(() => {});

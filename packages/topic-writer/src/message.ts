@@ -44,7 +44,10 @@ export function bodyLength(data: MessageBody): number {
 export function checkSeqNo(seqNo: number | bigint | undefined, isManual: boolean, last: SeqNo): SeqNo {
   if (!isManual) {
     if (seqNo === undefined) return 0;
-    throw new WriterError("SEQ_NO_INVALID", `the writer numbers messages itself; open it with seqNo: "manual" to do it`);
+    throw new WriterError(
+      "SEQ_NO_INVALID",
+      `the writer numbers messages itself; open it with seqNo: "manual" to do it`,
+    );
   }
   if (seqNo === undefined || !isSeqNo(seqNo)) {
     throw new WriterError("SEQ_NO_INVALID", `seqNo must be an integer from 1 to 2^63-1, got ${String(seqNo)}`);

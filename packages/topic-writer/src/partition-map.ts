@@ -33,7 +33,10 @@ export class PartitionMap {
     if (this.#partitions.length === 0) throw new WriterError("OPTIONS_INVALID", "the topic has no active partition");
     if (this.strategy === "kafka") return;
     if (!hasRanges) {
-      throw new WriterError("OPTIONS_INVALID", `the topic has no key ranges: use strategy "kafka", or auto-partitioning`);
+      throw new WriterError(
+        "OPTIONS_INVALID",
+        `the topic has no key ranges: use strategy "kafka", or auto-partitioning`,
+      );
     }
     this.#ranges = sorted(active.map((partition) => ({ from: fromOf(partition), partitionId: partition.partitionId })));
   }
@@ -65,7 +68,9 @@ export class PartitionMap {
     this.#ranges = this.#ranges.flatMap((range, place) => {
       if (range.partitionId !== partitionId) return [range];
       const end = this.#ranges[place + 1]?.from;
-      const within = bySuccessor.filter(({ from }) => compare(from, range.from) > 0 && (!end || compare(from, end) < 0));
+      const within = bySuccessor.filter(
+        ({ from }) => compare(from, range.from) > 0 && (!end || compare(from, end) < 0),
+      );
       const first = bySuccessor.findLast(({ from }) => compare(from, range.from) <= 0) ?? (bySuccessor[0] as Range);
       return [{ from: range.from, partitionId: first.partitionId }, ...within];
     });

@@ -28,7 +28,12 @@ import { Stage, type StagedBatch, type StagedMessage } from "./stage.ts";
 import { ackKinds } from "./wire.ts";
 import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
 import { WriterError } from "./writer-error.ts";
-import { initialWriterState, nextWriterState, type WriterEffect, type WriterEvent as StateEvent } from "./writer-state.ts";
+import {
+  initialWriterState,
+  nextWriterState,
+  type WriterEffect,
+  type WriterEvent as StateEvent,
+} from "./writer-state.ts";
 import { createWriterProtocol, type WriterSession } from "./writer-transport.ts";
 
 /** What a message costs beside its bytes, for the limits of the buffer. */
@@ -239,7 +244,8 @@ export class PartitionWriter implements Writer {
 
   *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
     const isCompressed = this.#codec?.isRaw === false;
-    for (const { seqNo, rest } of this.#outbox.messages()) yield { seqNo: BigInt(seqNo), isCompressed, ...decodeMessage(rest) };
+    for (const { seqNo, rest } of this.#outbox.messages())
+      yield { seqNo: BigInt(seqNo), isCompressed, ...decodeMessage(rest) };
     for (const message of this.#leftover) {
       const seqNo = message.seqNo === 0 ? undefined : BigInt(message.seqNo);
       if (message.isEncoded) yield { seqNo, isCompressed, ...decodeMessage(message.data as Uint8Array) };
@@ -418,7 +424,11 @@ export class PartitionWriter implements Writer {
     const { transaction } = this.#setup.options;
     const codec = this.#codec as ChosenCodec;
     const session = this.#session as WriterSession;
-    this.#framer.open(session.lastSeqNo, codec.id, transaction && encodeTransaction({ id: transaction.id, session: transaction.session }));
+    this.#framer.open(
+      session.lastSeqNo,
+      codec.id,
+      transaction && encodeTransaction({ id: transaction.id, session: transaction.session }),
+    );
     this.#isFraming = codec.isRaw;
     if (codec.isRaw) for (const message of this.#stage.drain()) this.#frame(message);
     else this.#stage.pump();

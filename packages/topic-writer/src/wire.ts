@@ -73,7 +73,8 @@ export function decodeServerMessage(bytes: Uint8Array, topic: string): ServerMes
   const acks = decodeWriteAcks(bytes);
   if (acks !== undefined) return { type: "acks", acks };
   const { status, issues, serverMessage } = decodeRest(bytes);
-  if (status !== StatusCode.SUCCESS) return { type: "error", error: statusError(`writing to ${topic}`, status, issues) };
+  if (status !== StatusCode.SUCCESS)
+    return { type: "error", error: statusError(`writing to ${topic}`, status, issues) };
   switch (serverMessage.case) {
     case "initResponse": {
       const { lastSeqNo, sessionId, partitionId, supportedCodecs } = serverMessage.value;
@@ -91,7 +92,10 @@ function decodeRest(bytes: Uint8Array): topicWire.StreamWriteMessage_FromServer 
   try {
     return fromBinary(topicWire.StreamWriteMessage_FromServerSchema, bytes);
   } catch (cause) {
-    throw new TopicError("FRAME_INVALID", "the server sent what is no StreamWriteMessage", { cause, retryClass: "slow" });
+    throw new TopicError("FRAME_INVALID", "the server sent what is no StreamWriteMessage", {
+      cause,
+      retryClass: "slow",
+    });
   }
 }
 

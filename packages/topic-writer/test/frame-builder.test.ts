@@ -14,7 +14,10 @@ const message = fc.record({
   data: fc.oneof(fc.uint8Array({ maxLength: 300 }), fc.string({ unit: "binary", maxLength: 50 })),
   uncompressed: fc.oneof(fc.constant(0), fc.nat()),
   metadata: fc.option(
-    fc.dictionary(fc.string({ unit: "grapheme", maxLength: 5 }), fc.oneof(fc.uint8Array({ maxLength: 9 }), fc.string())),
+    fc.dictionary(
+      fc.string({ unit: "grapheme", maxLength: 5 }),
+      fc.oneof(fc.uint8Array({ maxLength: 9 }), fc.string()),
+    ),
     { nil: undefined },
   ),
 });
@@ -22,7 +25,11 @@ type Message = typeof message extends fc.Arbitrary<infer T> ? T : never;
 
 const bytesOf = (data: string | Uint8Array) => (typeof data === "string" ? Buffer.from(data) : data);
 
-function expected(messages: readonly (Message & { seqNo: bigint })[], codec: number, tx?: { id: string; session: string }) {
+function expected(
+  messages: readonly (Message & { seqNo: bigint })[],
+  codec: number,
+  tx?: { id: string; session: string },
+) {
   const request = create(topicWire.StreamWriteMessage_WriteRequestSchema, {
     codec,
     ...(tx && { tx: create(topicWire.TransactionIdentitySchema, tx) }),

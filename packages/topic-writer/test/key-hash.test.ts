@@ -11,7 +11,7 @@ test("keys are hashed as Kafka's clients hash them", () => {
     foobar: -790332482,
     "a-little-bit-long-string": -985981536,
     "a-little-bit-longer-string": -1486304829,
-    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8: -58897971,
     abc: 479470107,
   };
   for (const [key, hash] of Object.entries(known)) expect(murmur2(Buffer.from(key)), key).toBe(hash);
@@ -78,7 +78,12 @@ test("a key goes to the range that has its hash, through any number of splits an
     partition(3, "55", "7fffffffffffffffff00"),
     partition(4, "7fffffffffffffffff00", "aa"),
   ];
-  const again = [...split.slice(0, 3), partition(3, "55", "7fffffffffffffffff00", [5]), partition(4, "7fffffffffffffffff00", "aa", [5]), partition(5, "55", "aa")];
+  const again = [
+    ...split.slice(0, 3),
+    partition(3, "55", "7fffffffffffffffff00", [5]),
+    partition(4, "7fffffffffffffffff00", "aa", [5]),
+    partition(5, "55", "aa"),
+  ];
   const map = new PartitionMap(before, undefined);
   const keys = Array.from({ length: 3_000 }, (_, n) => `key ${n}`);
   expect(map.strategy).toBe("bounds");

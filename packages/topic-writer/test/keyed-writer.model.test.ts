@@ -26,7 +26,14 @@ async function run(seed: number): Promise<void> {
   };
   const strategy = rng.float() < 0.85 ? "bounds" : "kafka";
   const opensInactive = rng.float() < 0.5;
-  const topic = new ModelTopic({ clock, rng, faults, partitions: rng.int(1, 5), hasRanges: strategy === "bounds", opensInactive });
+  const topic = new ModelTopic({
+    clock,
+    rng,
+    faults,
+    partitions: rng.int(1, 5),
+    hasRanges: strategy === "bounds",
+    opensInactive,
+  });
   const isManual = rng.float() < 0.3;
   const isCompressed = rng.float() < 0.2;
   const settled = new Settled();

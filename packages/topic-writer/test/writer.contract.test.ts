@@ -35,8 +35,7 @@ async function openWorld(options: TopicServerOptions = {}): Promise<World & Asyn
 }
 
 const test = base.extend<{ world: World }>({
-  // biome-ignore lint/correctness/noEmptyPattern: vitest wants a pattern
-  world: async ({}, use) => {
+  world: async ({ task: _ }, use) => {
     await using world = await openWorld();
     await use(world);
   },
@@ -87,7 +86,9 @@ test("the same producer goes on after its last number, and duplicates are skippe
   expect(() => manual.write({ data: "back", seqNo: 11 })).toThrow(/SEQ_NO_INVALID/);
 });
 
-test("P6, P16-P18: a server that is killed and comes back has everything once", async ({ world: { client, server, data } }) => {
+test("P6, P16-P18: a server that is killed and comes back has everything once", async ({
+  world: { client, server, data },
+}) => {
   await client.createTopic("orders");
   const { port } = server;
   const writer = createWriter({ client, topic: "orders", producerId: "p", reconnect: fast });
@@ -128,7 +129,9 @@ test("compresses with what the topic takes, off the event loop", async ({ world:
   const texts = read.map(({ codec, bytes }) => decompress[codec as 2 | 4](bytes).toString());
   expect(texts).toEqual([...bodies, ...bodies, ...bodies]);
   expect(read.map(({ uncompressedBytes }) => uncompressedBytes)).toEqual(texts.map(({ length }) => length));
-  await expect(openWriter({ client, topic: "zipped", codec: "raw" })).rejects.toMatchObject({ code: "CODEC_UNSUPPORTED" });
+  await expect(openWriter({ client, topic: "zipped", codec: "raw" })).rejects.toMatchObject({
+    code: "CODEC_UNSUPPORTED",
+  });
 });
 
 test("P13: a topic that is not there ends the writer with the server's reason", async ({ world: { client } }) => {
@@ -150,7 +153,9 @@ test("X18: a message of any allowed size goes through, larger ones fail alone", 
   expect((await acks).map(({ offset }) => offset)).toEqual([0n, 1n, 2n]);
 });
 
-test("X19: writes by key while partitions are split; nothing is lost, doubled or out of order", async ({ world: { client, server } }) => {
+test("X19: writes by key while partitions are split; nothing is lost, doubled or out of order", async ({
+  world: { client, server },
+}) => {
   await client.createTopic("keyed", {
     partitions: 2,
     maxPartitions: 50,

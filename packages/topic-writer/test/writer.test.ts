@@ -145,7 +145,10 @@ test("P8: close is idempotent, also with no stream ever made, and after it nothi
 
 test("destroy settles everybody at once with the reason, and so does the signal", async () => {
   const stop = new AbortController();
-  const { simulation, topic, writer, settled } = world({ faults: { ...noFaults, delayMs: 1_000 } }, { signal: stop.signal });
+  const { simulation, topic, writer, settled } = world(
+    { faults: { ...noFaults, delayMs: 1_000 } },
+    { signal: stop.signal },
+  );
   await simulation.advance(2_000);
   settled.track("ack", writer.writeAcked("1"));
   settled.track("flush", writer.flush());
@@ -154,7 +157,10 @@ test("destroy settles everybody at once with the reason, and so does the signal"
   stop.abort(reason);
   await simulation.settle();
   expect(settled.outcomes).toMatchObject([
-    { state: "rejected", error: { code: "CLOSED", cause: reason, unacknowledged: { messages: 1, firstSeqNo: 1n, lastSeqNo: 1n } } },
+    {
+      state: "rejected",
+      error: { code: "CLOSED", cause: reason, unacknowledged: { messages: 1, firstSeqNo: 1n, lastSeqNo: 1n } },
+    },
     { state: "rejected" },
   ]);
   expect(topic.server.open).toBe(0);
@@ -198,7 +204,10 @@ test("somebody else who writes under the same producer is noticed, because nobod
   settled.track("doubtful", writer.writeAcked("dropped as a duplicate?"));
   for (const peer of topic.server.peers) peer.fail(lost());
   await simulation.advance(5_000);
-  expect(settled.outcomes).toMatchObject([{ state: "resolved" }, { state: "rejected", error: { code: "PRODUCER_CONFLICT" } }]);
+  expect(settled.outcomes).toMatchObject([
+    { state: "resolved" },
+    { state: "rejected", error: { code: "PRODUCER_CONFLICT" } },
+  ]);
 });
 
 test("numbers continue after the last of the producer, also above 2^53", async () => {
@@ -289,7 +298,10 @@ test("keyed writing waits for the partitions, and its close says what it could n
   expect(() => writer.write("no key")).toThrow(/MESSAGE_INVALID/);
   settled.track("close", writer.close());
   await simulation.advance(3_000);
-  expect(settled.outcomes).toMatchObject([{ error: { code: "CLOSE_TIMEOUT" } }, { error: { code: "CLOSE_TIMEOUT", unacknowledged: { messages: 1 } } }]);
+  expect(settled.outcomes).toMatchObject([
+    { error: { code: "CLOSE_TIMEOUT" } },
+    { error: { code: "CLOSE_TIMEOUT", unacknowledged: { messages: 1 } } },
+  ]);
   expect([...writer.unacknowledged()]).toHaveLength(1);
   await simulation.advance(60_000);
   expect(simulation.pending()).toEqual([]);
@@ -311,7 +323,9 @@ test("events tell what happens, in order, to their end", async () => {
 
 test("diagnostics channels tell of requests, acknowledgements and replays", async () => {
   const heard: string[] = [];
-  const names = ["frame.sent", "messages.acknowledged", "frames.replayed"].map((name) => `tidemark:topic-writer.${name}`);
+  const names = ["frame.sent", "messages.acknowledged", "frames.replayed"].map(
+    (name) => `tidemark:topic-writer.${name}`,
+  );
   const listen = (_: unknown, name: string | symbol) => void heard.push(String(name).slice(22));
   for (const name of names) subscribe(name, listen);
   try {
@@ -330,7 +344,8 @@ test("diagnostics channels tell of requests, acknowledgements and replays", asyn
 
 test("options out of bounds are refused with what was expected", async () => {
   const { simulation, topic } = world();
-  const bad = (options: Partial<WriterOptions>) => () => createWriter({ client: topic.client, topic: "orders", ...options });
+  const bad = (options: Partial<WriterOptions>) => () =>
+    createWriter({ client: topic.client, topic: "orders", ...options });
   expect(bad({ topic: "" })).toThrow(/OPTIONS_INVALID.*topic/);
   expect(bad({ producerId: "x".repeat(2_049) })).toThrow(/2048/);
   expect(bad({ maxFrameBytes: 10 })).toThrow(/maxFrameBytes/);
@@ -338,6 +353,8 @@ test("options out of bounds are refused with what was expected", async () => {
   expect(bad({ partitionId: 1, partitioning: { by: "key" } })).toThrow(/exclude/);
   expect(bad({ producerId: "", partitioning: { by: "key" } })).toThrow(/producerId/);
   const reason = new Error("no");
-  await expect(openWriter({ client: topic.client, topic: "orders", signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  await expect(openWriter({ client: topic.client, topic: "orders", signal: AbortSignal.abort(reason) })).rejects.toBe(
+    reason,
+  );
   await simulation.settle();
 });

@@ -90,7 +90,8 @@ export class ModelTopic {
   readonly tokens: string[] = [];
   /** Every write request, in the order in which they came. */
   readonly requests: { readonly stream: number; readonly seqNos: readonly bigint[] }[] = [];
-  readonly inits: { readonly stream: number; readonly nodeId: number | undefined; readonly partitioning: string }[] = [];
+  readonly inits: { readonly stream: number; readonly nodeId: number | undefined; readonly partitioning: string }[] =
+    [];
   /** The last number that each stream was told. */
   readonly told = new Map<number, bigint>();
   faults: Faults;
@@ -201,17 +202,22 @@ export class ModelTopic {
 
   #reply(peer: Peer, serverMessage: object): void {
     const message = { status: Status.SUCCESS, serverMessage };
-    peer.send(toBinary(StreamWriteMessage_FromServerSchema, create(StreamWriteMessage_FromServerSchema, message as never)));
+    peer.send(
+      toBinary(StreamWriteMessage_FromServerSchema, create(StreamWriteMessage_FromServerSchema, message as never)),
+    );
   }
 
   #refuse(peer: Peer, status: number, text: string): void {
     const message = { status, issues: [{ message: text }] };
-    peer.send(toBinary(StreamWriteMessage_FromServerSchema, create(StreamWriteMessage_FromServerSchema, message as never)));
+    peer.send(
+      toBinary(StreamWriteMessage_FromServerSchema, create(StreamWriteMessage_FromServerSchema, message as never)),
+    );
     peer.end();
   }
 
   #cut(peer: Peer): void {
-    if (this.#happens(0.3)) this.#refuse(peer, this.#rng.pick([Status.UNAVAILABLE, Status.SESSION_EXPIRED, Status.OVERLOADED]), "cut");
+    if (this.#happens(0.3))
+      this.#refuse(peer, this.#rng.pick([Status.UNAVAILABLE, Status.SESSION_EXPIRED, Status.OVERLOADED]), "cut");
     else if (this.#happens(0.5)) peer.end();
     else peer.fail(lost());
   }
@@ -241,7 +247,8 @@ export class ModelTopic {
     else if (partitioning.case === "partitionWithGeneration") {
       partitionId = partitioning.value.partitionId;
       const partition = this.partitions[Number(partitionId)];
-      if (partition?.generation !== partitioning.value.generation) return this.#refuse(peer, Status.UNAVAILABLE, "moved");
+      if (partition?.generation !== partitioning.value.generation)
+        return this.#refuse(peer, Status.UNAVAILABLE, "moved");
       if (partition.nodeId !== this.#nodeIds.get(peer.id)) return this.#refuse(peer, Status.BAD_REQUEST, "wrong node");
     } else partitionId = this.#bind(producerId);
     const partition = this.partitions[Number(partitionId)];
@@ -299,7 +306,8 @@ export class ModelTopic {
     for (;;) {
       const bytes = await peer.receive();
       if (bytes === undefined) return peer.end();
-      if (this.validTokens !== undefined && !this.validTokens.has(token)) return this.#refuse(peer, Status.UNAUTHORIZED, "token expired");
+      if (this.validTokens !== undefined && !this.validTokens.has(token))
+        return this.#refuse(peer, Status.UNAUTHORIZED, "token expired");
       const { clientMessage } = fromBinary(StreamWriteMessage_FromClientSchema, bytes);
       if (clientMessage.case === "updateTokenRequest") {
         token = clientMessage.value.token;
@@ -318,7 +326,8 @@ export class ModelTopic {
       }
       await this.#pause(peer);
       if (peer.signal.aborted) return;
-      if (!partition.isActive) return this.#refuse(peer, Status.OVERLOADED, `Write to inactive partition ${partition.partitionId}`);
+      if (!partition.isActive)
+        return this.#refuse(peer, Status.OVERLOADED, `Write to inactive partition ${partition.partitionId}`);
       if (this.#happens(this.faults.cutBefore)) return this.#cut(peer);
       const acks = messages.map((message): Ack => {
         const last = partition.last.get(producerId) ?? 0n;
