@@ -20,7 +20,8 @@ export { classifyError, isConnectionError, isUnauthenticated, statusError, trans
 export { codecName, codecNumber } from "./compression/codec-name.ts";
 export { type Int64, int64Length, toInt64, writeInt64 } from "./frames/int64.ts";
 export type { MetadataItem } from "./frames/metadata.ts";
-export { decodeReadResponse, ReadColumns, type ReadResponseColumns } from "./frames/read-response.ts";
+export { ReadColumns } from "./frames/read-columns.ts";
+export { decodeReadResponse, type ReadResponseColumns } from "./frames/read-response.ts";
 export {
   encodeReadResponse,
   encodeSessionMeta,
