@@ -47,8 +47,10 @@ test("what is decompressed ahead is bounded by its size in memory, and every par
   expect(decoded(), "three for the first partition, and one each for the others").toBe(5);
   // The first partition is read: what it frees goes to whoever is next.
   for (let n = 0; n < 3; n++) {
-    (sessions[0]?.head as Chunk<Expanding>).taken = 1;
-    sessions[0]?.shift();
+    const [session] = sessions;
+    if (session?.head === undefined) throw new Error("there is no first chunk");
+    session.head.taken = 1;
+    session.shift();
     pump.pump();
   }
   expect(decoded()).toBeGreaterThan(5);
