@@ -5,7 +5,7 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { type Clock, systemClock } from "@tidemark/clock";
 import { checkWhole } from "./channel-options.ts";
 import { isGrpcProto } from "./grpc-status.ts";
-import { dropAbsurdTimeouts } from "./grpc-timeout.ts";
+import { dropAbsurdTimeouts, repairAuthority } from "./request-repairs.ts";
 import { type FrameHandler, pathOf, ServerCall } from "./server-call.ts";
 
 export interface FrameHandlerOptions {
@@ -115,16 +115,6 @@ export function createFrameHandler(options: FrameHandlerOptions): FrameRequestHa
 
 function isBrowser(headers: IncomingHttpHeaders): boolean {
   return headers.origin !== undefined || headers["sec-fetch-site"] !== undefined;
-}
-
-/**
- * Gives a request a host that is one. Nothing here depends on it, but the adapter does, and Node's own client sends the
- * loopback address of IPv6 without its brackets.
- */
-function repairAuthority(headers: IncomingHttpHeaders): void {
-  const name = ":authority" in headers ? ":authority" : "host";
-  const host = headers[name];
-  if (typeof host !== "string" || !URL.canParse(`http://${host}/`)) headers[name] = "localhost";
 }
 
 /** What nobody serves. gRPC clients read the status, others the HTTP status. */

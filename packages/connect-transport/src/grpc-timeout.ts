@@ -1,10 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { IncomingHttpHeaders } from "node:http";
 
-/** Node's timers fire at once above it. */
-const maxTimerMs = 2 ** 31 - 1;
-
-const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+export const timeoutUnitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
 /**
  * gRPC over HTTP/2, Timeout: at most 8 digits and a unit.
@@ -20,7 +16,7 @@ export function parseTimeout(header: string | string[] | undefined): number | un
       Code.InvalidArgument,
     );
   }
-  return Number(parts[1]) * (unitMs[parts[2] as string] as number);
+  return Number(parts[1]) * (timeoutUnitMs[parts[2] as string] as number);
 }
 
 /** In the finest unit that 8 digits can hold. */
@@ -29,20 +25,4 @@ export function formatTimeout(timeoutMs: number): string {
   if (ms < 1e8) return `${Math.ceil(ms)}m`;
   if (ms < 1e11) return `${Math.ceil(ms / 1000)}S`;
   return `${Math.min(99_999_999, Math.ceil(ms / 3_600_000))}H`;
-}
-
-/**
- * Takes away deadlines that are longer than a timer of Node's can hold; clients in some languages send 99999999H for
- * "none". For the routes of connect, which would end such a call at once.
- */
-export function dropAbsurdTimeouts(headers: IncomingHttpHeaders): void {
-  const grpc = /^(\d{1,8})([HMSmun])$/.exec(String(headers["grpc-timeout"] ?? ""));
-  if (grpc !== null && Number(grpc[1]) * (unitMs[grpc[2] as string] as number) > maxTimerMs) {
-    delete headers["grpc-timeout"];
-  }
-  // Connect: at most 10 digits.
-  const connect = headers["connect-timeout-ms"];
-  if (typeof connect === "string" && /^\d+$/.test(connect) && Number(connect) > maxTimerMs) {
-    delete headers["connect-timeout-ms"];
-  }
 }

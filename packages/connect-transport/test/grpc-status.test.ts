@@ -4,7 +4,7 @@ import { findTrailerError, setTrailerStatus } from "@connectrpc/connect/protocol
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { errorOfStatus, statusOf } from "../src/grpc-status.ts";
-import { dropAbsurdTimeouts, formatTimeout, parseTimeout } from "../src/grpc-timeout.ts";
+import { formatTimeout, parseTimeout } from "../src/grpc-timeout.ts";
 import { refusal, textOf } from "./support/service.ts";
 
 const asHeaders = (status: ReturnType<typeof statusOf>) =>
@@ -67,18 +67,4 @@ test("deadlines have at most eight digits and say at least as much as was meant"
   expect(parseTimeout("8761H")).toBe(8761 * 3_600_000);
   expect(() => parseTimeout("123456789S")).toThrow(/8 digits/);
   expect(() => parseTimeout("-1S")).toThrow(/8 digits/);
-});
-
-test("deadlines that no timer can hold are taken away before connect sees them", () => {
-  for (const [name, value, isKept] of [
-    ["grpc-timeout", "8761H", false],
-    ["grpc-timeout", "99999999H", false],
-    ["grpc-timeout", "500H", true],
-    ["connect-timeout-ms", "9999999999", false],
-    ["connect-timeout-ms", "1000", true],
-  ] as const) {
-    const headers = { [name]: value };
-    dropAbsurdTimeouts(headers);
-    expect(name in headers).toBe(isKept);
-  }
 });
