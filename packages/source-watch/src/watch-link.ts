@@ -1,5 +1,5 @@
 import { type Client, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { FrameChannel } from "@tidemark/connect-transport";
 import type { StreamTransport } from "@tidemark/stream";
 import {
   type StatusResponse,
@@ -7,26 +7,23 @@ import {
   type WatchResponse,
   WatchService,
 } from "./gen/tidemark/watch/v1/watch_pb.ts";
-import { Http2Link } from "./http2-link.ts";
+
+/** How much of a watch may be on its way to us unread. */
+const streamWindowBytes = 8 * 1024 * 1024;
+/** A watch that is held back leaves room for `status`. */
+const connectionWindowBytes = 2 * streamWindowBytes;
 
 /** One watch over one connection of its own. The request is the first outgoing message; there is no second. */
 export class WatchLink implements StreamTransport<WatchRequest, WatchResponse> {
-  readonly #link: Http2Link;
+  readonly #channel: FrameChannel;
   readonly #client: Client<typeof WatchService>;
   readonly #ended = new AbortController();
 
   /** Does no I/O. */
   constructor(origin: string) {
-    this.#link = new Http2Link(origin);
-    this.#client = createClient(
-      WatchService,
-      createGrpcTransport({
-        baseUrl: origin,
-        sessionManager: this.#link,
-        // The default asks the store to compress everything above a kibibyte, which costs more than it saves.
-        acceptCompression: [],
-      }),
-    );
+    // What is said on it is said to one run of one store.
+    this.#channel = new FrameChannel({ baseUrl: origin, reopens: false, streamWindowBytes, connectionWindowBytes });
+    this.#client = createClient(WatchService, this.#channel.transport);
   }
 
   async *start(outgoing: AsyncIterable<WatchRequest>): AsyncGenerator<WatchResponse, void> {
@@ -44,11 +41,11 @@ export class WatchLink implements StreamTransport<WatchRequest, WatchResponse> {
   }
 
   ping(signal: AbortSignal): Promise<void> {
-    return this.#link.ping(signal);
+    return this.#channel.ping(signal);
   }
 
   cancel(reason: unknown): void {
     this.#ended.abort(reason);
-    this.#link.cut(reason);
+    this.#channel.destroy(reason);
   }
 }

@@ -2,7 +2,6 @@ import { expect, test } from "vitest";
 import { prefixEnd } from "../src/bytes.ts";
 import { RowReader, RowWriter } from "../src/database/packed-rows.ts";
 import { contains, toSpan } from "../src/key-range.ts";
-import { dropAbsurdTimeouts, repairAuthority } from "../src/rpc/request-repairs.ts";
 import type { Transaction } from "../src/store-types.ts";
 import { Tail } from "../src/tail.ts";
 
@@ -78,30 +77,4 @@ test("a tail shows of a transaction only what the span has", () => {
   tail.push(1, { revision: 1n, marker: "1", committedAtMs: 0, changes });
   const batch = tail.read(0, toSpan({ prefix: "b" }), 1000);
   expect(batch?.transactions[0]?.changes.map(({ key }) => key.toString())).toEqual(["b"]);
-});
-
-test("deadlines that no timer can hold are dropped, others are kept", () => {
-  const left = (headers: Record<string, string>) => {
-    dropAbsurdTimeouts(headers);
-    return Object.keys(headers);
-  };
-  expect(left({ "grpc-timeout": "99999999H" })).toEqual([]);
-  expect(left({ "grpc-timeout": "597H" })).toEqual([]);
-  expect(left({ "grpc-timeout": "596H" })).toEqual(["grpc-timeout"]);
-  expect(left({ "grpc-timeout": "99999999m" })).toEqual(["grpc-timeout"]);
-  expect(left({ "grpc-timeout": "99999999u" })).toEqual(["grpc-timeout"]);
-  expect(left({ "grpc-timeout": "nonsense" })).toEqual(["grpc-timeout"]);
-  expect(left({ "connect-timeout-ms": "9999999999" })).toEqual([]);
-  expect(left({ "connect-timeout-ms": "1000" })).toEqual(["connect-timeout-ms"]);
-});
-
-test("a host that is none becomes one, and others stay", () => {
-  const repaired = (headers: Record<string, string>) => {
-    repairAuthority(headers);
-    return headers;
-  };
-  expect(repaired({ ":authority": "::1:7400" })).toEqual({ ":authority": "localhost" });
-  expect(repaired({ ":authority": "[::1]:7400" })).toEqual({ ":authority": "[::1]:7400" });
-  expect(repaired({ host: "a b" })).toEqual({ host: "localhost" });
-  expect(repaired({})).toEqual({ host: "localhost" });
 });

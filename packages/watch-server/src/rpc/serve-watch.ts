@@ -1,10 +1,9 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { type Clock, systemClock } from "@tidemark/clock";
+
+import type { Clock } from "@tidemark/clock";
+import { createFrameServer } from "@tidemark/connect-transport";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store-error.ts";
-import { Listener } from "./listener.ts";
-import { dropAbsurdTimeouts, repairAuthority } from "./request-repairs.ts";
 import { watchRoutes } from "./watch-routes.ts";
 
 export interface ServeWatchOptions {
@@ -54,7 +53,7 @@ export interface WatchServer extends AsyncDisposable {
  * @throws StoreError `OPTIONS_INVALID`, `LISTEN_FAILED` (the port is taken, or not ours to take).
  */
 export async function serveWatch(options: ServeWatchOptions): Promise<WatchServer> {
-  const { store, clock = systemClock } = options;
+  const { store, clock } = options;
   const host = options.listen?.host ?? serveWatchDefaults.listen.host;
   const port = options.listen?.port ?? serveWatchDefaults.listen.port;
   const maxConnections = options.maxConnections ?? serveWatchDefaults.maxConnections;
@@ -68,39 +67,32 @@ export async function serveWatch(options: ServeWatchOptions): Promise<WatchServe
   check("closeTimeoutMs", closeTimeoutMs, 0, Number.MAX_SAFE_INTEGER);
 
   const shutdown = new AbortController();
-  const adapter = connectNodeAdapter({
+  const server = createFrameServer({
     routes: watchRoutes(store, { signal: shutdown.signal }),
-    // Its default compresses every response above 1 KiB, which costs a watch most of its speed.
-    acceptCompression: [],
     readMaxBytes,
-  });
-  const listener = new Listener({
-    clock,
     maxConnections,
     pingIntervalMs,
-    handler(request, response) {
-      repairAuthority(request.headers);
-      dropAbsurdTimeouts(request.headers);
-      adapter(request, response);
-    },
+    closeTimeoutMs,
+    // Enough for a fast link, and small enough for thousands of clients: requests are short.
+    streamWindowBytes: 1024 * 1024,
+    connectionWindowBytes: 4 * 1024 * 1024,
+    ...(clock && { clock }),
   });
-  const bound = await listener.listen(host, port).catch((error: unknown) => {
+  const { url, ...bound } = await server.listen({ host, port }).catch((error: unknown) => {
     throw listenError(error, host, port);
   });
-  const shownHost = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
 
   let closing: Promise<void> | undefined;
   const close = () => {
     shutdown.abort(new ConnectError("the server is closing", Code.Unavailable));
-    closing ??= listener.close(closeTimeoutMs);
+    closing ??= server.close();
     return closing;
   };
   return {
-    address: `http://${shownHost}:${bound.port}`,
-    host: bound.address,
-    port: bound.port,
+    address: url,
+    ...bound,
     get connections() {
-      return listener.connections;
+      return server.connections;
     },
     close,
     [Symbol.asyncDispose]: close,

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type CallOptions as ConnectCallOptions, type Client, createClient } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { FrameChannel } from "@tidemark/connect-transport";
 import { type Bytes, toBytes } from "../bytes.ts";
 import { OpSchema, type WatchResponse, WatchService } from "../gen/tidemark/watch/v1/watch_pb.ts";
 import { type KeyRange, toSpan } from "../key-range.ts";
@@ -38,15 +38,6 @@ export const storeClientDefaults = {
   maxRequestBytes: 16 * 1024 * 1024,
 } as const satisfies Partial<StoreClientOptions>;
 
-// What may be under way to us unread; with the 64 KiB of the protocol's default a distant store is slow.
-const windowBytes = 16 * 1024 * 1024;
-
-/**
- * In MiB. Node counts what is still to be sent, never forgets what was cut off, and refuses every answer above the limit,
- * which is 10 by default.
- */
-const maxSessionMemory = 1024;
-
 /** A store behind an address. It connects with the first call and again whenever the connection is gone. */
 export interface StoreClient extends KeyValueStore, AsyncDisposable {
   readonly address: string;
@@ -73,25 +64,15 @@ export function createStoreClient(options: StoreClientOptions): StoreClient {
 class RemoteStore implements StoreClient {
   readonly address: string;
   readonly #timeoutMs: number;
-  readonly #session: Http2SessionManager;
+  readonly #channel: FrameChannel;
   readonly #client: Client<typeof WatchService>;
   #isClosed = false;
 
   constructor(address: string, timeoutMs: number, writeMaxBytes: number) {
     this.address = address;
     this.#timeoutMs = timeoutMs;
-    this.#session = new Http2SessionManager(
-      address,
-      { pingIntervalMs: 30_000 },
-      { settings: { initialWindowSize: windowBytes }, maxSessionMemory },
-    );
-    const transport = createGrpcTransport({
-      baseUrl: address,
-      sessionManager: this.#session,
-      acceptCompression: [],
-      writeMaxBytes,
-    });
-    this.#client = createClient(WatchService, transport);
+    this.#channel = new FrameChannel({ baseUrl: address, pingIntervalMs: 30_000, writeMaxBytes });
+    this.#client = createClient(WatchService, this.#channel.transport);
   }
 
   async put(key: Bytes, value: Bytes, options?: CallOptions): Promise<PutResult> {
@@ -175,7 +156,7 @@ class RemoteStore implements StoreClient {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#session.abort();
+    this.#channel.destroy();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
