@@ -14,7 +14,7 @@ export class WriteAck {
   /** The partition that has it. */
   readonly partitionId: bigint;
 
-  constructor(status: AckKind, partitionId: bigint, seqNo: SeqNo, offset: SeqNo | undefined) {
+  constructor(status: AckKind, partitionId: bigint, seqNo: number | bigint, offset: number | bigint | undefined) {
     this.status = status;
     this.partitionId = partitionId;
     this.#seqNo = seqNo;

@@ -5,3 +5,4 @@ export { type KeyPartitioning, writerDefaults, type WriterOptions, type WriterRe
 export type { AckKind } from "./outbox.ts";
 export type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
 export { type Unacknowledged, WriterError, type WriterErrorCode } from "./writer-error.ts";
+export type { WriterClient } from "./wire.ts";

@@ -11,6 +11,7 @@ import { type Key, PartitionMap } from "./partition-map.ts";
 import { type Leftovers, messageOverheadBytes, PartitionWriter } from "./partition-writer.ts";
 import type { SeqNo } from "./seq-no.ts";
 import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
+import { closedError, closeTimeout, endError, withUnacknowledged } from "./writer-end.ts";
 import { WriterError } from "./writer-error.ts";
 
 export interface KeyedWriterSetup {
@@ -117,14 +118,14 @@ export class KeyedWriter implements Writer {
     if (this.#closing !== undefined) return this.#closing;
     if (this.#isOver)
       return this.#refusal?.code === "CLOSED" ? Promise.resolve() : Promise.reject(this.#refusal as Error);
-    this.#refusal = this.#closedError();
+    this.#refusal = closedError(this.#name);
     this.#closing = this.#close(options.closeTimeoutMs ?? this.#setup.options.closeTimeoutMs);
     this.#closing.catch(() => {});
     return this.#closing;
   }
 
   destroy(reason?: unknown): void {
-    this.#end(this.#closedError(reason));
+    this.#end(closedError(this.#name, reason));
   }
 
   *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
@@ -231,7 +232,7 @@ export class KeyedWriter implements Writer {
           return;
         }
         const delayMs = backoffDelayMs(backoff, retryClass, attempt, options.rng);
-        hubEmit(this.#setup.hub, error, delayMs);
+        this.#setup.hub.emit({ type: "disconnected", partitionId: undefined, error, delayMs });
         await options.clock.sleep(delayMs, { signal }).catch(() => {});
         if (this.#isOver) return;
       }
@@ -289,14 +290,13 @@ export class KeyedWriter implements Writer {
   async #close(closeTimeoutMs: number): Promise<void> {
     const late = Promise.withResolvers<never>();
     const timer: Timer = this.#setup.options.clock.setTimer(closeTimeoutMs, () => {
-      const text = `the writer to ${this.#setup.options.topic} could not be closed in time`;
-      late.reject(new WriterError("CLOSE_TIMEOUT", text, { retryable: true }));
+      late.reject(closeTimeout(this.#name));
     });
     try {
       await Promise.race([this.flush(), late.promise]);
       await Promise.race([Promise.all([...this.#lanes.values()].map(({ writer }) => writer.close())), late.promise]);
     } catch (error) {
-      this.#end(WriterError.is(error) ? error : new WriterError("FAILED", String(error), { cause: error }));
+      this.#end(endError(this.#name, error, this.#refusal));
       if (this.#setup.budget.messages > 0 || this.#refusal?.code !== "CLOSED") throw this.#refusal;
     } finally {
       timer.cancel();
@@ -308,7 +308,10 @@ export class KeyedWriter implements Writer {
     if (this.#isOver) return;
     this.#isOver = true;
     const { messages } = this.#setup.budget;
-    const refusal = error === undefined ? this.#closedError() : withCount(error, messages);
+    const refusal =
+      error === undefined
+        ? closedError(this.#name)
+        : withUnacknowledged(error, { messages, firstSeqNo: undefined, lastSeqNo: undefined });
     this.#refusal = refusal;
     this.#stopped.abort(refusal);
     this.#opened.reject(refusal);
@@ -317,8 +320,8 @@ export class KeyedWriter implements Writer {
     this.#setup.onEnd(error === undefined ? undefined : refusal);
   }
 
-  #closedError(cause?: unknown): WriterError {
-    return new WriterError("CLOSED", `the writer to ${this.#setup.options.topic} is closed`, { cause });
+  get #name(): string {
+    return `the writer to ${this.#setup.options.topic}`;
   }
 }
 
@@ -329,20 +332,6 @@ interface Keyed {
 
 function sizeOf({ bytes, metadata }: PreparedMessage): number {
   return bytes + (metadata?.length ?? 0) + messageOverheadBytes;
-}
-
-function hubEmit(hub: KeyedWriterSetup["hub"], error: unknown, delayMs: number): void {
-  hub.emit({ type: "disconnected", partitionId: undefined, error, delayMs });
-}
-
-function withCount(error: WriterError, messages: number): WriterError {
-  if (messages === 0) return error;
-  const text = error.message.replace(/^\[\w+\] /, "").replace(/ \(\d+ messages are not acknowledged\)$/, "");
-  return new WriterError(error.code, `${text} (${messages} messages are not acknowledged)`, {
-    retryable: error.retryable,
-    cause: error.cause,
-    unacknowledged: { messages, firstSeqNo: undefined, lastSeqNo: undefined },
-  });
 }
 
 /** Like the promise, but no longer than the signal lets it. No listener stays. */

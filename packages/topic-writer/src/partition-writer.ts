@@ -1,4 +1,3 @@
-import type { Timer } from "@tidemark/clock";
 import type { Compression, PartitionDescription } from "@tidemark/topic";
 import { encodeTransaction, type WriteAcks } from "@tidemark/topic/internal";
 import { type StreamConnection, type StreamDisconnect, StreamError, StreamReconnector } from "@tidemark/stream";
@@ -7,7 +6,6 @@ import { AckGroup, AckPromise, type AckWaiter, AckWaiters, type WriteAck } from 
 import type { Budget } from "./budget.ts";
 import { type ChosenCodec, chooseCodec } from "./codec.ts";
 import { channels } from "./diagnostics.ts";
-import { decodeMessage } from "./frame-reader.ts";
 import { Framer } from "./framer.ts";
 import {
   bodyLength,
@@ -24,10 +22,13 @@ import {
 import type { ResolvedWriterOptions } from "./options.ts";
 import { type AckKind, type Frame, Outbox } from "./outbox.ts";
 import type { SeqNo } from "./seq-no.ts";
+import { KeepAlive } from "./keep-alive.ts";
 import { Stage, type StagedBatch, type StagedMessage } from "./stage.ts";
+import { unacknowledgedIn } from "./unacknowledged.ts";
 import { ackKinds } from "./wire.ts";
 import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
-import { WriterError } from "./writer-error.ts";
+import { closedError, endError, withUnacknowledged } from "./writer-end.ts";
+import { type Unacknowledged, WriterError } from "./writer-error.ts";
 import {
   initialWriterState,
   nextWriterState,
@@ -38,8 +39,6 @@ import { createWriterProtocol, type WriterSession } from "./writer-transport.ts"
 
 /** What a message costs beside its bytes, for the limits of the buffer. */
 export const messageOverheadBytes = 32;
-/** A timer that is there only to keep the process alive while something is pending (X6). */
-const keepAliveMs = 3_600_000;
 
 type Connection = StreamConnection<Uint8Array, Uint8Array, WriterSession>;
 
@@ -81,6 +80,7 @@ export class PartitionWriter implements Writer {
   readonly #outbox: Outbox;
   readonly #stage: Stage;
   readonly #waiters = new AckWaiters();
+  readonly #keepAlive: KeepAlive;
   readonly #reconnector: StreamReconnector<Uint8Array, Uint8Array, WriterSession>;
   #state = initialWriterState;
   #connection: Connection | undefined;
@@ -94,8 +94,6 @@ export class PartitionWriter implements Writer {
   #lastManual: SeqNo = 0;
   /** Messages that were taken. */
   #enqueued = 0;
-  #isIdle = true;
-  #keepAlive: Timer | undefined;
   #closing: Promise<void> | undefined;
   /** Why nothing is taken any more. */
   #refusal: WriterError | undefined;
@@ -109,6 +107,7 @@ export class PartitionWriter implements Writer {
     this.#isManual = options.seqNo === "manual";
     this.#limits = { isManual: this.#isManual, maxMessageBytes: options.maxMessageBytes };
     this.#budget = setup.budget;
+    this.#keepAlive = new KeepAlive(options.clock);
     this.#outbox = new Outbox((...settled) => this.#onSettled(...settled));
     this.#framer = new Framer(options.clock, options.maxFrameBytes, this.#isManual, (frame) => this.#send(frame));
     this.#stage = new Stage(
@@ -146,10 +145,10 @@ export class PartitionWriter implements Writer {
 
   /** Begins to connect (P25). */
   start(): void {
-    this.#rest();
+    this.#keepAlive.rest();
     this.#reconnector.start();
     void this.#reconnector.done.then(({ error }) => {
-      if (this.#closing === undefined) this.#end(this.#toWriterError(error));
+      if (this.#closing === undefined) this.#end(endError(this.#name, error, this.#refusal));
     });
   }
 
@@ -219,7 +218,7 @@ export class PartitionWriter implements Writer {
     try {
       await this.#reconnector.connected(signal === undefined ? {} : { signal });
     } catch (error) {
-      throw StreamError.is(error) ? this.#toWriterError(error) : error;
+      throw StreamError.is(error) ? endError(this.#name, error, this.#refusal) : error;
     }
   }
 
@@ -230,7 +229,7 @@ export class PartitionWriter implements Writer {
       const isLost = refusal?.code !== "CLOSED" || this.#outbox.settled < this.#enqueued;
       return isLost && refusal !== undefined ? Promise.reject(refusal) : Promise.resolve();
     }
-    this.#refusal = this.#closedError();
+    this.#refusal = closedError(this.#name);
     this.#closing = this.#close(options);
     // Whoever closes twice need not handle it twice.
     this.#closing.catch(() => {});
@@ -238,19 +237,12 @@ export class PartitionWriter implements Writer {
   }
 
   destroy(reason?: unknown): void {
-    this.#end(this.#closedError(reason));
+    this.#end(closedError(this.#name, reason));
     this.#reconnector.destroy(reason);
   }
 
-  *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
-    const isCompressed = this.#codec?.isRaw === false;
-    for (const { seqNo, rest } of this.#outbox.messages())
-      yield { seqNo: BigInt(seqNo), isCompressed, ...decodeMessage(rest) };
-    for (const message of this.#leftover) {
-      const seqNo = message.seqNo === 0 ? undefined : BigInt(message.seqNo);
-      if (message.isEncoded) yield { seqNo, isCompressed, ...decodeMessage(message.data as Uint8Array) };
-      else yield { seqNo, ...plain(message) };
-    }
+  unacknowledged(): IterableIterator<UnacknowledgedMessage> {
+    return unacknowledgedIn(this.#outbox, this.#leftover, this.#codec?.isRaw === false);
   }
 
   events(): AsyncIterable<WriterEvent> {
@@ -279,7 +271,7 @@ export class PartitionWriter implements Writer {
       if (this.#isFraming) this.#frame(message);
       else this.#toStage(message);
     }
-    this.#wake();
+    this.#keepAlive.wake();
   }
 
   #writeBody(data: MessageBody): boolean {
@@ -293,7 +285,7 @@ export class PartitionWriter implements Writer {
       this.#framer.add(0, nowMs, data, bytes, bytes, undefined, size);
       if (this.#framer.count === 1) this.#opened();
     } else this.#stageBody(data, size);
-    if (this.#isIdle) this.#wake();
+    if (this.#keepAlive.isIdle) this.#keepAlive.wake();
     return this.#budget.take(size);
   }
 
@@ -326,7 +318,7 @@ export class PartitionWriter implements Writer {
         size,
       });
     }
-    if (this.#isIdle) this.#wake();
+    if (this.#keepAlive.isIdle) this.#keepAlive.wake();
     return this.#budget.take(size);
   }
 
@@ -519,32 +511,11 @@ export class PartitionWriter implements Writer {
     }
     this.#budget.give(size - this.#outbox.size, messages);
     this.#setup.onSettled?.(messages);
-    if (this.#outbox.settled === this.#enqueued) this.#rest();
+    if (this.#outbox.settled === this.#enqueued) this.#keepAlive.rest();
   }
 
   #onSettled(first: number, count: number, seqNo: SeqNo, kind: AckKind, offset: SeqNo | undefined): void {
     if (this.#waiters.size > 0) this.#waiters.settle(first, count, seqNo, kind, offset, this.partitionId ?? 0n);
-  }
-
-  /** X6: nothing is pending, so nothing keeps the process alive. */
-  #rest(): void {
-    this.#isIdle = true;
-    if (this.#isOver) return;
-    this.#keepAlive ??= this.#armKeepAlive();
-    this.#keepAlive.unref();
-  }
-
-  #wake(): void {
-    this.#isIdle = false;
-    this.#keepAlive ??= this.#armKeepAlive();
-    this.#keepAlive.ref();
-  }
-
-  #armKeepAlive(): Timer {
-    return this.#setup.options.clock.setTimer(keepAliveMs, () => {
-      this.#keepAlive = this.#armKeepAlive();
-      if (this.#isIdle) this.#keepAlive.unref();
-    });
   }
 
   /** The partition takes nothing any more, and the server has told what it had. */
@@ -573,7 +544,7 @@ export class PartitionWriter implements Writer {
       channels.partitionRetired.publish({ ...this.#labels(), messages: messages.length });
     }
     this.#setup.hub.emit({ type: "retired", partitionId: this.partitionId ?? 0n, messages: messages.length });
-    this.#end(this.#closedError());
+    this.#end(closedError(this.#name));
     this.#reconnector.destroy();
     onRetired({ messages, waiters, flushes, partitions: this.#session?.successors ?? [] });
   }
@@ -585,7 +556,7 @@ export class PartitionWriter implements Writer {
         ...(closeTimeoutMs !== undefined && { closeTimeoutMs }),
       });
     } catch (error) {
-      this.#end(this.#toWriterError(error));
+      this.#end(endError(this.#name, error, this.#refusal));
       if (this.#refusal?.code !== "CLOSED" || this.#outbox.settled < this.#enqueued) throw this.#refusal;
     }
     this.#end(undefined);
@@ -600,10 +571,10 @@ export class PartitionWriter implements Writer {
   #end(error: WriterError | undefined): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#keepAlive?.cancel();
+    this.#keepAlive.end();
     this.#dispatch({ type: "end" });
     this.#collect();
-    const refusal = error === undefined ? this.#closedError() : this.#withUnacknowledged(error);
+    const refusal = error === undefined ? closedError(this.#name) : withUnacknowledged(error, this.#unacknowledged());
     this.#refusal = refusal;
     this.#waiters.reject(refusal);
     this.#setup.onEnd(error === undefined ? undefined : refusal);
@@ -616,41 +587,13 @@ export class PartitionWriter implements Writer {
     this.#leftover = [...this.#leftover, ...this.#stage.takeAll()];
   }
 
-  #withUnacknowledged(error: WriterError): WriterError {
-    const messages = this.#enqueued - this.#outbox.settled;
-    if (messages === 0 || error.unacknowledged !== undefined) return error;
-    const range = this.#outbox.range;
-    const unacknowledged = {
-      messages,
+  #unacknowledged(): Unacknowledged {
+    const { range, settled } = this.#outbox;
+    return {
+      messages: this.#enqueued - settled,
       firstSeqNo: range && BigInt(range[0]),
       lastSeqNo: range && this.#leftover.length === 0 ? BigInt(range[1]) : undefined,
     };
-    const { code, retryable, cause } = error;
-    const text = error.message.replace(/^\[\w+\] /, "");
-    return new WriterError(code, `${text} (${messages} messages are not acknowledged)`, {
-      retryable,
-      cause,
-      unacknowledged,
-    });
-  }
-
-  #toWriterError(error: unknown): WriterError {
-    if (WriterError.is(error)) return error;
-    const cause = StreamError.is(error) ? (error.cause ?? error) : error;
-    if (WriterError.is(cause)) return cause;
-    if (StreamError.is(error) && error.code === "CLOSED") return this.#refusal ?? this.#closedError(error.cause);
-    if (StreamError.is(error) && error.code === "CLOSE_TIMEOUT") {
-      return new WriterError("CLOSE_TIMEOUT", `${this.#name} could not be closed in time`, {
-        cause: error,
-        retryable: true,
-      });
-    }
-    const what = cause instanceof Error ? cause.message : String(cause);
-    return new WriterError("FAILED", `${this.#name} ended: ${what}`, { cause });
-  }
-
-  #closedError(cause?: unknown): WriterError {
-    return new WriterError("CLOSED", `${this.#name} is closed`, { cause });
   }
 
   get #name(): string {
@@ -660,14 +603,4 @@ export class PartitionWriter implements Writer {
   #labels(): { readonly topic: string; readonly partitionId: bigint | undefined } {
     return { topic: this.#setup.options.topic, partitionId: this.partitionId };
   }
-}
-
-/** A message that was never encoded, in the same form. */
-function plain({ data, createdAtMs, metadata }: StagedMessage): Omit<UnacknowledgedMessage, "seqNo"> {
-  return {
-    data: typeof data === "string" ? Buffer.from(data) : data,
-    isCompressed: false,
-    createdAt: new Date(createdAtMs),
-    metadata: metadata === undefined ? {} : decodeMessage(metadata).metadata,
-  };
 }

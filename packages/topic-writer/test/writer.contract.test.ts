@@ -35,7 +35,8 @@ async function openWorld(options: TopicServerOptions = {}): Promise<World & Asyn
 }
 
 const test = base.extend<{ world: World }>({
-  world: async ({ task: _ }, use) => {
+  // oxlint-disable-next-line no-empty-pattern -- the runner takes no other form
+  world: async ({}, use) => {
     await using world = await openWorld();
     await use(world);
   },
