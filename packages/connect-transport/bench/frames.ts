@@ -69,7 +69,8 @@ async function main(): Promise<void> {
         }
       }
       const of = (name: Stack) => results.get(name) as number[];
-      const ratio = (a: Stack, b: Stack) => median(of(a).map((value, rep) => value / (of(b)[rep] as number))).toFixed(2);
+      const ratio = (a: Stack, b: Stack) =>
+        median(of(a).map((value, rep) => value / (of(b)[rep] as number))).toFixed(2);
       const show = (value: number) =>
         workload.mode === "echo" ? `${value.toFixed(1)} µs` : `${(value / 1000).toFixed(0)}k/s`;
       row([

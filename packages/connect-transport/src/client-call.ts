@@ -87,13 +87,16 @@ export class ClientCall {
     headers.set("te", "trailers");
     if (!headers.has("user-agent")) headers.set("user-agent", "tidemark-connect-transport");
     if (timeoutMs !== undefined) headers.set("grpc-timeout", formatTimeout(timeoutMs));
-    const stream = session.request({
-      ":method": "POST",
-      ":scheme": scheme,
-      ":authority": authority,
-      ":path": path,
-      ...toNodeHeaders(headers),
-    }, this.#reset.signal);
+    const stream = session.request(
+      {
+        ":method": "POST",
+        ":scheme": scheme,
+        ":authority": authority,
+        ":path": path,
+        ...toNodeHeaders(headers),
+      },
+      this.#reset.signal,
+    );
     this.#session = session;
     this.#stream = stream;
     stream.on("error", (error) => {

@@ -39,9 +39,18 @@ export class FrameStream {
    * than its buffer and the window while nobody takes what came; leaving it cancels the call.
    */
   start(outgoing: AsyncIterable<Uint8Array>): AsyncIterableIterator<Uint8Array> {
-    const inbox = new FrameInbox((frame) => frame, (error) => this.cancel(error));
+    const inbox = new FrameInbox(
+      (frame) => frame,
+      (error) => this.cancel(error),
+    );
     const call = this.#open(inbox);
-    void pump(outgoing, call.writer, (frame) => frame, (error) => this.cancel(error), () => call.isOver);
+    void pump(
+      outgoing,
+      call.writer,
+      (frame) => frame,
+      (error) => this.cancel(error),
+      () => call.isOver,
+    );
     return inbox;
   }
 

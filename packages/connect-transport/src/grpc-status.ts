@@ -78,7 +78,8 @@ export function isGrpcProto(contentType: string | null | undefined): boolean {
   return contentType !== null && contentType !== undefined && /^application\/grpc(\+proto)?( *;|$)/i.test(contentType);
 }
 
-const protocolHeaders = /^(:.*|grpc-.*|content-.*|te|trailer|transfer-encoding|connection|host|date|server|user-agent|accept-.*)$/;
+const protocolHeaders =
+  /^(:.*|grpc-.*|content-.*|te|trailer|transfer-encoding|connection|host|date|server|user-agent|accept-.*)$/;
 
 /** What an error may carry on as metadata: nothing that belongs to the protocol or to one hop. */
 function isMetadata(name: string): boolean {

@@ -1,6 +1,13 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
-export const timeoutUnitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+export const timeoutUnitMs: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
+};
 
 /**
  * gRPC over HTTP/2, Timeout: at most 8 digits and a unit.

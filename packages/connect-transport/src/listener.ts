@@ -36,7 +36,14 @@ export class Listener {
   #isClosing = false;
 
   constructor(options: ListenerOptions, handler: FrameRequestHandler) {
-    const { tls, handshakeTimeoutMs: handshakeTimeout, streamWindowBytes, maxStreamsPerConnection, maxSessionMemory, maxConnections } = options;
+    const {
+      tls,
+      handshakeTimeoutMs: handshakeTimeout,
+      streamWindowBytes,
+      maxStreamsPerConnection,
+      maxSessionMemory,
+      maxConnections,
+    } = options;
     this.#options = options;
     this.#handler = handler;
     this.#http1 = http.createServer((request, response) => this.#onHttp1(request, response));

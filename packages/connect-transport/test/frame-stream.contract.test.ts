@@ -127,7 +127,9 @@ test("batches arrive together, and the status comes last", async () => {
         batches++;
         got.push(...frames.map(decode));
       },
-      end: (error, trailers) => (error === undefined ? resolve() : reject(error as Error), got.push(trailers.get("grpc-status") ?? "")),
+      end: (error, trailers) => (
+        error === undefined ? resolve() : reject(error as Error), got.push(trailers.get("grpc-status") ?? "")
+      ),
     });
     for (let n = 0; n < 1000; n++) sender.send(encode(String(n)));
     // In pieces, which are one frame.
@@ -320,7 +322,11 @@ test("nobody there, no such host and a silent port are unavailable in bounded ti
   await new Promise<void>((resolve) => closed.listen(0, "127.0.0.1", resolve));
   const { port: nobody } = closed.address() as AddressInfo;
   await new Promise<void>((resolve) => closed.close(() => resolve()));
-  const refused = collect(openChannel({ baseUrl: `http://127.0.0.1:${nobody}` }).stream(both).start(of()));
+  const refused = collect(
+    openChannel({ baseUrl: `http://127.0.0.1:${nobody}` })
+      .stream(both)
+      .start(of()),
+  );
   await expect(refused).rejects.toMatchObject({ code: Code.Unavailable, cause: { code: "ECONNREFUSED" } });
   const tls = openChannel({ baseUrl: `https://127.0.0.1:${port}`, connectTimeoutMs: 100 });
   await expect(collect(tls.stream(both).start(of()))).rejects.toMatchObject({
@@ -352,7 +358,9 @@ test("what no gRPC server says ends the call with a clear error", async () => {
     stream.on("error", () => {});
     if (path === "/only") return stream.respond(answers[path], { endStream: true });
     stream.respond(answers[path], { waitForTrailers: true });
-    stream.on("wantTrailers", () => (body === undefined ? stream.close(0) : stream.sendTrailers({ "grpc-status": "0" })));
+    stream.on("wantTrailers", () =>
+      body === undefined ? stream.close(0) : stream.sendTrailers({ "grpc-status": "0" }),
+    );
     if (path === "/reset") return stream.close(11);
     return stream.end(body === undefined ? undefined : Buffer.from(body));
   });

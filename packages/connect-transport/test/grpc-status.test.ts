@@ -28,12 +28,16 @@ test("a detail that came over the wire goes on as it is", () => {
 
 test("every message survives, also one that is no proper text", () => {
   fc.assert(
-    fc.property(fc.string({ unit: "binary" }), fc.constantFrom(...Array.from({ length: 16 }, (_, n) => n + 1)), (message, code) => {
-      expect(errorOfStatus(asHeaders(statusOf(new ConnectError(message, code))))).toMatchObject({
-        code,
-        rawMessage: message.toWellFormed(),
-      });
-    }),
+    fc.property(
+      fc.string({ unit: "binary" }),
+      fc.constantFrom(...Array.from({ length: 16 }, (_, n) => n + 1)),
+      (message, code) => {
+        expect(errorOfStatus(asHeaders(statusOf(new ConnectError(message, code))))).toMatchObject({
+          code,
+          rawMessage: message.toWellFormed(),
+        });
+      },
+    ),
   );
 });
 
@@ -51,7 +55,10 @@ test("what garbage a peer sends as its status is an error all the same", () => {
 });
 
 test("what is no ConnectError tells the peer nothing, and no header of the protocol travels as metadata", () => {
-  expect(statusOf(new Error("the password is swordfish"))).toEqual({ "grpc-status": "13", "grpc-message": "internal%20error" });
+  expect(statusOf(new Error("the password is swordfish"))).toEqual({
+    "grpc-status": "13",
+    "grpc-message": "internal%20error",
+  });
   const error = new ConnectError("", Code.NotFound, { "content-length": "7", "grpc-status": "0", "x-mine": "1" });
   expect(statusOf(error)).toEqual({ "grpc-status": "5", "x-mine": "1" });
 });

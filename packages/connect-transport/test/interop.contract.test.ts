@@ -134,7 +134,9 @@ between("headers and trailers travel both ways", async ({ transport, seen }, ser
   };
   await client.once(text("a"), options);
   await collect(client.both(of(text("a")), options));
-  expect(got).toEqual(server === "our server, in frames" ? ["above", "below", "", ""] : ["above", "below", "above", "below"]);
+  expect(got).toEqual(
+    server === "our server, in frames" ? ["above", "below", "", ""] : ["above", "below", "above", "below"],
+  );
   for (const headers of seen.headers) {
     expect(headers.get("x-mine")).toBe("1");
     expect(headers.get("x-bytes-bin")).toBe("AAEC");
@@ -148,7 +150,8 @@ between("a canceled stream is seen as canceled on both sides", async ({ transpor
   requests.push(text("a"));
   const error = await thrownBy(
     (async () => {
-      for await (const _ of client.both(requests, { signal: controller.signal })) controller.abort(new Error("no more"));
+      for await (const _ of client.both(requests, { signal: controller.signal }))
+        controller.abort(new Error("no more"));
     })(),
   );
   expect(error).toMatchObject({ code: Code.Canceled, rawMessage: "no more" });
@@ -190,12 +193,7 @@ between("interceptors see streams and unary calls, and can change both", async (
   const client = createClient(Test, transport);
   await client.once(text("a"));
   expect((await collect(client.both(of(text("a"), text("b"))))).map(textOf)).toEqual(["a", "b"]);
-  expect(saw).toEqual([
-    "Once false /test.Test/Once",
-    "answered false",
-    "Both true /test.Test/Both",
-    "answered true",
-  ]);
+  expect(saw).toEqual(["Once false /test.Test/Once", "answered false", "Both true /test.Test/Both", "answered true"]);
   expect(pair.seen.headers.map((headers) => headers.get("x-mine"))).toEqual(Array(2).fill("from the interceptor"));
 });
 

@@ -39,7 +39,10 @@ test("X20: thousands of calls leave no call, no connection and no memory behind"
 });
 
 test("calls that are canceled with much still to send do not use up their connection", async () => {
-  const { url } = await startFrameServer({ streamWindowBytes: 65_535, frames: { [both]: () => ({ frames: () => new Promise(() => {}) }) } });
+  const { url } = await startFrameServer({
+    streamWindowBytes: 65_535,
+    frames: { [both]: () => ({ frames: () => new Promise(() => {}) }) },
+  });
   const channel = openChannel({ baseUrl: url });
   for (let n = 0; n < 100; n++) {
     const stream = channel.stream(both);

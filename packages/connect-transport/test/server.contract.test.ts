@@ -32,7 +32,7 @@ function call(session: http2.ClientHttp2Session, body: Buffer, headers: http2.Ou
     stream.on("data", (data: Buffer) => (bytes += data.length));
     stream.on("close", () =>
       resolve({
-        status: String(status["grpc-status"] ?? `HTTP ${status[":status"]}`),
+        status: String(status["grpc-status"] ?? `HTTP ${String(status[":status"])}`),
         message: decodeURIComponent(String(status["grpc-message"] ?? "")),
         bytes,
       }),
@@ -70,13 +70,18 @@ test("what breaks the protocol ends its own call with a clear status, and no oth
     message: expect.stringContaining("grpc-timeout"),
   });
   // No valid message of the service: the handler's own decoder throws, which tells the client nothing.
-  expect(await call(session, frame(0, 3, 3))).toMatchObject({ status: String(Code.Internal), message: "internal error" });
+  expect(await call(session, frame(0, 3, 3))).toMatchObject({
+    status: String(Code.Internal),
+    message: "internal error",
+  });
   expect(await call(session, frame(0, 0, 0))).toMatchObject({ status: "0", bytes: 5 });
   expect(await call(session, frame(0, 0, 0), { ":path": "/test.Test/Nothing" })).toMatchObject({
     status: String(Code.Unimplemented),
     message: "/test.Test/Nothing is not served here",
   });
-  expect(await call(session, Buffer.from("{}"), { "content-type": "text/plain" })).toMatchObject({ status: "HTTP 415" });
+  expect(await call(session, Buffer.from("{}"), { "content-type": "text/plain" })).toMatchObject({
+    status: "HTTP 415",
+  });
   expect(await call(session, Buffer.from(""), { ":path": "/", "content-type": "text/html" })).toMatchObject({
     status: "HTTP 404",
   });
@@ -90,7 +95,9 @@ test("deadlines longer than any timer of Node's do not end a call", async () => 
   for (const timeout of ["8761H", "99999999H"]) {
     const body = Buffer.concat([Buffer.from([0, 0, 0, 0, encode("a").length]), encode("a")]);
     expect(await call(session, body, { "grpc-timeout": timeout })).toMatchObject({ status: "0" });
-    expect(await call(session, body, { "grpc-timeout": timeout, ":path": "/test.Test/Once" })).toMatchObject({ status: "0" });
+    expect(await call(session, body, { "grpc-timeout": timeout, ":path": "/test.Test/Once" })).toMatchObject({
+      status: "0",
+    });
   }
   const client = createClient(Test, openChannel({ baseUrl: url }).transport);
   const timeoutMs = 8761 * 3_600_000;
@@ -115,7 +122,8 @@ test("garbage on the port, idle connections and half a preface end nothing but t
   const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
   for (let n = 0; n < 20; n++) await knock(garbage(200));
   for (let n = 0; n < 20; n++) await knock(Buffer.concat([Buffer.from(preface), garbage(200)]));
-  for (const start of ["P", "PR", "PRI", "PRI * HTTP/2.0", preface, "POST / HTTP/1.1\r\n", "\u0016\u0003\u0001"]) await knock(start);
+  for (const start of ["P", "PR", "PRI", "PRI * HTTP/2.0", preface, "POST / HTTP/1.1\r\n", "\u0016\u0003\u0001"])
+    await knock(start);
   for (let n = 0; n < 1000; n++) await knock("");
   await worksStill(url);
   expect(server.connections).toBeGreaterThan(900);
@@ -147,7 +155,9 @@ test("a client that no longer answers pings is cut", async () => {
   // A preface and empty settings, and then nothing any more.
   raw.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]));
   await new Promise<void>((resolve) => raw.resume().once("close", () => resolve()));
-  const live = openChannel({ baseUrl: `http://127.0.0.1:${port}` }).stream(both).start(source<Uint8Array>());
+  const live = openChannel({ baseUrl: `http://127.0.0.1:${port}` })
+    .stream(both)
+    .start(source<Uint8Array>());
   const pending = live.next();
   await seen.until(() => seen.headers.length === 1);
   await systemClock.sleep(200);
@@ -191,7 +201,12 @@ test("handlers that throw, reject, answer late or never end their own call only"
       "/rejects": () => Promise.reject(new Error("not for the client")),
       "/late": async (it) => {
         await systemClock.sleep(20);
-        return { frames: (frames) => void frames.forEach((frame) => it.send(frame)), end: () => it.end() };
+        return {
+          frames(frames) {
+            for (const frame of frames) it.send(frame);
+          },
+          end: () => it.end(),
+        };
       },
       "/never": () => new Promise(() => {}),
       "/frames-rejects": () => ({ frames: () => Promise.reject(new Error("not for the client")) }),

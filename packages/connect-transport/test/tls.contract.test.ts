@@ -17,7 +17,17 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tidemark-tls-"));
   const file = (name: string) => join(folder, name);
   const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-  await run("openssl", ["req", "-x509", ...newKey, "-keyout", file("ca.key"), "-out", file("ca.pem"), "-subj", "/CN=ca"]);
+  await run("openssl", [
+    "req",
+    "-x509",
+    ...newKey,
+    "-keyout",
+    file("ca.key"),
+    "-out",
+    file("ca.pem"),
+    "-subj",
+    "/CN=ca",
+  ]);
   await writeFile(file("ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n");
   for (const name of ["server", "client"]) {
     const request = ["req", ...newKey.slice(0, -2), "-keyout", file(`${name}.key`), "-out", file(`${name}.csr`)];

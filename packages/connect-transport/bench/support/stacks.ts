@@ -6,7 +6,17 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { connectNodeAdapter, createGrpcTransport } from "@connectrpc/connect-node";
 import { createFrameServer, FrameChannel } from "@tidemark/connect-transport";
-import { type Batch, BatchSchema, Bench, countMessage, messageOf, type Order, orderMessage, orderOf, path } from "./service.ts";
+import {
+  type Batch,
+  BatchSchema,
+  Bench,
+  countMessage,
+  messageOf,
+  type Order,
+  orderMessage,
+  orderOf,
+  path,
+} from "./service.ts";
 
 export type Stack = "stock" | "ours" | "frames" | "raw";
 

@@ -2,7 +2,13 @@
 
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BytesValueSchema } from "@bufbuild/protobuf/wkt";
-import { createFrameServer, FrameChannel, type FrameChannelOptions, type FrameHandler, type FrameServerOptions } from "@tidemark/connect-transport";
+import {
+  createFrameServer,
+  FrameChannel,
+  type FrameChannelOptions,
+  type FrameHandler,
+  type FrameServerOptions,
+} from "@tidemark/connect-transport";
 import { onTestFinished } from "vitest";
 import { both, refusal, Seen, testRoutes, text, textOf } from "./service.ts";
 

@@ -4,11 +4,7 @@ import { type Http2Server, createServer, type ServerHttp2Session } from "node:ht
 import type { AddressInfo } from "node:net";
 import { create, createFileRegistry } from "@bufbuild/protobuf";
 import type { GenService } from "@bufbuild/protobuf/codegenv2";
-import {
-  type BytesValue,
-  BytesValueSchema,
-  FileDescriptorSetSchema,
-} from "@bufbuild/protobuf/wkt";
+import { type BytesValue, BytesValueSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { onTestFinished } from "vitest";
@@ -102,7 +98,8 @@ export function testRoutes(seen: Seen = new Seen()): (router: ConnectRouter) => 
       async once(request, context) {
         enter(context);
         check(request);
-        if (textOf(request) === "hang") await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
+        if (textOf(request) === "hang")
+          await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
         return request;
       },
       async *down(request, context) {
@@ -123,7 +120,8 @@ export function testRoutes(seen: Seen = new Seen()): (router: ConnectRouter) => 
         for await (const request of requests) {
           check(request);
           if (textOf(request) === "enough") return;
-          if (textOf(request) === "hang") await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
+          if (textOf(request) === "hang")
+            await new Promise((resolve) => context.signal.addEventListener("abort", resolve));
           yield request;
         }
       },
@@ -165,7 +163,6 @@ export async function listen(server: Http2Server) {
   const { port } = server.address() as AddressInfo;
   return { url: `http://127.0.0.1:${port}`, port, sessions, kill };
 }
-
 
 /** What it yields, in a list. */
 export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
