@@ -104,6 +104,7 @@ export async function openTopicServer(options: TopicServerOptions = {}): Promise
     const address = await server.listen({ host, port: options.listen?.port ?? topicServerDefaults.listen.port });
     endpoint.port = address.port;
     const close = async () => {
+      shared.endSessions();
       await server.close();
       await store.close();
     };

@@ -184,7 +184,7 @@ export async function expectRead<C extends ReadCase>(
   if (serverMessage.case !== kind) {
     throw new Error(`expected ${kind}, got ${serverMessage.case ?? `${status}: ${issues[0]?.message}`}`);
   }
-  return serverMessage.value as Extract<ReadMessage, { case: C }>["value"];
+  return serverMessage.value as never;
 }
 
 /** Takes the next partition and starts it. */

@@ -73,6 +73,7 @@ export class ReadSession implements CallReceiver, GroupMember {
     this.#service = service;
     this.#call = call;
     this.id = service.rng.uuid();
+    this.#releases.push(service.addSession((error) => this.#refuse(error)));
     try {
       this.#identity = service.access.identify(call.headers);
     } catch (error) {

@@ -24,6 +24,7 @@ export class Service {
   readonly rng: Rng;
   readonly groups = new ReadGroups();
   readonly transactions: Transactions;
+  readonly #sessions = new Set<(error: unknown) => void>();
   /** Who writes under a producer's name: the newest session. */
   readonly #writers = new Map<string, () => void>();
 
@@ -34,6 +35,17 @@ export class Service {
     this.clock = options.clock;
     this.rng = options.rng;
     this.transactions = new Transactions(options.store, options.rng);
+  }
+
+  /** A stream that wants to be told when the server closes. @returns a function that takes it out again. */
+  addSession(refuse: (error: unknown) => void): () => void {
+    this.#sessions.add(refuse);
+    return () => this.#sessions.delete(refuse);
+  }
+
+  /** Tells all streams, in the words of the service, before the connections go. */
+  endSessions(): void {
+    for (const refuse of [...this.#sessions]) refuse(new Refusal(StatusCode.UNAVAILABLE, "The server is closing"));
   }
 
   /** Paths may be relative to the database. */

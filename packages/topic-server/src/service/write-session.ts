@@ -53,6 +53,7 @@ export class WriteSession implements CallReceiver, WriteListener {
     this.#service = service;
     this.#call = call;
     this.#identity = { user: "", rights: [] };
+    this.#releases.push(service.addSession((error) => this.#refuse(error)));
     try {
       this.#identity = service.access.identify(call.headers);
     } catch (error) {

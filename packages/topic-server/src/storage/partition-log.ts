@@ -299,6 +299,9 @@ export class PartitionLog {
       try {
         await this.#write(group);
       } catch (error) {
+        this.#isDirty = true;
+        // Where it works, not even a crash brings back what was refused.
+        await this.#repair().catch(() => {});
         this.#lose(group, diskError(error, "append to the log"));
         return;
       }
@@ -376,7 +379,6 @@ export class PartitionLog {
 
   /** Nothing of what waits can be stored in order any more, so all of it is lost, and the next writer tries again. */
   #lose(group: readonly Pending[], error: TopicServerError): void {
-    this.#isDirty = true;
     const lost = [...group, ...this.#pending];
     this.#pending = [];
     this.#pendingBytes = 0;
@@ -384,7 +386,8 @@ export class PartitionLog {
     for (const { owner, head } of lost) owner.onLost(head, error);
   }
 
-  async #writable(): Promise<{ readonly segment: Segment; readonly file: LogFile }> {
+  /** Cuts off what a failed write left behind. */
+  async #repair(): Promise<void> {
     if (this.#isDirty && this.#active !== undefined) {
       const { segment, file } = this.#active;
       await file.truncate(segment.bytes);
@@ -392,6 +395,10 @@ export class PartitionLog {
       this.#syncedTo = segment.bytes;
     }
     this.#isDirty = false;
+  }
+
+  async #writable(): Promise<{ readonly segment: Segment; readonly file: LogFile }> {
+    await this.#repair();
     if (this.#active !== undefined && this.#active.segment.bytes >= this.#options.segmentBytes) await this.#seal();
     this.#active ??= await this.#create();
     return this.#active;

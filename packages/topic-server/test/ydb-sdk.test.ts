@@ -1,0 +1,77 @@
+import { expect, onTestFinished, test, vi } from "vitest";
+import { AnonymousAuthService, Driver, Ydb } from "ydb-sdk";
+import { topicAdminWire } from "@tidemark/topic/internal";
+import { openTestServer, rawClient, temporaryFolder, unpack } from "./support.ts";
+
+const quiet = () => {};
+const logger = { trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet, fatal: quiet };
+
+async function openDriver(connectionString: string): Promise<Driver> {
+  const driver = new Driver({ connectionString, authService: new AnonymousAuthService(), logger: logger as never });
+  onTestFinished(() => driver.destroy());
+  expect(await driver.ready(10_000)).toBe(true);
+  return driver;
+}
+
+const messages = (texts: readonly string[]) => ({
+  codec: Ydb.Topic.Codec.CODEC_RAW,
+  messages: texts.map((text) => ({ data: Buffer.from(text), uncompressedSize: text.length })),
+});
+
+test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart of the server", { timeout: 60_000 }, async () => {
+  const dataDir = temporaryFolder();
+  const first = await openTestServer({ dataDir, closeTimeoutMs: 100 });
+  const driver = await openDriver(first.connectionString);
+  await driver.topic.createTopic({ path: "/local/npm", consumers: [{ name: "c" }] });
+  // It hands out the answer as it came.
+  const described = (await driver.topic.describeTopic({ path: "/local/npm" })) as { operation?: { status?: number } };
+  expect(described.operation?.status).toBe(Ydb.StatusIds.StatusCode.SUCCESS);
+
+  const open = async () => {
+    const writer = await driver.topic.createWriter({ path: "/local/npm", producerId: "p", getLastSeqNo: true });
+    const reader = await driver.topic.createReader({
+      topicsReadSettings: [{ path: "/local/npm" }],
+      consumer: "c",
+      receiveBufferSizeInBytes: 1024 * 1024,
+    });
+    const incoming = reader.messages[Symbol.asyncIterator]();
+    const read = async () => {
+      const { value } = await incoming.next();
+      await value?.commit();
+      return Buffer.from(value?.data ?? []).toString();
+    };
+    return { writer, reader, read };
+  };
+  const before = await open();
+  await before.writer.send(messages(["one"]));
+  await before.writer.send(messages(["two"]));
+  expect([await before.read(), await before.read()]).toEqual(["one", "two"]);
+  // Its commits do not wait for an answer.
+  const committed = async () => {
+    const { operation } = await rawClient(first).topics.describeConsumer({ path: "/local/npm", consumer: "c" });
+    const { partitions } = unpack(topicAdminWire.DescribeConsumerResultSchema, operation);
+    return partitions[0]?.partitionConsumerStats?.committedOffset === 2n;
+  };
+  await vi.waitUntil(committed, { timeout: 10_000, interval: 20 });
+
+  const { port } = first;
+  await first.close();
+  const second = await openTestServer({ dataDir, listen: { port }, closeTimeoutMs: 100 });
+  // Its writers give up when their stream breaks, or while its driver dials again.
+  const sendThree = async () => {
+    const opened = await open();
+    try {
+      await opened.writer.send(messages(["three"]));
+      return opened;
+    } catch {
+      opened.reader.close(true);
+      return undefined;
+    }
+  };
+  const after = await vi.waitUntil(sendThree, { timeout: 20_000, interval: 200 });
+  expect(await after.read()).toBe("three");
+  const { partitions } = await rawClient(second).describe("/local/npm");
+  expect(partitions[0]?.partitionStats?.partitionOffsets?.end).toBe(3n);
+  after.writer.close(true);
+  after.reader.close(true);
+});
