@@ -104,6 +104,6 @@ async function linkToMysql(socket: string, name: string): Promise<Link> {
 }
 
 /** Drivers give a bigint as text. */
-function numeric(value: unknown): unknown {
+export function numeric(value: unknown): unknown {
   return typeof value === "string" && /^\d{1,15}$/.test(value) ? Number(value) : value;
 }

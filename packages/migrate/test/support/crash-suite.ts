@@ -6,7 +6,7 @@ import Sqlite from "better-sqlite3";
 import { expect, type TestFunction } from "vitest";
 import { startProcess } from "./processes.ts";
 import { createStatements, definitionsFor } from "./shared-tables.ts";
-import { type Stage, type StageName, stageOn } from "./stage.ts";
+import { type Stage, stageOn } from "./stage.ts";
 import { upTo } from "./scratch.ts";
 
 const isLong = process.env["TIDEMARK_LONG"] === "1";
@@ -56,7 +56,7 @@ type Register = (name: string, run: TestFunction, timeoutMs?: number) => void;
 /** Registers the suite for one kind of database. */
 export function crashSuite(
   register: Register,
-  name: StageName,
+  name: keyof typeof dialects,
   rounds: { readonly kills: number; readonly stops: number },
 ): void {
   const kills = isLong ? 1000 : rounds.kills;
@@ -156,7 +156,7 @@ export function crashSuite(
  * the write lock in its hands locks everybody out, as any program does, so there it is stopped outside of transactions.
  */
 async function stopProcess(child: { kill(signal: NodeJS.Signals): boolean }, { address }: Stage): Promise<void> {
-  if (address.dialect !== "sqlite") {
+  if (!("file" in address)) {
     child.kill("SIGSTOP");
     return;
   }

@@ -7,15 +7,16 @@ import { MigrationEngine, resolveEngine } from "@tidemark/migrate/internal";
 import Sqlite from "better-sqlite3";
 import { inject, onTestFinished } from "vitest";
 import { type Address, linkTo, type Link } from "./address.ts";
+import { linkToPglite } from "./pglite.ts";
 import type { EngineSetup } from "./scratch.ts";
 import type { DialectName } from "./shared-tables.ts";
 
-export type StageName = "sqlite" | "pg" | "postgres" | "mariadb";
+export type StageName = "sqlite" | "pg" | "postgres" | "pglite" | "mariadb";
 
 /** A database of a test's own. */
 export interface Stage {
   readonly dialect: DialectName;
-  readonly address: Address;
+  readonly address: Address | { readonly dialect: "postgresql" };
   /** Runs one statement beside the engine. */
   query(text: string): Promise<unknown[][]>;
   readonly database: Link["database"];
@@ -26,7 +27,7 @@ export interface Stage {
 let next = 0;
 const freshName = () => `test_${process.pid}_${next++}`;
 
-async function addressOf(name: StageName): Promise<Address> {
+async function addressOf(name: Exclude<StageName, "pglite">): Promise<Address> {
   const database = freshName();
   switch (name) {
     case "sqlite": {
@@ -58,8 +59,8 @@ async function addressOf(name: StageName): Promise<Address> {
 
 /** Databases of servers stay until those end; a file goes with its test. */
 export async function stageOn(name: StageName, statements: readonly string[] = []): Promise<Stage> {
-  const address = await addressOf(name);
-  const link = await linkTo(address);
+  const address = name === "pglite" ? ({ dialect: "postgresql" } as const) : await addressOf(name);
+  const link = "driver" in address || address.dialect !== "postgresql" ? await linkTo(address) : await linkToPglite();
   onTestFinished(() => link.end());
   for (const statement of statements) await link.query(statement);
   return {
