@@ -137,7 +137,11 @@ export class AsyncQueue<T> implements AsyncIterable<T> {
   }
 
   async #next(): Promise<IteratorResult<T, undefined>> {
-    return (await this.readable()) ? { done: false, value: this.#shift() } : { done: true, value: undefined };
+    while (await this.readable()) {
+      // While this woke up, `cancel` or `takeAll` may have emptied it.
+      if (this.length > 0) return { done: false, value: this.#shift() };
+    }
+    return { done: true, value: undefined };
   }
 
   #shift(): T {

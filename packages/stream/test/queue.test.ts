@@ -99,3 +99,21 @@ test("loses, repeats and reorders nothing, however it is used", async () => {
     { numRuns: 30 },
   );
 });
+
+test("a queue that is emptied while its consumer wakes up gives it no item that is not there", async () => {
+  for (const empty of ["cancel", "takeAll"] as const) {
+    for (let microtasks = 0; microtasks < 8; microtasks++) {
+      const queue = new AsyncQueue<number>();
+      const next = queue[Symbol.asyncIterator]().next();
+      queue.push(1);
+      for (let n = 0; n < microtasks; n++) await Promise.resolve();
+      queue[empty]();
+      queue.close();
+      const step = await next;
+      expect(step, `${empty} after ${microtasks}`).toEqual(
+        step.done === true ? { done: true, value: undefined } : { done: false, value: 1 },
+      );
+      expect(queue.size).toBe(0);
+    }
+  }
+});
