@@ -25,6 +25,46 @@ switch (name) {
     serveRole(createLookRole());
     break;
   }
+  case "topics-sink": {
+    const { createTopicsSinkRole } = await import("./roles/topics-sink-role.ts");
+    serveRole(createTopicsSinkRole());
+    break;
+  }
+  case "topics-relay": {
+    const { createTopicsRelayRole } = await import("./roles/topics-relay-role.ts");
+    serveRole(createTopicsRelayRole());
+    break;
+  }
+  case "topics-write": {
+    const { createTopicsWriteRole } = await import("./roles/topics-write-role.ts");
+    serveRole(createTopicsWriteRole());
+    break;
+  }
+  case "topics-read": {
+    const { createTopicsReadRole } = await import("./roles/topics-read-role.ts");
+    serveRole(createTopicsReadRole());
+    break;
+  }
+  case "topics-stock-server": {
+    const { createTopicsStockServerRole } = await import("./roles/topics-stock-server-role.ts");
+    serveRole(createTopicsStockServerRole());
+    break;
+  }
+  case "topics-nats": {
+    const { createTopicsNatsRole } = await import("./roles/topics-nats-role.ts");
+    serveRole(createTopicsNatsRole());
+    break;
+  }
+  case "topics-disk": {
+    const { createTopicsDiskRole } = await import("./roles/topics-disk-role.ts");
+    serveRole(createTopicsDiskRole());
+    break;
+  }
+  case "topics-server": {
+    const { createTopicsServerRole } = await import("./roles/topics-server-role.ts");
+    serveRole(createTopicsServerRole());
+    break;
+  }
   default:
     throw new Error(`there is no role "${name}"`);
 }

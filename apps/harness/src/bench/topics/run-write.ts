@@ -1,0 +1,122 @@
+import type { SinkCounts } from "../../roles/topics/sink-session.ts";
+import type { WriteMode, WriteResult } from "../../roles/topics/write-client.ts";
+import type { TopicsSinkRole } from "../../roles/topics-sink-role.ts";
+import type { TopicsWriteRole, WriterName } from "../../roles/topics-write-role.ts";
+import { percentile } from "../stats.ts";
+import type { Contender } from "./interleave.ts";
+import { profileArgs, runMs, type TopicsBenchOptions, warmUpMs } from "./options.ts";
+import { linkTo, MeasuredRole } from "./roles.ts";
+import { topicName } from "./topic-name.ts";
+
+/** One way of writing. */
+export interface WriteSetting {
+  readonly writer: WriterName;
+  readonly mode: WriteMode;
+  readonly payloadBytes: number;
+  readonly partitions: number;
+  /** Messages of one request, where that is left to the user. */
+  readonly batch: number;
+  /** Messages under way at a time; undefined: the client's own default. */
+  readonly window: number | undefined;
+  /** For `all` and `one`. */
+  readonly messages?: number;
+  /** Of the link; undefined: loopback. */
+  readonly roundTripMs?: number;
+  /** Who serves: by default the one that only counts. */
+  readonly server?: "topics-sink" | "topics-stock-server";
+}
+
+/** What one run of one contender was. */
+export interface WriteRun {
+  readonly messages: number;
+  readonly ms: number;
+  readonly perSecond: number;
+  readonly cpuMs: number;
+  readonly serverCpuMs: number;
+  readonly peakRssBytes: number;
+  /** For `one`. */
+  readonly p50Ms?: number;
+  readonly p99Ms?: number;
+}
+
+/** A client in a process of its own, against a server in another one, and a look whether everything has arrived. */
+export async function runWrite(setting: WriteSetting, options: TopicsBenchOptions): Promise<WriteRun> {
+  const { writer, mode, payloadBytes, partitions, batch, window, roundTripMs } = setting;
+  await using server = await MeasuredRole.start<TopicsSinkRole>(setting.server ?? "topics-sink");
+  const { port } = await server.role.call("listen");
+  await using link = await linkTo(port, roundTripMs);
+  const nodeArgs = writer === "tidemark" ? profileArgs(options) : [];
+  await using client = await MeasuredRole.start<TopicsWriteRole>("topics-write", { nodeArgs });
+  const topic = topicName({ payloadBytes, partitions });
+  await client.role.call("open", { writer, port: link.port, topic, partitions, window });
+  const job = { payloadBytes, batch, window: window ?? Number.POSITIVE_INFINITY };
+  const warmed =
+    mode === "one"
+      ? await client.role.call("write", { ...job, mode, messages: 200 })
+      : await client.role.call("write", { ...job, mode: mode === "all" ? "plain" : mode, ms: warmUpMs(options) });
+  const written = await client.role.call("write", {
+    ...job,
+    mode,
+    ...(setting.messages === undefined ? { ms: runMs(options) } : { messages: setting.messages }),
+  });
+  const counts = await server.role.call("counts");
+  const { cpuMs, peakRssBytes } = client.cost();
+  const { cpuMs: serverCpuMs } = server.cost();
+  checkArrived(`${writer} (${mode})`, counts, warmed.messages + written.messages, payloadBytes);
+  await client.role.call("close");
+  // A profile is written by a process that ends by itself.
+  await client.role.release();
+  return { ...rated(written), cpuMs, peakRssBytes, serverCpuMs };
+}
+
+export function rated({ messages, ms, latenciesMs }: WriteResult) {
+  return {
+    messages,
+    ms,
+    perSecond: (messages * 1000) / ms,
+    ...(latenciesMs !== undefined && { p50Ms: percentile(latenciesMs, 50), p99Ms: percentile(latenciesMs, 99) }),
+  };
+}
+
+/** Numbers of a client that loses something, or sends it twice, are worth nothing. */
+function checkArrived(who: string, counts: SinkCounts, messages: number, payloadBytes: number): void {
+  const isRight =
+    counts.messages === messages && counts.payloadBytes === messages * payloadBytes && counts.outOfOrder === 0;
+  if (isRight) return;
+  throw new Error(`${who} wrote ${messages} messages of ${payloadBytes} B, and the server got ${JSON.stringify(counts)}`);
+}
+
+/** A client with the windows that are worth trying. */
+export interface WriteCandidate {
+  readonly name: string;
+  readonly setting: WriteSetting;
+  /** More of them means: each once, for a moment, and the fastest is what it runs with. */
+  readonly windows: readonly (number | undefined)[];
+}
+
+/** Each client with its own best window. */
+export async function atBestWindows(
+  candidates: readonly WriteCandidate[],
+  options: TopicsBenchOptions,
+): Promise<readonly (Contender<WriteRun> & { readonly window: number | undefined })[]> {
+  const contenders = [];
+  for (const { name, setting, windows } of candidates) {
+    const window = await bestWindow(setting, windows, options);
+    contenders.push({ name, window, run: () => runWrite({ ...setting, window }, options) });
+  }
+  return contenders;
+}
+
+async function bestWindow(
+  setting: WriteSetting,
+  windows: readonly (number | undefined)[],
+  options: TopicsBenchOptions,
+): Promise<number | undefined> {
+  if (windows.length < 2 || options.quick) return windows[0];
+  let best: { readonly window: number | undefined; readonly perSecond: number } | undefined;
+  for (const window of windows) {
+    const { perSecond } = await runWrite({ ...setting, window }, options);
+    if (best === undefined || perSecond > best.perSecond) best = { window, perSecond };
+  }
+  return best?.window;
+}
