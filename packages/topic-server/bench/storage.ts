@@ -28,7 +28,13 @@ async function disk(folder: string, groupBytes: number, total: number): Promise<
 }
 
 /** The log's: as many records as make a group are on their way while the one before is synced. */
-async function log(folder: string | undefined, recordBytes: number, groupBytes: number, total: number, policy: SyncPolicy) {
+async function log(
+  folder: string | undefined,
+  recordBytes: number,
+  groupBytes: number,
+  total: number,
+  policy: SyncPolicy,
+) {
   const opened = await PartitionLog.open({
     files: folder === undefined ? memoryFiles() : diskFiles(folder),
     folder: "1/0",
@@ -45,7 +51,17 @@ async function log(folder: string | undefined, recordBytes: number, groupBytes: 
     onVisible: () => {},
   });
   const payload = Buffer.alloc(recordBytes, 7);
-  const head = { count: 1, skip: 0, codec: 1, firstSeqNo: 1n, lastSeqNo: 1n, writtenAtMs: 1, txId: 0, producer: none, meta: none };
+  const head = {
+    count: 1,
+    skip: 0,
+    codec: 1,
+    firstSeqNo: 1n,
+    lastSeqNo: 1n,
+    writtenAtMs: 1,
+    txId: 0,
+    producer: none,
+    meta: none,
+  };
   let sent = 0;
   const startedMs = performance.now();
   await new Promise<void>((resolve, reject) => {
@@ -90,7 +106,9 @@ for (const [recordBytes, groupBytes] of [
       rmSync(folder, { recursive: true });
     }
   }
-  const [raw, durable, memory, ofDisk, ofMemory] = [0, 1, 2, 3, 4].map((column) => median(rows.map((row) => row[column] as number)));
+  const [raw, durable, memory, ofDisk, ofMemory] = [0, 1, 2, 3, 4].map((column) =>
+    median(rows.map((row) => row[column] as number)),
+  );
   console.log(
     `${recordBytes / 1024} KiB records, ${groupBytes / 1024} KiB groups: disk ${raw?.toFixed(0)} MB/s, ` +
       `log ${durable?.toFixed(0)} MB/s = ${((ofDisk as number) * 100).toFixed(0)} % of the disk; ` +

@@ -1,4 +1,9 @@
-export { openTopicServer, type TopicServer, topicServerDefaults, type TopicServerOptions } from "./open-topic-server.ts";
+export {
+  openTopicServer,
+  type TopicServer,
+  topicServerDefaults,
+  type TopicServerOptions,
+} from "./open-topic-server.ts";
 export type { Right, TopicRights, TopicServerAuth, TopicUser } from "./service/access.ts";
 export type { SyncPolicy } from "./storage/partition-log.ts";
 export { topicStoreDefaults, type TopicStoreOptions } from "./storage/store-options.ts";

@@ -71,7 +71,10 @@ export async function openTopicServer(options: TopicServerOptions = {}): Promise
   const database = options.database ?? topicServerDefaults.database;
   const { auth, tls } = options;
   if (!/^(\/[^/]+)+$/.test(database)) {
-    throw new TopicServerError("OPTIONS_INVALID", `database must be an absolute path such as /local, got "${database}"`);
+    throw new TopicServerError(
+      "OPTIONS_INVALID",
+      `database must be an absolute path such as /local, got "${database}"`,
+    );
   }
   if (auth === undefined && !isLoopback(host)) {
     const message = `auth must be set to listen on ${host}: users, or "anyone" to let in whoever can reach it`;

@@ -18,11 +18,7 @@ export class TopicServerError extends Error {
   readonly retryable: boolean;
   readonly [brand] = true;
 
-  constructor(
-    code: TopicServerErrorCode,
-    message: string,
-    options?: ErrorOptions & { readonly retryable?: boolean },
-  ) {
+  constructor(code: TopicServerErrorCode, message: string, options?: ErrorOptions & { readonly retryable?: boolean }) {
     super(`[${code}] ${message}`, options);
     this.code = code;
     this.retryable = options?.retryable ?? false;

@@ -25,7 +25,9 @@ export class CrashingFiles implements LogFiles {
   }
 
   async list(folder: string): Promise<string[]> {
-    return [...this.#files.keys()].filter((path) => path.startsWith(`${folder}/`)).map((path) => path.slice(folder.length + 1));
+    return [...this.#files.keys()]
+      .filter((path) => path.startsWith(`${folder}/`))
+      .map((path) => path.slice(folder.length + 1));
   }
 
   async remove(path: string): Promise<void> {

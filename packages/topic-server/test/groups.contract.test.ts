@@ -160,7 +160,9 @@ test("a full disk refuses writes with OVERLOADED, keeps what it acknowledged, an
   const { stream: first } = await openWrite(client, path);
   expect(await write(first, [message(1)])).toEqual([0]);
   files.roomBytes = 100;
-  first.send({ clientMessage: { case: "writeRequest", value: { codec: 1, messages: [message(2, new Uint8Array(500))] } } });
+  first.send({
+    clientMessage: { case: "writeRequest", value: { codec: 1, messages: [message(2, new Uint8Array(500))] } },
+  });
   expect(await expectFailure(first)).toBe("OVERLOADED");
   files.roomBytes = Number.POSITIVE_INFINITY;
   const { stream: second, init } = await openWrite(client, path);

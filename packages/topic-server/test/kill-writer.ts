@@ -23,7 +23,9 @@ for (const [index, name] of producers.entries()) {
       count,
       seqNos: Array.from({ length: count }, (_, n) => next + n),
       createdAtMs: Array.from({ length: count }, () => Number.NaN),
-      data: Array.from({ length: count }, (_, n) => Buffer.from(`${name}${next + n}`.padEnd(50 + (next % 11) * 400, "."))),
+      data: Array.from({ length: count }, (_, n) =>
+        Buffer.from(`${name}${next + n}`.padEnd(50 + (next % 11) * 400, ".")),
+      ),
       codec: 1,
     });
     const columns = scanWriteRequest(frame);

@@ -53,21 +53,19 @@ async function stored(dataDir: string): Promise<Map<string, number[]>> {
   return found;
 }
 
-test(
-  `P18: after SIGKILL in the middle of writes, ${rounds} times, everything acknowledged is there once`,
-  { timeout: rounds * 30_000 },
-  async ({ signal }) => {
-    const rng = seededRng(1);
-    const dataDir = temporaryFolder();
-    for (let round = 0; round < rounds; round++) {
-      const acknowledged = await killAfter(dataDir, rng.int(20, 400), signal);
-      expect(acknowledged.size).toBeGreaterThan(0);
-      const found = await stored(dataDir);
-      for (const [name, last] of acknowledged) {
-        const seqNos = found.get(name) ?? [];
-        expect(seqNos.at(-1)).toBeGreaterThanOrEqual(last);
-        expect(seqNos).toEqual(Array.from({ length: seqNos.length }, (_, n) => n + 1));
-      }
+test(`P18: after SIGKILL in the middle of writes, ${rounds} times, everything acknowledged is there once`, {
+  timeout: rounds * 30_000,
+}, async ({ signal }) => {
+  const rng = seededRng(1);
+  const dataDir = temporaryFolder();
+  for (let round = 0; round < rounds; round++) {
+    const acknowledged = await killAfter(dataDir, rng.int(20, 400), signal);
+    expect(acknowledged.size).toBeGreaterThan(0);
+    const found = await stored(dataDir);
+    for (const [name, last] of acknowledged) {
+      const seqNos = found.get(name) ?? [];
+      expect(seqNos.at(-1)).toBeGreaterThanOrEqual(last);
+      expect(seqNos).toEqual(Array.from({ length: seqNos.length }, (_, n) => n + 1));
     }
-  },
-);
+  }
+});

@@ -118,7 +118,9 @@ async function walk(seed: number, rng: Rng, world: World): Promise<void> {
   }
 }
 
-test(`a log is what was acknowledged, whatever crashes, fills up and expires, for ${seeds} seeds`, { timeout: 600_000 }, async () => {
+test(`a log is what was acknowledged, whatever crashes, fills up and expires, for ${seeds} seeds`, {
+  timeout: 600_000,
+}, async () => {
   for (let seed = 1; seed <= seeds; seed++) {
     const { clock } = createSimulation({ seed });
     await walk(seed, seededRng(seed), new World(clock));

@@ -42,7 +42,9 @@ export class Stream<D extends DescMethodBiDiStreaming> {
   #isEnded = false;
   readonly #answers: AsyncIterator<Answer<D>>;
 
-  constructor(call: (input: AsyncIterable<MessageInitShape<D["input"]>>, signal: AbortSignal) => AsyncIterable<Answer<D>>) {
+  constructor(
+    call: (input: AsyncIterable<MessageInitShape<D["input"]>>, signal: AbortSignal) => AsyncIterable<Answer<D>>,
+  ) {
     this.#answers = call(this.#input(), this.#abort.signal)[Symbol.asyncIterator]();
     onTestFinished(() => this.#abort.abort());
   }
@@ -103,7 +105,11 @@ export function rawClient(server: TopicServer, headers: Record<string, string> =
     write: (): WriteStream => new Stream((input, signal) => topics.streamWrite(input, { ...options, signal })),
     read: (): ReadStream => new Stream((input, signal) => topics.streamRead(input, { ...options, signal })),
     async createTopic(path: string, settings: MessageInitShape<typeof topicAdminWire.CreateTopicRequestSchema> = {}) {
-      const request = create(topicAdminWire.CreateTopicRequestSchema, { consumers: [{ name: "c" }], ...settings, path } as never);
+      const request = create(topicAdminWire.CreateTopicRequestSchema, {
+        consumers: [{ name: "c" }],
+        ...settings,
+        path,
+      } as never);
       return statusOf((await topics.createTopic(request, options)).operation);
     },
     async describe(path: string) {
@@ -146,7 +152,11 @@ export async function openWrite(client: RawClient, path: string, producerId = "p
 }
 
 /** Writes and waits for the acks: `12` for an offset, `skipped`, `tx`. */
-export async function write(stream: WriteStream, messages: ReturnType<typeof message>[], tx?: { id: string; session: string }) {
+export async function write(
+  stream: WriteStream,
+  messages: ReturnType<typeof message>[],
+  tx?: { id: string; session: string },
+) {
   const value = { messages, codec: 1, ...(tx === undefined ? {} : { tx }) };
   stream.send({ clientMessage: { case: "writeRequest", value } });
   const { serverMessage, status, issues } = await stream.next();
@@ -188,7 +198,10 @@ export async function expectRead<C extends ReadCase>(
 }
 
 /** Takes the next partition and starts it. */
-export async function acceptPartition(stream: ReadStream, response: { readOffset?: bigint; commitOffset?: bigint } = {}) {
+export async function acceptPartition(
+  stream: ReadStream,
+  response: { readOffset?: bigint; commitOffset?: bigint } = {},
+) {
   const start = await expectRead(stream, "startPartitionSessionRequest");
   const partitionSessionId = start.partitionSession?.partitionSessionId ?? 0n;
   const value = { partitionSessionId, ...response };

@@ -18,7 +18,9 @@ const messages = (texts: readonly string[]) => ({
   messages: texts.map((text) => ({ data: Buffer.from(text), uncompressedSize: text.length })),
 });
 
-test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart of the server", { timeout: 60_000 }, async () => {
+test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart of the server", {
+  timeout: 60_000,
+}, async () => {
   const dataDir = temporaryFolder();
   const first = await openTestServer({ dataDir, closeTimeoutMs: 100 });
   const driver = await openDriver(first.connectionString);

@@ -38,9 +38,7 @@ export function refused(refusal: Refusal): Operation {
 }
 
 /** Runs a unary call; whatever it throws becomes the operation's status. */
-export async function operation(
-  work: () => Promise<Operation> | Operation,
-): Promise<{ operation: Operation }> {
+export async function operation(work: () => Promise<Operation> | Operation): Promise<{ operation: Operation }> {
   try {
     return { operation: await work() };
   } catch (error) {

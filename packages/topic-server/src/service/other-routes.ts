@@ -101,7 +101,9 @@ function tableRoutes(router: ConnectRouter, { access, rng }: Service): void {
   router.rpc(TableService.method.createSession, (_request, { requestHeader }) =>
     operation(() => {
       access.identify(requestHeader);
-      return succeeded(tableWire.CreateSessionResultSchema, { sessionId: `ydb://session/3?node_id=1&id=${rng.uuid()}` });
+      return succeeded(tableWire.CreateSessionResultSchema, {
+        sessionId: `ydb://session/3?node_id=1&id=${rng.uuid()}`,
+      });
     }),
   );
   router.rpc(TableService.method.deleteSession, () =>

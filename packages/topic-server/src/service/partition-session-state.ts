@@ -56,10 +56,7 @@ export function openPartitionSession(committed: number, hasConsumer: boolean): P
 }
 
 /** The rules of one partition on one StreamRead. */
-export function partitionSessionNext(
-  state: PartitionSessionState,
-  event: PartitionSessionEvent,
-): PartitionSessionStep {
+export function partitionSessionNext(state: PartitionSessionState, event: PartitionSessionEvent): PartitionSessionStep {
   switch (event.type) {
     case "started":
       return start(state, event);
@@ -73,7 +70,9 @@ export function partitionSessionNext(
     }
     case "moved": {
       const planned = Math.max(state.planned, event.offset);
-      return [{ ...state, committed: Math.max(state.committed, event.offset), planned, ahead: behind(state.ahead, planned) }];
+      return [
+        { ...state, committed: Math.max(state.committed, event.offset), planned, ahead: behind(state.ahead, planned) },
+      ];
     }
     case "stop":
       return stop(state, event.isGraceful);

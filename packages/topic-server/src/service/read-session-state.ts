@@ -57,7 +57,12 @@ function take(state: ReadState, message: FromClient): ReadStep {
   if (message.case === "initRequest") {
     if (state.phase !== "init") return bad("got a second init_request: a stream has one");
     const wrong = checkInit(message.value);
-    return wrong === undefined ? [{ phase: "open", credit: 0 }, { type: "open", request: message.value }] : bad(wrong);
+    return wrong === undefined
+      ? [
+          { phase: "open", credit: 0 },
+          { type: "open", request: message.value },
+        ]
+      : bad(wrong);
   }
   if (state.phase === "init") return bad("the first message must be an init_request");
   if (message.case === "readRequest") {

@@ -17,7 +17,10 @@ export class WriteQuota {
     }
     const burst = burstBytes > 0 ? burstBytes : bytesPerSecond;
     const passedMs = this.#speed === 0 ? Number.POSITIVE_INFINITY : nowMs - this.#atMs;
-    this.#level = Math.min(burst, passedMs === Number.POSITIVE_INFINITY ? burst : this.#level + (passedMs * bytesPerSecond) / 1000);
+    this.#level = Math.min(
+      burst,
+      passedMs === Number.POSITIVE_INFINITY ? burst : this.#level + (passedMs * bytesPerSecond) / 1000,
+    );
     this.#speed = bytesPerSecond;
     this.#atMs = nowMs;
     this.#level -= bytes;

@@ -75,7 +75,8 @@ export function writeSessionNext(state: WriteState, event: WriteEvent): WriteSte
 function checkInit(request: InitRequest): string | undefined {
   const { path, producerId, partitioning } = request;
   if (path === "") return "path must not be empty";
-  if (Buffer.byteLength(producerId) > maxProducerBytes) return `producer_id must have at most ${maxProducerBytes} bytes`;
+  if (Buffer.byteLength(producerId) > maxProducerBytes)
+    return `producer_id must have at most ${maxProducerBytes} bytes`;
   if (partitioning.case === "messageGroupId" && producerId !== "" && partitioning.value !== producerId) {
     return "message_group_id must be the same as producer_id";
   }

@@ -101,7 +101,8 @@ export class WriteSession implements CallReceiver, WriteListener {
       }
       const { clientMessage } = fromBinary(topicWire.StreamWriteMessage_FromClientSchema, frame);
       if (clientMessage.case === "initRequest") this.#event({ type: "init", request: clientMessage.value });
-      else if (clientMessage.case === "updateTokenRequest") this.#event({ type: "token", token: clientMessage.value.token });
+      else if (clientMessage.case === "updateTokenRequest")
+        this.#event({ type: "token", token: clientMessage.value.token });
       else this.#event({ type: "unset" });
     } catch (error) {
       this.#event({ type: "invalid", detail: error instanceof Error ? error.message : "not a valid message" });

@@ -98,7 +98,10 @@ export class Catalog {
       this.#db.pragma("synchronous = FULL");
       const found = this.#db.pragma("user_version", { simple: true }) as number;
       if (found > formatVersion) {
-        throw new TopicServerError("OPTIONS_INVALID", `The data has format ${found}, expected at most ${formatVersion}`);
+        throw new TopicServerError(
+          "OPTIONS_INVALID",
+          `The data has format ${found}, expected at most ${formatVersion}`,
+        );
       }
       this.#db.exec(`BEGIN EXCLUSIVE; ${schema} PRAGMA user_version = ${formatVersion}; COMMIT`);
     } catch (error) {
@@ -230,7 +233,12 @@ export class Catalog {
   }
 
   forgetProducers(topicId: number, partition: number, beforeMs: number): void {
-    this.#run("DELETE FROM producers WHERE topic_id = ? AND partition = ? AND last_ms < ?", topicId, partition, beforeMs);
+    this.#run(
+      "DELETE FROM producers WHERE topic_id = ? AND partition = ? AND last_ms < ?",
+      topicId,
+      partition,
+      beforeMs,
+    );
   }
 
   partitionOf(topicId: number, producer: string): number | undefined {

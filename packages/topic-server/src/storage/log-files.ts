@@ -37,10 +37,14 @@ export function diskError(error: unknown, what: string): TopicServerError {
   if (TopicServerError.is(error)) return error;
   const code = (error as NodeJS.ErrnoException | undefined)?.code;
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new TopicServerError("DISK_FULL", `No room on the disk to ${what} (${code}). Make room, or shorten retention`, {
-      cause: error,
-      retryable: true,
-    });
+    return new TopicServerError(
+      "DISK_FULL",
+      `No room on the disk to ${what} (${code}). Make room, or shorten retention`,
+      {
+        cause: error,
+        retryable: true,
+      },
+    );
   }
   return new TopicServerError("DISK_FAILED", `Could not ${what}: ${code ?? String(error)}`, { cause: error });
 }

@@ -257,7 +257,10 @@ export class PartitionLog {
       if (meta !== undefined && end > checkpointOffset) await this.#replay(segment, checkpointOffset);
     }
     if (end < checkpointOffset) {
-      throw new TopicServerError("CORRUPT", `${folder} ends at offset ${end}, but was on the disk to ${checkpointOffset}`);
+      throw new TopicServerError(
+        "CORRUPT",
+        `${folder} ends at offset ${end}, but was on the disk to ${checkpointOffset}`,
+      );
     }
     this.#nextOffset = this.#endOffset = Math.max(end, startOffset);
     this.#syncedTo = this.#active?.segment.bytes ?? 0;
