@@ -28,7 +28,10 @@ export class RowReader {
 
   async rows(range: KeyRange, executor?: SqlExecutor, isLocked = false): Promise<ReadRow[]> {
     const plan = this.#plan;
-    const selected = sql.join([plan.selectedKey, ...this.columns.map((column) => plan.database.dialect.select(column))], sql`, `);
+    const selected = sql.join(
+      [plan.selectedKey, ...this.columns.map((column) => plan.database.dialect.select(column))],
+      sql`, `,
+    );
     const lock = isLocked ? plan.database.dialect.lockSuffix : sql.raw("");
     const statement = sql`select ${selected} from ${plan.table} where ${plan.matching(range)}
       order by ${plan.inKeyOrder()}${lock}`;

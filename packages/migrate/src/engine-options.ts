@@ -48,7 +48,8 @@ export function resolveEngine(options: EngineOptions): Required<EngineOptions> {
     resumeBelow: options.resumeBelow ?? engineDefaults.resumeBelow,
     staleAfterMs: options.staleAfterMs ?? engineDefaults.staleAfterMs,
     leaseMs: options.leaseMs ?? engineDefaults.leaseMs,
-    heartbeatMs: options.heartbeatMs ?? Math.min(engineDefaults.heartbeatMs, Math.floor((options.leaseMs ?? Infinity) / 3)),
+    heartbeatMs:
+      options.heartbeatMs ?? Math.min(engineDefaults.heartbeatMs, Math.floor((options.leaseMs ?? Infinity) / 3)),
     pollMs: options.pollMs ?? engineDefaults.pollMs,
     signalIntervalMs: options.signalIntervalMs ?? engineDefaults.signalIntervalMs,
     maxWalBytes: options.maxWalBytes ?? engineDefaults.maxWalBytes,

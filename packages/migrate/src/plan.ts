@@ -82,7 +82,9 @@ export class Plan {
   inRange({ after, upTo, isSingle }: KeyRange): SQL {
     const { dialect } = this.database;
     if (isSingle === true) {
-      const equal = this.key.map((column, index) => sql`${column} = ${dialect.keyValue(column, sql`${sql.param(upTo[index])}`)}`);
+      const equal = this.key.map(
+        (column, index) => sql`${column} = ${dialect.keyValue(column, sql`${sql.param(upTo[index])}`)}`,
+      );
       return sql.join(equal, sql` and `);
     }
     const end = dialect.keyUpTo(this.key, upTo);

@@ -149,24 +149,28 @@ for (const [name, register] of stages) {
     expect(await column(stage, "select distinct n from counters")).toEqual([1]);
   });
 
-  prepared("a row that the database refuses is found by halving, and that one alone is set aside", 60, async (stage) => {
-    await stage.query("alter table counters add column limited integer not null default 0 check (limited < 30)");
-    const { id } = counters(stage);
-    const migration = define({
-      name: "limits",
-      table: withLimited(stage),
-      key: "id",
-      set: { limited: sql`case when ${id} in (37, 38) then 30 else 1 end` },
-      initialRows: 20,
-      maxRows: 20,
-    });
-    const engine = await stage.engine([migration]);
-    expect((await engine.run())[0]).toMatchObject({ state: "failed", rowsDone: 58, rowsQuarantined: 2 });
-    expect((await engine.quarantined("limits")).map(({ key }) => key)).toEqual(['[["i","37"]]', '[["i","38"]]']);
-    for (const { key } of await engine.quarantined("limits")) await engine.skipQuarantined("limits", key);
-    await engine.retry("limits");
-    expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 58, rowsQuarantined: 2, total: 60 });
-  });
+  prepared(
+    "a row that the database refuses is found by halving, and that one alone is set aside",
+    60,
+    async (stage) => {
+      await stage.query("alter table counters add column limited integer not null default 0 check (limited < 30)");
+      const { id } = counters(stage);
+      const migration = define({
+        name: "limits",
+        table: withLimited(stage),
+        key: "id",
+        set: { limited: sql`case when ${id} in (37, 38) then 30 else 1 end` },
+        initialRows: 20,
+        maxRows: 20,
+      });
+      const engine = await stage.engine([migration]);
+      expect((await engine.run())[0]).toMatchObject({ state: "failed", rowsDone: 58, rowsQuarantined: 2 });
+      expect((await engine.quarantined("limits")).map(({ key }) => key)).toEqual(['[["i","37"]]', '[["i","38"]]']);
+      for (const { key } of await engine.quarantined("limits")) await engine.skipQuarantined("limits", key);
+      await engine.retry("limits");
+      expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 58, rowsQuarantined: 2, total: 60 });
+    },
+  );
 
   prepared("a slip in the SQL of a definition is blamed on the definition, not on rows", 10, async (stage) => {
     const slip = define({ name: "slip", table: counters(stage), key: "id", set: { n: sql`no_such_column` } });
@@ -249,21 +253,37 @@ for (const [name, register] of stages) {
   });
 
   on("composite keys are visited once each, also where the first part is the same for many", async (stage) => {
-    await stage.query("create table t (a varchar(9) not null, b bigint not null, n integer not null default 0, unique (a, b))");
+    await stage.query(
+      "create table t (a varchar(9) not null, b bigint not null, n integer not null default 0, unique (a, b))",
+    );
     const pairs = ["x", "y", "Z", ""].flatMap((a) => upTo(11).map((b) => `('${a}', ${b - 4})`));
     await stage.query(`insert into t (a, b) values ${pairs.join(",")}`);
     // Drizzle keeps the columns without names of the first table of a name.
     const table = {
-      sqlite: lite.sqliteTable("t", { a: lite.text("a").notNull(), b: lite.integer("b").notNull(), n: lite.integer("n") }),
-      postgresql: pg.pgTable("t", { a: pg.text("a").notNull(), b: pg.bigint("b", { mode: "number" }).notNull(), n: pg.integer("n") }),
-      mysql: my.mysqlTable("t", { a: my.varchar("a", { length: 9 }).notNull(), b: my.bigint("b", { mode: "number" }).notNull(), n: my.int("n") }),
+      sqlite: lite.sqliteTable("t", {
+        a: lite.text("a").notNull(),
+        b: lite.integer("b").notNull(),
+        n: lite.integer("n"),
+      }),
+      postgresql: pg.pgTable("t", {
+        a: pg.text("a").notNull(),
+        b: pg.bigint("b", { mode: "number" }).notNull(),
+        n: pg.integer("n"),
+      }),
+      mysql: my.mysqlTable("t", {
+        a: my.varchar("a", { length: 9 }).notNull(),
+        b: my.bigint("b", { mode: "number" }).notNull(),
+        n: my.int("n"),
+      }),
     }[stage.dialect];
     await visits(stage, table, ["a", "b"]);
   });
 
   on("a key that is not unique, may be NULL, or is not there, is refused before a row is touched", async (stage) => {
     const int = { sqlite: lite.integer, postgresql: pg.integer, mysql: my.int }[stage.dialect] as typeof pg.integer;
-    const make = { sqlite: lite.sqliteTable, postgresql: pg.pgTable, mysql: my.mysqlTable }[stage.dialect] as typeof pg.pgTable;
+    const make = { sqlite: lite.sqliteTable, postgresql: pg.pgTable, mysql: my.mysqlTable }[
+      stage.dialect
+    ] as typeof pg.pgTable;
     const cases = [
       ["twice", "id integer not null, n integer", "no primary key or unique index"],
       ["missing", "other integer not null, n integer", 'no column "id"'],
@@ -272,7 +292,12 @@ for (const [name, register] of stages) {
     for (const [table, columns, message] of cases) {
       await stage.query(`create table ${table} (${columns})`);
       if (table === "nulls") await stage.query("insert into nulls (id) values (null)");
-      const migration = define({ name: table, table: make(table, { id: int().primaryKey(), n: int() }), key: "id", set: { n: 1 } });
+      const migration = define({
+        name: table,
+        table: make(table, { id: int().primaryKey(), n: int() }),
+        key: "id",
+        set: { n: 1 },
+      });
       const [status] = (await (await stage.engine([migration])).run()).filter((each) => each.name === table);
       expect(status).toMatchObject({ state: "failed", error: { code: "KEY_INVALID" } });
       expect(status?.error?.message).toContain(message);
@@ -288,6 +313,8 @@ for (const [name, register] of stages) {
 
 function withLimited(stage: Stage): Table {
   const columns = { sqlite: lite.integer, postgresql: pg.integer, mysql: my.int }[stage.dialect] as typeof pg.integer;
-  const make = { sqlite: lite.sqliteTable, postgresql: pg.pgTable, mysql: my.mysqlTable }[stage.dialect] as typeof pg.pgTable;
+  const make = { sqlite: lite.sqliteTable, postgresql: pg.pgTable, mysql: my.mysqlTable }[
+    stage.dialect
+  ] as typeof pg.pgTable;
   return make("counters", { id: columns().primaryKey(), n: columns(), limited: columns() });
 }

@@ -54,7 +54,11 @@ export function promisePool(client: unknown): MysqlPromisePool | undefined {
 }
 
 /** Takes a connection out of the pool; it is never given back, because its session is changed. */
-export async function openSession(pool: MysqlPromisePool, clock: Clock, answerTimeoutMs: number): Promise<MysqlSession> {
+export async function openSession(
+  pool: MysqlPromisePool,
+  clock: Clock,
+  answerTimeoutMs: number,
+): Promise<MysqlSession> {
   const pending = pool.getConnection();
   const connection = await answerWithin(clock, answerTimeoutMs, pending).catch((error: unknown) => {
     // It may come when nobody waits for it any more.

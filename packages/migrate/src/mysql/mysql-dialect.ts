@@ -77,7 +77,7 @@ function isSame(column: Column, value: SQL): SQL {
   if (decimal !== null) return sql`${column} <=> cast(${value} as decimal${sql.raw(decimal[1] ?? "(10, 0)")})`;
   const time = /^(?:datetime|timestamp)(\(\d\))?/.exec(type);
   if (time !== null) return sql`${column} <=> cast(${value} as datetime${sql.raw(time[1] ?? "")})`;
-  if (/^float/.test(type)) return sql`${column} <=> cast(${value} as float)`;
+  if (type.startsWith("float")) return sql`${column} <=> cast(${value} as float)`;
   if (/^((tiny|small|medium|big)?int|serial)\b/.test(type)) {
     return sql`${column} <=> cast(${value} as ${sql.raw(/unsigned|serial/.test(type) ? "unsigned" : "signed")})`;
   }
@@ -163,7 +163,9 @@ async function faultOfKey(
   const name = getTableName(table);
   const at = sql`table_schema = ${schemaOf(table)} and table_name = ${name}`;
   const select = async (statement: SQL) => (await executor.execute(toQuery(statement))).rows;
-  const info = await select(sql`select column_name, is_nullable, data_type from information_schema.columns where ${at}`);
+  const info = await select(
+    sql`select column_name, is_nullable, data_type from information_schema.columns where ${at}`,
+  );
   if (info.length === 0) return `the database has no table "${name}"`;
   const wanted = columns.map((column) => column.toLowerCase());
   for (const column of wanted) {

@@ -146,7 +146,8 @@ export function postgresJsPort(sql: PostgresJs, clock: Clock, answerTimeoutMs: n
   const within = <T>(answer: PromiseLike<T>) => answerWithin(clock, answerTimeoutMs, answer).catch(toldAway);
   const on = (runner: PostgresJsRunnerInside) => async (query: SqlQuery) => {
     const values = query.params.map(toText).map((text) => (text === null ? null : runner.typed(text, unknownType)));
-    const pending = values.length === 0 ? runner.unsafe(query.sql) : runner.unsafe(query.sql, values, { prepare: true });
+    const pending =
+      values.length === 0 ? runner.unsafe(query.sql) : runner.unsafe(query.sql, values, { prepare: true });
     const result = await within(pending.raw());
     const types = (result.columns ?? []).map(({ type }) => type);
     const rows = result.map((row) => row.map((value) => (value === null ? null : textOf(value))));
@@ -218,7 +219,9 @@ function isDriverAway(error: unknown): boolean {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
   if (typeof code === "string") return code.startsWith("CONNECT");
   // `pg` has no codes for these.
-  return typeof message === "string" && /terminated|not queryable|timeout exceeded when trying to connect/.test(message);
+  return (
+    typeof message === "string" && /terminated|not queryable|timeout exceeded when trying to connect/.test(message)
+  );
 }
 
 function toResult(

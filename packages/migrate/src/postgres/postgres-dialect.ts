@@ -109,7 +109,8 @@ async function prepare(connection: SqlConnection): Promise<void> {
 
 const missing = (executor: SqlExecutor) =>
   missingBooks(style, async (table) => {
-    const text = "select attname from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped";
+    const text =
+      "select attname from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped";
     const { rows } = await executor.execute({ sql: text, params: [dialect.escapeName(table)] });
     return rows.map(([name]) => String(name));
   });

@@ -85,11 +85,7 @@ async function columnNames(executor: SqlExecutor, table: string): Promise<string
   return rows.map(([name]) => String(name));
 }
 
-async function faultOfKey(
-  executor: SqlExecutor,
-  of: Table,
-  columns: readonly string[],
-): Promise<string | undefined> {
+async function faultOfKey(executor: SqlExecutor, of: Table, columns: readonly string[]): Promise<string | undefined> {
   const table = getTableName(of);
   const select = async (text: string, ...params: unknown[]) => (await executor.execute({ sql: text, params })).rows;
   const wanted = new Set(columns.map((name) => name.toLowerCase()));

@@ -8,7 +8,11 @@ import * as sqlite from "./schema.ts";
 
 const postgresql = {
   counters: pgTable("counters", { id: integer("id").primaryKey(), n: integer("n").notNull().default(0) }),
-  notes: pgTable("notes", { id: integer("id").primaryKey(), body: pgText("body").notNull(), length: integer("length") }),
+  notes: pgTable("notes", {
+    id: integer("id").primaryKey(),
+    body: pgText("body").notNull(),
+    length: integer("length"),
+  }),
 };
 const mysql = {
   counters: mysqlTable("counters", { id: int("id").primaryKey(), n: int("n").notNull().default(0) }),
