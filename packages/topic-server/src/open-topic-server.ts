@@ -58,7 +58,7 @@ export interface TopicServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || /^127\./.test(host);
+const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");
 const service = "/Ydb.Topic.V1.TopicService";
 
 /**

@@ -23,7 +23,7 @@ test("partitions are shared out evenly: gracefully to who joins, at once from wh
   await client.createTopic(path, { partitioningSettings: { minActivePartitions: 2n } });
   const { stream: first } = await openRead(client, path);
   const parts = [await acceptPartition(first), await acceptPartition(first)];
-  expect(parts.map(({ partition }) => partition).toSorted()).toEqual([0, 1]);
+  expect(parts.map(({ partition }) => partition).toSorted((a, b) => a - b)).toEqual([0, 1]);
   const { stream: second } = await openRead(client, path);
   const stop = await expectRead(first, "stopPartitionSessionRequest");
   expect(stop.graceful).toBe(true);
@@ -128,7 +128,7 @@ test("a split partition ends for its reader, its writer is told, and its produce
   expect((await readMessages(reader, 2)).map(({ text }) => text)).toEqual(["m1", "m2"]);
   expect((await expectRead(reader, "endPartitionSession")).childPartitionIds).toEqual([1n, 2n]);
   const children = [await acceptPartition(reader), await acceptPartition(reader)];
-  expect(children.map(({ partition }) => partition).toSorted()).toEqual([1, 2]);
+  expect(children.map(({ partition }) => partition).toSorted((a, b) => a - b)).toEqual([1, 2]);
   expect((await readMessages(reader, 1))[0]?.text).toBe("m3");
   void commit(reader, parent.id, 0, 2);
   expect((await expectRead(reader, "commitOffsetResponse")).partitionsCommittedOffsets[0]?.committedOffset).toBe(2n);

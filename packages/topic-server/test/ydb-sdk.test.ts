@@ -30,12 +30,16 @@ test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart
   expect(described.operation?.status).toBe(Ydb.StatusIds.StatusCode.SUCCESS);
 
   const open = async () => {
-    const writer = await driver.topic.createWriter({ path: "/local/npm", producerId: "p", getLastSeqNo: true });
-    const reader = await driver.topic.createReader({
+    // Promises, whatever their types say.
+    const writer = await Promise.resolve(
+      driver.topic.createWriter({ path: "/local/npm", producerId: "p", getLastSeqNo: true }),
+    );
+    const opening = driver.topic.createReader({
       topicsReadSettings: [{ path: "/local/npm" }],
       consumer: "c",
       receiveBufferSizeInBytes: 1024 * 1024,
     });
+    const reader = await Promise.resolve(opening);
     const incoming = reader.messages[Symbol.asyncIterator]();
     const read = async () => {
       const { value } = await incoming.next();

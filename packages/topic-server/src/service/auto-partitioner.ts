@@ -27,7 +27,7 @@ export class AutoPartitioner {
       const { autoPartitioning, maxActivePartitions: max } = topic.definition;
       if (autoPartitioning.strategy !== "up" && autoPartitioning.strategy !== "upAndDown") continue;
       let active = topic.partitions.filter(({ definition }) => definition.isActive).length;
-      for (const partition of [...topic.partitions]) {
+      for (const partition of topic.partitions) {
         if (!partition.definition.isActive || !this.#isBusy(topic, partition)) continue;
         if (max > 0 && active >= max) break;
         if (await this.#store.splitPartition(topic, partition.id)) active++;

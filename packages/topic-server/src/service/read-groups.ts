@@ -34,7 +34,7 @@ export class ReadGroup {
       onPartitions: () => this.refresh(),
       onAltered: () => {
         if (topic.hasConsumer(consumer)) return;
-        for (const member of [...this.#members.values()]) member.onConsumerGone(consumer);
+        for (const member of this.#members.values()) member.onConsumerGone(consumer);
       },
     });
     this.refresh();

@@ -45,7 +45,7 @@ export class Service {
 
   /** Tells all streams, in the words of the service, before the connections go. */
   endSessions(): void {
-    for (const refuse of [...this.#sessions]) refuse(new Refusal(StatusCode.UNAVAILABLE, "The server is closing"));
+    for (const refuse of this.#sessions) refuse(new Refusal(StatusCode.UNAVAILABLE, "The server is closing"));
   }
 
   /** Paths may be relative to the database. */

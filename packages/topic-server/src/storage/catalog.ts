@@ -197,7 +197,14 @@ export class Catalog {
     const { baseOffset, endOffset, bytes, firstWrittenAtMs, lastWrittenAtMs, index } = meta;
     this.#run(
       "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-      ...[topicId, partition, baseOffset, endOffset, bytes, firstWrittenAtMs, lastWrittenAtMs, index],
+      topicId,
+      partition,
+      baseOffset,
+      endOffset,
+      bytes,
+      firstWrittenAtMs,
+      lastWrittenAtMs,
+      index,
     );
   }
 
