@@ -8,6 +8,11 @@ tidemark-harness bench etcd [options]      a real etcd into SQL history
   --quick                                  small sizes, one repetition: does it work
   --json                                   every number as JSON
   --profile DIR                            CPU profiles of the Tidemark processes
+tidemark-harness bench topics [options]    topic clients and servers against others and against the wire
+  --reps, --quick, --json, --profile       as above
+  --part write,latency,read,far,memory,server,frames,codec
+  --gate                                   fails when something is worse than its gate
+  --nats FILE                              the program of NATS (nats-server)
 tidemark-harness bench <name> [arguments]  a benchmark of a package
 tidemark-harness chaos etcd [options]      faults against a real etcd and a follower, and a proof after them
   --seed S                                 chooses the faults (random)
@@ -47,11 +52,12 @@ async function dispatch([command, ...args]: readonly string[]): Promise<number> 
 async function bench([name, ...args]: readonly string[]): Promise<number> {
   const { findPackageBench, packageBenches, runPackageBench } = await import("./bench/package-benches.ts");
   const benches = packageBenches();
-  const list = ["etcd", ...benches.map((each) => each.name)];
+  const list = ["etcd", "topics", ...benches.map((each) => each.name)];
   if (name === undefined) {
     process.stdout.write(`${list.join("\n")}\n`);
     return 0;
   }
+  if (name === "topics") return benchOfTopics(args);
   if (name !== "etcd") {
     const found = findPackageBench(name, benches);
     if (found === undefined) throw new UsageError(`bench must name one of ${list.join(", ")}; got "${name}"`);
@@ -79,6 +85,36 @@ async function bench([name, ...args]: readonly string[]): Promise<number> {
   });
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : `${renderReport(report)}\n`);
   return 0;
+}
+
+async function benchOfTopics(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      reps: { type: "string" },
+      part: { type: "string" },
+      quick: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      gate: { type: "boolean", default: false },
+      profile: { type: "string" },
+      nats: { type: "string", default: "nats-server" },
+    },
+  });
+  const { topicsBenchParts } = await import("./bench/topics/options.ts");
+  const { benchTopics } = await import("./bench/topics/topics-bench.ts");
+  const { failedGates, renderReport } = await import("./bench/report.ts");
+  const report = await benchTopics({
+    reps: wholeNumber("--reps", values.reps, values.quick ? 1 : 5),
+    quick: values.quick,
+    parts: namesOf("--part", values.part, topicsBenchParts),
+    natsServer: values.nats,
+    ...(values.profile !== undefined && { profileDir: values.profile }),
+    say: (line) => process.stderr.write(`${line}\n`),
+  });
+  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : `${renderReport(report)}\n`);
+  const failed = values.gate ? failedGates(report) : [];
+  for (const { name, gate, measured } of failed) process.stderr.write(`gate: ${name}: ${measured}, not ${gate}\n`);
+  return failed.length > 0 ? 1 : 0;
 }
 
 async function chaos([target, ...args]: readonly string[]): Promise<number> {

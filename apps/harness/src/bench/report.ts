@@ -13,6 +13,9 @@ export interface ReportGoal {
   readonly goal: string;
   readonly measured: string;
   readonly isMet: boolean;
+  /** What it must not be worse than, where that is not the goal itself. */
+  readonly gate?: string;
+  readonly passesGate?: boolean;
 }
 
 export interface ReportSection {
@@ -63,10 +66,24 @@ function renderSection({ title, notes, columns, rows }: ReportSection): string[]
 }
 
 function renderGoals(goals: readonly ReportGoal[]): string[] {
+  const hasGates = goals.some(({ gate }) => gate !== undefined);
+  const yes = (is: boolean | undefined) => (is === undefined ? "–" : is ? "yes" : "no");
   return renderTable(
-    ["", "goal", "measured", "met"],
-    goals.map(({ name, goal, measured, isMet }) => [name, goal, measured, isMet ? "yes" : "no"]),
+    ["", ...(hasGates ? ["gate"] : []), "goal", "measured", ...(hasGates ? ["passes"] : []), "met"],
+    goals.map(({ name, gate, goal, measured, passesGate, isMet }) => [
+      name,
+      ...(hasGates ? [gate ?? "–"] : []),
+      goal,
+      measured,
+      ...(hasGates ? [yes(passesGate)] : []),
+      yes(isMet),
+    ]),
   );
+}
+
+/** What is worse than its gate. */
+export function failedGates({ sections }: Report): readonly ReportGoal[] {
+  return sections.flatMap(({ goals }) => goals.filter(({ passesGate }) => passesGate === false));
 }
 
 /** The first column to the left, all others to the right. */
