@@ -34,7 +34,12 @@ export function createTopicsNatsRole(): TopicsNatsRole {
       const manager = await jetstreamManager(connection);
       subjects = Array.from({ length: partitions }, (_, id) => `bench.${id}`);
       for (const [id, subject] of subjects.entries()) {
-        await manager.streams.add({ name: `bench-${id}`, subjects: [subject], storage: StorageType.File, num_replicas: 1 });
+        await manager.streams.add({
+          name: `bench-${id}`,
+          subjects: [subject],
+          storage: StorageType.File,
+          num_replicas: 1,
+        });
       }
       js = jetstream(connection, { timeout: 60_000 });
     },

@@ -56,7 +56,8 @@ function carry(from: Socket, to: Socket, delayMs: number): void {
   };
   const schedule = () => {
     const first = queue[0];
-    if (first !== undefined && timer === undefined) timer = setTimeout(arrive, Math.max(0, first.atMs - performance.now()));
+    if (first !== undefined && timer === undefined)
+      timer = setTimeout(arrive, Math.max(0, first.atMs - performance.now()));
   };
   const depart = (chunk: Buffer | undefined) => {
     queue.push({ atMs: performance.now() + delayMs, chunk });

@@ -44,7 +44,11 @@ export function createTopicsServerRole(): TopicsServerRole {
       });
       client = createTopicClient(server.connectionString);
       // Measured is the server, not the speed that a topic allows its writers.
-      await client.createTopic(topic, { partitions, partitionWriteBytesPerSecond: 1e12, partitionWriteBurstBytes: 1e12 });
+      await client.createTopic(topic, {
+        partitions,
+        partitionWriteBytesPerSecond: 1e12,
+        partitionWriteBurstBytes: 1e12,
+      });
       return { port: server.port };
     },
     messages: async () => {

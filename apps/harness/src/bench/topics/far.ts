@@ -21,7 +21,15 @@ export async function benchFar(options: TopicsBenchOptions): Promise<readonly Re
 
 /** What the link really costs: one message at a time, and nothing around it. */
 async function linkNote(options: TopicsBenchOptions): Promise<string> {
-  const base = { writer: "raw", mode: "one", payloadBytes: 100, partitions: 1, batch: 1, window: 1, messages: 100 } as const;
+  const base = {
+    writer: "raw",
+    mode: "one",
+    payloadBytes: 100,
+    partitions: 1,
+    batch: 1,
+    window: 1,
+    messages: 100,
+  } as const;
   const { p50Ms = Number.NaN } = await runWrite({ ...base, roundTripMs }, options);
   return `A relay that holds every byte for ${roundTripMs / 2} ms in each direction, without a limit of its bandwidth; one message and its acknowledgment took ${p50Ms.toFixed(1)} ms over it.`;
 }

@@ -14,7 +14,15 @@ interface RatioGoal {
 }
 
 /** A goal about the median of the ratios within each repetition. */
-export function ratioGoal({ name, over, under, gate, goal, bound = "at least", unit = "times" }: RatioGoal): ReportGoal {
+export function ratioGoal({
+  name,
+  over,
+  under,
+  gate,
+  goal,
+  bound = "at least",
+  unit = "times",
+}: RatioGoal): ReportGoal {
   const ratio = median(ratios(over, under));
   const sign = bound === "at least" ? "≥" : "≤";
   const show = (value: number) => (unit === "percent" ? `${(value * 100).toFixed(0)} %` : `${times(value)} ×`);
@@ -30,5 +38,9 @@ export function ratioGoal({ name, over, under, gate, goal, bound = "at least", u
 }
 
 function times(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1).replace(/\.0$/, "") : value.toFixed(2).replace(/\.?0+$/, "");
+  return value >= 100
+    ? value.toFixed(0)
+    : value >= 10
+      ? value.toFixed(1).replace(/\.0$/, "")
+      : value.toFixed(2).replace(/\.?0+$/, "");
 }

@@ -7,11 +7,19 @@ import type { TopicsBenchOptions } from "./options.ts";
 /** T1 and T2: what `npm run bench -- connect-transport/frames` prints. */
 export async function benchFrames(options: TopicsBenchOptions): Promise<readonly ReportSection[]> {
   options.say("frames: npm run bench -- connect-transport/frames");
-  const output = await outputOf("connect-transport/frames", [`--reps=${options.reps}`, `--ms=${options.quick ? 100 : 700}`]);
+  const output = await outputOf("connect-transport/frames", [
+    `--reps=${options.reps}`,
+    `--ms=${options.quick ? 100 : 700}`,
+  ]);
   const [head = [], , ...lines] = output
     .split("\n")
     .filter((line) => line.startsWith("|"))
-    .map((line) => line.slice(1, -1).split("|").map((cell) => cell.trim()));
+    .map((line) =>
+      line
+        .slice(1, -1)
+        .split("|")
+        .map((cell) => cell.trim()),
+    );
   const rows = lines.map(([name = "", ...cells]): ReportRow => ({ name, cells }));
   const goal = (title: string, workload: string, column: string, gate: number, aim: number): ReportGoal => {
     const row = rows.find(({ name }) => name === workload);
@@ -19,7 +27,12 @@ export async function benchFrames(options: TopicsBenchOptions): Promise<readonly
     return atLeast(`${title}, ${workload}`, ratio, gate, aim);
   };
   const single = ["up, 100 B, one per frame", "down, 100 B, one per frame"] as const;
-  const many = ["up, 100 B, 100 per frame", "down, 100 B, 100 per frame", "up, 1 KiB, 100 per frame", "down, 1 KiB, 100 per frame"];
+  const many = [
+    "up, 100 B, 100 per frame",
+    "down, 100 B, 100 per frame",
+    "up, 1 KiB, 100 per frame",
+    "down, 1 KiB, 100 per frame",
+  ];
   return [
     {
       title: "Transport",

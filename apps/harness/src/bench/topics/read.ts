@@ -35,7 +35,11 @@ async function benchShape(payloadBytes: number, partitions: number, options: Top
 export function readCandidates(
   shape: Pick<ReadSetting, "payloadBytes" | "partitions" | "roundTripMs">,
 ): readonly ReadCandidate[] {
-  const of = (name: string, setting: Pick<ReadSetting, "reader"> & Partial<ReadSetting>, tried: ReadCandidate["buffers"]) => ({
+  const of = (
+    name: string,
+    setting: Pick<ReadSetting, "reader"> & Partial<ReadSetting>,
+    tried: ReadCandidate["buffers"],
+  ) => ({
     name,
     setting: { objects: false, bufferBytes: undefined, ...shape, ...setting },
     buffers: tried,
@@ -52,7 +56,8 @@ export function readCandidates(
 function goalsOf(measured: readonly Measured<ReadRun>[], payloadBytes: number): readonly ReportGoal[] {
   const rates = (name: string) => runsOf(measured, name).map(({ perSecond }) => perSecond);
   const against = { over: rates(tidemark), under: rates(ydbSdk) };
-  if (payloadBytes === 100) return [ratioGoal({ name: "R1 reader against ydb-sdk, 100 B", ...against, gate: 4, goal: 7 })];
+  if (payloadBytes === 100)
+    return [ratioGoal({ name: "R1 reader against ydb-sdk, 100 B", ...against, gate: 4, goal: 7 })];
   if (payloadBytes === 1024) {
     return [ratioGoal({ name: "R2 reader against ydb-sdk, 1 KiB", ...against, gate: 1.7, goal: 3 })];
   }

@@ -24,6 +24,8 @@ export interface ReadRun {
   readonly messages: number;
   readonly ms: number;
   readonly perSecond: number;
+  /** With those of the warm-up, which the processor's time includes. */
+  readonly allMessages: number;
   readonly cpuMs: number;
   readonly serverCpuMs: number;
   readonly peakRssBytes: number;
@@ -39,7 +41,7 @@ export async function runRead(setting: ReadSetting, options: TopicsBenchOptions)
   await using client = await MeasuredRole.start<TopicsReadRole>("topics-read", { nodeArgs });
   const topic = topicName({ payloadBytes, partitions });
   await client.role.call("open", { reader, port: link.port, topic, partitions, bufferBytes });
-  await client.role.call("read", { objects, ms: warmUpMs(options) });
+  const warmed = await client.role.call("read", { objects, ms: warmUpMs(options) });
   const { messages, payloadBytes: bytes, ms } = await client.role.call("read", { objects, ms: runMs(options) });
   const { cpuMs, peakRssBytes } = client.cost();
   const { cpuMs: serverCpuMs } = server.cost();
@@ -49,7 +51,15 @@ export async function runRead(setting: ReadSetting, options: TopicsBenchOptions)
   await client.role.call("close");
   // A profile is written by a process that ends by itself.
   await client.role.release();
-  return { messages, ms, perSecond: (messages * 1000) / ms, cpuMs, peakRssBytes, serverCpuMs };
+  return {
+    messages,
+    ms,
+    perSecond: (messages * 1000) / ms,
+    allMessages: warmed.messages + messages,
+    cpuMs,
+    peakRssBytes,
+    serverCpuMs,
+  };
 }
 
 /** A client with the buffers that are worth trying. */
@@ -99,10 +109,12 @@ export function readSection(
   const buffers = new Map(contenders.map(({ name, bufferBytes }) => [name, bufferBytes]));
   const against = (runs: readonly ReadRun[], name: string) => {
     const under = runsOf(measured, name);
-    return median(runs.slice(0, under.length).map(({ perSecond }, rep) => perSecond / (under[rep] as ReadRun).perSecond));
+    return median(
+      runs.slice(0, under.length).map(({ perSecond }, rep) => perSecond / (under[rep] as ReadRun).perSecond),
+    );
   };
   const perMessage = (runs: readonly ReadRun[], pick: (run: ReadRun) => number) =>
-    `${median(runs.map((run) => (pick(run) * 1000) / run.messages)).toFixed(2)} µs`;
+    `${median(runs.map((run) => (pick(run) * 1000) / run.allMessages)).toFixed(2)} µs`;
   return {
     title,
     notes,

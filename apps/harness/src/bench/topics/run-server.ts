@@ -54,7 +54,7 @@ export function runServer(setting: ServerSetting, options: TopicsBenchOptions): 
     await client.role.release();
     await server.role.call("close");
     await server.role.release();
-    return { ...rated(written), cpuMs, peakRssBytes, serverCpuMs };
+    return { ...rated(written), allMessages: warmed.messages + written.messages, cpuMs, peakRssBytes, serverCpuMs };
   });
 }
 
@@ -81,7 +81,7 @@ export function runNats(program: NatsProgram, setting: NatsSetting, options: Top
       throw new Error(`wrote ${warmed.messages + written.messages} messages to JetStream, and it has ${stored}`);
     }
     await client.role.call("close");
-    return { ...rated(written), cpuMs, peakRssBytes, serverCpuMs };
+    return { ...rated(written), allMessages: warmed.messages + written.messages, cpuMs, peakRssBytes, serverCpuMs };
   });
 }
 

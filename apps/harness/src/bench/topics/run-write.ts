@@ -31,6 +31,8 @@ export interface WriteRun {
   readonly messages: number;
   readonly ms: number;
   readonly perSecond: number;
+  /** With those of the warm-up, which the processor's time includes. */
+  readonly allMessages: number;
   readonly cpuMs: number;
   readonly serverCpuMs: number;
   readonly peakRssBytes: number;
@@ -66,7 +68,7 @@ export async function runWrite(setting: WriteSetting, options: TopicsBenchOption
   await client.role.call("close");
   // A profile is written by a process that ends by itself.
   await client.role.release();
-  return { ...rated(written), cpuMs, peakRssBytes, serverCpuMs };
+  return { ...rated(written), allMessages: warmed.messages + written.messages, cpuMs, peakRssBytes, serverCpuMs };
 }
 
 export function rated({ messages, ms, latenciesMs }: WriteResult) {
@@ -83,7 +85,9 @@ function checkArrived(who: string, counts: SinkCounts, messages: number, payload
   const isRight =
     counts.messages === messages && counts.payloadBytes === messages * payloadBytes && counts.outOfOrder === 0;
   if (isRight) return;
-  throw new Error(`${who} wrote ${messages} messages of ${payloadBytes} B, and the server got ${JSON.stringify(counts)}`);
+  throw new Error(
+    `${who} wrote ${messages} messages of ${payloadBytes} B, and the server got ${JSON.stringify(counts)}`,
+  );
 }
 
 /** A client with the windows that are worth trying. */

@@ -83,7 +83,7 @@ function storageSection(measured: readonly Measured<WriteRun>[], payloadBytes: n
   const rates = (name: string) => runsOf(measured, name).map(({ perSecond }) => perSecond);
   const rows = measured.map(({ name, runs }): ReportRow => {
     const perSecond = median(runs.map((run) => run.perSecond));
-    const cpu = median(runs.map((run) => (run.serverCpuMs * 1000) / run.messages));
+    const cpu = median(runs.map((run) => (run.serverCpuMs * 1000) / run.allMessages));
     return {
       name,
       cells: [

@@ -53,7 +53,7 @@ export function writeSection(
   const limit = runsOf(measured, raw);
   const peer = runsOf(measured, ydbSdk);
   const perMessage = (runs: readonly WriteRun[], pick: (run: WriteRun) => number) =>
-    `${median(runs.map((run) => (pick(run) * 1000) / run.messages)).toFixed(2)} µs`;
+    `${median(runs.map((run) => (pick(run) * 1000) / run.allMessages)).toFixed(2)} µs`;
   const over = (runs: readonly WriteRun[], under: readonly WriteRun[]) =>
     median(runs.slice(0, under.length).map(({ perSecond }, rep) => perSecond / (under[rep] as WriteRun).perSecond));
   return {
@@ -84,9 +84,17 @@ function candidates(
   partitions: number,
   { quick }: TopicsBenchOptions,
 ): readonly WriteCandidate[] {
-  const base = { payloadBytes, partitions, batch: messagesOfFrame(payloadBytes), window: undefined, mode: "plain" } as const;
+  const base = {
+    payloadBytes,
+    partitions,
+    batch: messagesOfFrame(payloadBytes),
+    window: undefined,
+    mode: "plain",
+  } as const;
   const wide = wideWindows(payloadBytes);
-  const everything = Math.floor((payloadBytes < 1000 ? 1_000_000 : payloadBytes < 10_000 ? 200_000 : 20_000) / (quick ? 10 : 1));
+  const everything = Math.floor(
+    (payloadBytes < 1000 ? 1_000_000 : payloadBytes < 10_000 ? 200_000 : 20_000) / (quick ? 10 : 1),
+  );
   const of = (name: string, setting: Partial<WriteSetting>, windows: WriteCandidate["windows"]): WriteCandidate => ({
     name,
     setting: { ...base, writer: "tidemark", ...setting },
@@ -103,7 +111,9 @@ function candidates(
     ...everywhere,
     of(promised, { mode: "promise" }, wide),
     of(flushed, { mode: "all", messages: everything }, [undefined]),
-    of(`${ydbSdk}, all at once`, { writer: "ydb-sdk", mode: "all", messages: Math.min(20_000, everything) }, [undefined]),
+    of(`${ydbSdk}, all at once`, { writer: "ydb-sdk", mode: "all", messages: Math.min(20_000, everything) }, [
+      undefined,
+    ]),
     connect(1),
     connect(100),
     connect(1000),
@@ -151,4 +161,3 @@ function goalsOf(measured: readonly Measured<WriteRun>[], payloadBytes: number):
     }),
   ];
 }
-

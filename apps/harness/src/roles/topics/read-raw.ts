@@ -36,7 +36,12 @@ export async function readByRaw({ port, topic, bufferBytes = 4 << 20 }: ReadTarg
           if (failure === undefined && tookMs < ms) return;
           onProgress = undefined;
           if (failure !== undefined) reject(failure as Error);
-          else resolve({ messages: messages - before.messages, payloadBytes: payloadBytes - before.payloadBytes, ms: tookMs });
+          else
+            resolve({
+              messages: messages - before.messages,
+              payloadBytes: payloadBytes - before.payloadBytes,
+              ms: tookMs,
+            });
         };
       }),
     close: async () => session.destroy(),

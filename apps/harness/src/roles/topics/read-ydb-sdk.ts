@@ -10,11 +10,14 @@ export async function readByYdbSdk({ port, topic, bufferBytes = 4 << 20 }: ReadT
     logger: silentLogger,
   });
   if (!(await driver.ready(10_000))) throw new Error("ydb-sdk's driver was not ready within 10 s");
-  const reader = await driver.topic.createReader({
-    topicsReadSettings: [{ path: topic }],
-    consumer: "bench",
-    receiveBufferSizeInBytes: bufferBytes,
-  });
+  // Its types hide that this is a promise.
+  const reader = await Promise.resolve(
+    driver.topic.createReader({
+      topicsReadSettings: [{ path: topic }],
+      consumer: "bench",
+      receiveBufferSizeInBytes: bufferBytes,
+    }),
+  );
   const messages = reader.messages[Symbol.asyncIterator]();
   return {
     read: async ({ ms }) => {

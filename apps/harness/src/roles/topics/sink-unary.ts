@@ -49,5 +49,8 @@ function topic(request: Uint8Array): Buffer {
     return [3, message(...(id === 0 ? [] : [[1, id] as const]), [2, 1], [6, location])] as const;
   });
   const codecs = message([1, Uint8Array.of(1, 2, 4)]);
-  return message([1, message([1, path], [2, "root"], [3, 17])], [2, message([1, partitions])], ...described, [7, codecs]);
+  return message([1, message([1, path], [2, "root"], [3, 17])], [2, message([1, partitions])], ...described, [
+    7,
+    codecs,
+  ]);
 }

@@ -50,17 +50,12 @@ class RawWriter {
   readonly #stream: ClientHttp2Stream;
   #seqNo = 0;
   #acknowledged = 0;
-  #isBlocked = false;
   #room = 0;
   #wake: (() => void) | undefined;
   #failure: unknown;
 
   private constructor(stream: ClientHttp2Stream) {
     this.#stream = stream;
-    stream.on("drain", () => {
-      this.#isBlocked = false;
-      this.#look();
-    });
     stream.on("error", (error) => this.#fail(error));
   }
 
@@ -91,7 +86,7 @@ class RawWriter {
   }
 
   write(batch: readonly Uint8Array[]): void {
-    this.#isBlocked = !this.#stream.write(encodeWriteFrame(batch, this.#seqNo + 1, createdNow()));
+    this.#stream.write(encodeWriteFrame(batch, this.#seqNo + 1, createdNow()));
     this.#seqNo += batch.length;
   }
 
@@ -100,7 +95,7 @@ class RawWriter {
     await this.room(1);
   }
 
-  /** Resolves when fewer messages than this are under way and the socket takes more. */
+  /** Resolves when fewer messages than this are under way. That alone bounds what is queued: waiting for `drain`, too, is slower. */
   room(messages: number): Promise<void> {
     if (this.#failure === undefined && this.#hasRoom(messages)) return done;
     return new Promise((resolve, reject) => {
@@ -114,7 +109,7 @@ class RawWriter {
   }
 
   #hasRoom(messages: number): boolean {
-    return this.#seqNo - this.#acknowledged < messages && (messages === 1 || !this.#isBlocked);
+    return this.#seqNo - this.#acknowledged < messages;
   }
 
   #look(): void {

@@ -14,8 +14,11 @@ export async function writeByYdbSdk({ port, topic, partitions }: WriteTarget): P
     logger: silentLogger,
   });
   if (!(await driver.ready(10_000))) throw new Error("ydb-sdk's driver was not ready within 10 s");
+  // Its types hide that these are promises.
   const writers = await Promise.all(
-    Array.from({ length: partitions }, (_, id) => driver.topic.createWriter({ path: topic, producerId: `bench-${id}` })),
+    Array.from({ length: partitions }, (_, id) =>
+      Promise.resolve(driver.topic.createWriter({ path: topic, producerId: `bench-${id}` })),
+    ),
   );
   return {
     write: (job) =>

@@ -17,17 +17,15 @@ export class ReadTemplate {
   readonly #firstAt: number;
   readonly #stride: number;
 
-  constructor(options: { readonly payload: Uint8Array; readonly messages: number; readonly partitionSessionId: number }) {
+  constructor(options: {
+    readonly payload: Uint8Array;
+    readonly messages: number;
+    readonly partitionSessionId: number;
+  }) {
     const { payload, messages, partitionSessionId } = options;
     this.messages = messages;
     const time = message([1, 1_790_000_000], [2, 5_000_000]);
-    const data = message(
-      [1, firstOffset],
-      [2, firstOffset],
-      [3, time],
-      [5, payload],
-      [6, payload.length],
-    );
+    const data = message([1, firstOffset], [2, firstOffset], [3, time], [5, payload], [6, payload.length]);
     const record = message([1, data]);
     const records = Buffer.concat(Array.from({ length: messages }, () => record));
     const batch = Buffer.concat([records, message([2, "bench-producer"], [4, 1], [5, time])]);
