@@ -3,7 +3,7 @@ import { startRole } from "../../role-process.ts";
 import type { ReceiveRole } from "../../roles/receive-role.ts";
 import { count, duration, mebibytes, percent, type ReportGoal, type ReportRow, type ReportSection } from "../report.ts";
 import { median, ratios } from "../stats.ts";
-import { type EtcdBenchOptions, profileArgs } from "./bench-options.ts";
+import { asDaemon, type EtcdBenchOptions, profileArgs } from "./bench-options.ts";
 import { load } from "./load.ts";
 import { mirrorAll } from "./mirror.ts";
 import { benchFolder, copyHistory, followTo, prepareHistory, type RunCost } from "./tidemark-run.ts";
@@ -62,7 +62,7 @@ async function benchShape(options: ShapeOptions): Promise<ReportSection> {
       cpuMs: cpuMs === undefined ? undefined : cpuMs - (booted.cpuMs ?? 0),
     };
   };
-  const tidemark = (file: string) => followTo({ endpoint, prefix, file }, last, profileArgs(options));
+  const tidemark = (file: string) => followTo({ endpoint, prefix, file }, last, [...asDaemon, ...profileArgs(options)]);
   const contenders: readonly Contender[] = [
     {
       name: "watch: bare connect-node, thrown away",

@@ -13,6 +13,9 @@ export interface EtcdBenchOptions {
 export const etcdBenchParts = ["backlog", "live", "memory", "reopen"] as const;
 export type EtcdBenchPart = (typeof etcdBenchParts)[number];
 
+/** What `tidemark up` sets: the young generation does not grow. Node's default suits programs with memory to spare. */
+export const asDaemon = ["--semi-space-growth-factor=1"] as const;
+
 /** Arguments of Node for a process that is profiled. */
 export function profileArgs({ profileDir }: EtcdBenchOptions): readonly string[] {
   return profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`];

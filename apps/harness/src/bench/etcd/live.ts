@@ -5,7 +5,7 @@ import type { LookRole } from "../../roles/look-role.ts";
 import type { PutRole } from "../../roles/put-role.ts";
 import { duration, type ReportSection } from "../report.ts";
 import { median, percentile } from "../stats.ts";
-import { type EtcdBenchOptions, profileArgs } from "./bench-options.ts";
+import { asDaemon, type EtcdBenchOptions, profileArgs } from "./bench-options.ts";
 import { benchFolder } from "./tidemark-run.ts";
 
 const prefix = "/bench/";
@@ -77,7 +77,7 @@ async function runOnce(options: EtcdBenchOptions, seconds: number): Promise<Live
   const { endpoint } = etcd;
   const file = folder.file("live.db");
   await etcd.client.put(`${prefix}first`, "");
-  await using follower = await startRole<FollowRole>("follow", { nodeArgs: profileArgs(options) });
+  await using follower = await startRole<FollowRole>("follow", { nodeArgs: [...asDaemon, ...profileArgs(options)] });
   await follower.call("open", { endpoint, prefix, file });
   await follower.call("sync");
   await using looker = await startRole<LookRole>("look");

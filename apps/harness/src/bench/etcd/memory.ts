@@ -1,16 +1,13 @@
 import { rm } from "node:fs/promises";
 import { startEtcd } from "@tidemark/source-etcd/testing";
 import { count, duration, mebibytes, type ReportGoal, type ReportRow, type ReportSection } from "../report.ts";
-import { type EtcdBenchOptions, profileArgs } from "./bench-options.ts";
+import { asDaemon, type EtcdBenchOptions, profileArgs } from "./bench-options.ts";
 import { load } from "./load.ts";
 import { benchFolder, copyHistory, fileBytes, followTo, prepareHistory, type RunCost } from "./tidemark-run.ts";
 
 const prefix = "/bench/";
 const valueBytes = 10_240;
 const goalBytes = 250 * 2 ** 20;
-
-/** What `tidemark up` sets: the young generation does not grow. Node's default suits programs with memory to spare. */
-const asDaemon = ["--semi-space-growth-factor=1"];
 
 const ways = [
   { name: "watch, plain node", path: "watch", nodeArgs: [] },
