@@ -7,5 +7,5 @@ export {
 export type { Right, TopicRights, TopicServerAuth, TopicUser } from "./service/access.ts";
 export type { SyncPolicy } from "./storage/partition-log.ts";
 export { topicStoreDefaults, type TopicStoreOptions } from "./storage/store-options.ts";
-export { TopicStore } from "./storage/topic-store.ts";
+export type { ServedPartition, ServedTopic, ServedTopics } from "./served-topics.ts";
 export { TopicServerError, type TopicServerErrorCode } from "./topic-server-error.ts";

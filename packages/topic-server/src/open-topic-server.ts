@@ -8,7 +8,8 @@ import { ReadSession } from "./service/read-session.ts";
 import { Service } from "./service/service.ts";
 import { topicRoutes } from "./service/topic-routes.ts";
 import { WriteSession } from "./service/write-session.ts";
-import type { TopicStoreOptions } from "./storage/store-options.ts";
+import type { ServedTopics } from "./served-topics.ts";
+import type { StoreOptions, TopicStoreOptions } from "./storage/store-options.ts";
 import { TopicStore } from "./storage/topic-store.ts";
 import { TopicServerError } from "./topic-server-error.ts";
 
@@ -49,7 +50,7 @@ export interface TopicServer extends AsyncDisposable {
   /** For clients: `grpc://127.0.0.1:2136/local`. */
   readonly connectionString: string;
   /** What it serves, without the network. */
-  readonly store: TopicStore;
+  readonly store: ServedTopics;
   /** Open connections. */
   readonly connections: number;
   /** Streams that read or write. */
@@ -66,7 +67,12 @@ const service = "/Ydb.Topic.V1.TopicService";
  *
  * @throws {TopicServerError} `LOCKED` when the data is in use, `CORRUPT` when it is damaged, `OPTIONS_INVALID`.
  */
-export async function openTopicServer(options: TopicServerOptions = {}): Promise<TopicServer> {
+export function openTopicServer(options: TopicServerOptions = {}): Promise<TopicServer> {
+  return openServer(options);
+}
+
+/** … on any files. */
+export async function openServer(options: TopicServerOptions & StoreOptions): Promise<TopicServer> {
   const host = options.listen?.host ?? topicServerDefaults.listen.host;
   const database = options.database ?? topicServerDefaults.database;
   const { auth, tls } = options;

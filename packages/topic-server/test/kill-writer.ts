@@ -2,7 +2,7 @@
 // Every acknowledged write is said on stdout before the next one, by producer and number.
 import { encodeWriteRequest, scanWriteRequest } from "@tidemark/topic/internal";
 import { writeSync } from "node:fs";
-import { TopicStore } from "../src/index.ts";
+import { TopicStore } from "../src/internal.ts";
 import { topicDefaults } from "../src/storage/definition.ts";
 
 const [dataDir = ""] = process.argv.slice(2);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { seededRng } from "@tidemark/clock";
 import { scanWriteRequest } from "@tidemark/topic/internal";
 import { expect, test } from "vitest";
-import { TopicStore } from "../src/index.ts";
+import { TopicStore } from "../src/internal.ts";
 import { temporaryFolder } from "./support.ts";
 
 const rounds = process.env["TIDEMARK_LONG"] === "1" ? 100 : 5;

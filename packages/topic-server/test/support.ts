@@ -16,7 +16,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { openTopicServer, type TopicServer, type TopicServerOptions } from "../src/index.ts";
+import type { TopicServer, TopicServerOptions } from "../src/index.ts";
+import { openServer } from "../src/open-topic-server.ts";
+import type { StoreOptions } from "../src/storage/store-options.ts";
 
 /** A folder that is gone after the test. */
 export function temporaryFolder(): string {
@@ -26,8 +28,8 @@ export function temporaryFolder(): string {
 }
 
 /** A server that is closed after the test. In memory unless it is given a folder. */
-export async function openTestServer(options: TopicServerOptions = {}): Promise<TopicServer> {
-  const server = await openTopicServer(options);
+export async function openTestServer(options: TopicServerOptions & StoreOptions = {}): Promise<TopicServer> {
+  const server = await openServer(options);
   onTestFinished(() => server.close());
   return server;
 }

@@ -20,7 +20,11 @@ export interface TopicStoreOptions {
   readonly maintenanceIntervalMs?: number;
   /** @default the system's */
   readonly clock?: Clock;
-  /** Where segments are kept, for tests. @default `dataDir`, or memory */
+}
+
+/** What only tests set. */
+export interface StoreOptions extends TopicStoreOptions {
+  /** Where segments are kept. @default `dataDir`, or memory */
   readonly files?: LogFiles;
 }
 
@@ -31,7 +35,7 @@ export const topicStoreDefaults = {
   maintenanceIntervalMs: 1000,
 } as const satisfies Partial<TopicStoreOptions>;
 
-export function checkStoreOptions(options: Required<Omit<TopicStoreOptions, "clock" | "dataDir" | "files">>): void {
+export function checkStoreOptions(options: Required<Omit<TopicStoreOptions, "clock" | "dataDir">>): void {
   const check = (name: string, value: number, min: number, max: number) => {
     if (Number.isFinite(value) && value >= min && value < max) return;
     throw new TopicServerError("OPTIONS_INVALID", `${name} must be in [${min}, ${max}), got ${value}`);

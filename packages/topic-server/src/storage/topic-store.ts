@@ -8,7 +8,7 @@ import { memoryFiles } from "./memory-files.ts";
 import { OffsetCommits } from "./offset-commits.ts";
 import { Partition, Producer, recover } from "./partition.ts";
 import { PartitionLog, type SyncPolicy } from "./partition-log.ts";
-import { checkStoreOptions, topicStoreDefaults, type TopicStoreOptions } from "./store-options.ts";
+import { checkStoreOptions, type StoreOptions, topicStoreDefaults } from "./store-options.ts";
 import { TailBudget } from "./tail-cache.ts";
 import { Topic } from "./topic.ts";
 
@@ -32,7 +32,7 @@ export class TopicStore implements AsyncDisposable {
   #closing: Promise<void> | undefined;
   readonly #chores = new Set<() => Promise<void> | void>();
 
-  private constructor(options: TopicStoreOptions) {
+  private constructor(options: StoreOptions) {
     const resolved = {
       sync: options.sync ?? topicStoreDefaults.sync,
       segmentBytes: options.segmentBytes ?? topicStoreDefaults.segmentBytes,
@@ -52,7 +52,7 @@ export class TopicStore implements AsyncDisposable {
   }
 
   /** @throws {TopicServerError} `LOCKED`, `CORRUPT`, `OPTIONS_INVALID`, `DISK_FAILED` */
-  static async open(options: TopicStoreOptions = {}): Promise<TopicStore> {
+  static async open(options: StoreOptions = {}): Promise<TopicStore> {
     const store = new TopicStore(options);
     try {
       for (const row of store.catalog.topics()) store.#topics.set(row.definition.path, await store.#open(row));
