@@ -59,6 +59,8 @@ test("CommitOffset without a session interrupts the reader, with one it does not
   const request = { path, partitionId: 0n, consumer: "c" };
   const with_ = await client.topics.commitOffset({ ...request, offset: 1n, readSessionId: sessionId });
   expect(with_.operation?.status).toBe(StatusCode.SUCCESS);
+  const told = await expectRead(stream, "commitOffsetResponse");
+  expect(told.partitionsCommittedOffsets[0]?.committedOffset).toBe(1n);
   await client.topics.commitOffset({ ...request, offset: 2n });
   const stop = await expectRead(stream, "stopPartitionSessionRequest");
   expect(stop.graceful).toBe(false);
@@ -66,6 +68,41 @@ test("CommitOffset without a session interrupts the reader, with one it does not
   expect((await readMessages(stream, 1))[0]?.offset).toBe(2);
   const back = await client.topics.commitOffset({ ...request, offset: 1n });
   expect(back.operation?.status).toBe(StatusCode.BAD_REQUEST);
+});
+
+test("CommitOffset with a session completes what its reader committed beyond, and the reader commits on", async () => {
+  const client = rawClient(await openTestServer());
+  await client.createTopic(path);
+  const { stream: writer } = await openWrite(client, path);
+  await write(writer, [message(1), message(2), message(3), message(4)]);
+  const { stream, sessionId } = await openRead(client, path);
+  const part = await acceptPartition(stream);
+  await readMessages(stream, 4);
+  const committed = async () =>
+    (await expectRead(stream, "commitOffsetResponse")).partitionsCommittedOffsets[0]?.committedOffset;
+  void commit(stream, part.id, 2, 3);
+  stream.send({
+    clientMessage: { case: "partitionSessionStatusRequest", value: { partitionSessionId: part.id } },
+  });
+  await expectRead(stream, "partitionSessionStatusResponse");
+  const request = { path, partitionId: 0n, consumer: "c", offset: 2n, readSessionId: sessionId };
+  expect((await client.topics.commitOffset(request)).operation?.status).toBe(StatusCode.SUCCESS);
+  expect([await committed(), await committed()]).toEqual([2n, 3n]);
+  void commit(stream, part.id, 3, 4);
+  expect(await committed()).toBe(4n);
+});
+
+test("a topic that was created before a restart is created again with SUCCESS, unless it differs", async () => {
+  const dataDir = temporaryFolder();
+  const settings = { retentionStorageMb: 5n, attributes: { a: "b" } };
+  {
+    const server = await openTestServer({ dataDir });
+    expect(await rawClient(server).createTopic(path, settings)).toBe("SUCCESS");
+    await server.close();
+  }
+  const client = rawClient(await openTestServer({ dataDir }));
+  expect(await client.createTopic(path, settings)).toBe("SUCCESS");
+  expect(await client.createTopic(path, { ...settings, retentionStorageMb: 6n })).toBe("ALREADY_EXISTS");
 });
 
 test("a transaction across topics appears as a whole with its offsets, or not at all", async () => {

@@ -68,12 +68,8 @@ export function partitionSessionNext(state: PartitionSessionState, event: Partit
       // What was given away is not this client's to hear about.
       return state.phase === "gone" ? [next] : [next, { type: "acknowledge", offset: event.offset }];
     }
-    case "moved": {
-      const planned = Math.max(state.planned, event.offset);
-      return [
-        { ...state, committed: Math.max(state.committed, event.offset), planned, ahead: behind(state.ahead, planned) },
-      ];
-    }
+    case "moved":
+      return moved(state, event.offset);
     case "stop":
       return stop(state, event.isGraceful);
     case "stopAnswered":
@@ -128,11 +124,28 @@ function commit(state: PartitionSessionState, ranges: readonly Range[], endOffse
     }
     ahead.splice(at, 0, range);
   }
+  const next = joined({ ...state, ahead });
+  return next.planned === state.planned ? [next] : [next, { type: "persist", offset: next.planned }];
+}
+
+/** The client hears of it, so that it does not commit again what is committed. */
+function moved(state: PartitionSessionState, offset: number): PartitionSessionStep {
+  if (state.phase === "gone" || offset <= state.committed) return [state];
+  const planned = Math.max(state.planned, offset);
+  const next = joined({ ...state, committed: offset, planned, ahead: behind(state.ahead, planned) });
+  // A client that has not answered yet may not have been told of the partition either.
+  if (state.phase === "starting") return [next];
+  const told = { type: "acknowledge", offset } as const;
+  // What waited for just these offsets is complete now.
+  return next.planned === planned ? [next, told] : [next, told, { type: "persist", offset: next.planned }];
+}
+
+/** Takes in the ranges that are not beyond a hole any more. */
+function joined(state: PartitionSessionState): PartitionSessionState {
   let { planned } = state;
   let done = 0;
-  while (ahead[done]?.start === planned) planned = (ahead[done++] as Range).end;
-  const next = { ...state, planned, ahead: ahead.slice(done) };
-  return planned === state.planned ? [next] : [next, { type: "persist", offset: planned }];
+  while (state.ahead[done]?.start === planned) planned = (state.ahead[done++] as Range).end;
+  return { ...state, planned, ahead: state.ahead.slice(done) };
 }
 
 function stop(state: PartitionSessionState, isGraceful: boolean): PartitionSessionStep {

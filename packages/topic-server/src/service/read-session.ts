@@ -228,7 +228,8 @@ export class ReadSession implements CallReceiver, GroupMember {
     const { startOffset, endOffset } = partition.log;
     const value = {
       partitionSession: { partitionSessionId: BigInt(part.id), path: topic.path, partitionId: BigInt(partition.id) },
-      committedOffset: BigInt(committed),
+      // Somebody may have committed meanwhile.
+      committedOffset: BigInt(part.state.committed),
       partitionOffsets: { start: BigInt(startOffset), end: BigInt(endOffset) },
       partitionLocation: { nodeId: 1, generation: 1n },
     };
