@@ -69,6 +69,11 @@ export async function runChaos(options: ChaosRunOptions): Promise<ChaosProgress>
       if (total % verifyEvery === 0) await verify();
       else options.onProgress?.(progress());
     }
+    // Faults in quick succession may leave all of it to the first snapshot, and that would prove little of the watch.
+    await world.step("last writes", async () => {
+      await world.follower.in("live");
+      await world.workload.after(150);
+    });
     await verify();
     await world.step("close", () => world.follower.close());
     return progress();
