@@ -9,7 +9,18 @@ import { startDaemon, testFolder, tidemark } from "./support.ts";
 
 const up = (folder: string, ...args: string[]) =>
   tidemark(
-    ["up", "--data", join(folder, "data"), "--listen", "127.0.0.1:0", "--watch-listen", "127.0.0.1:0", "--topics-listen", "127.0.0.1:0", ...args],
+    [
+      "up",
+      "--data",
+      join(folder, "data"),
+      "--listen",
+      "127.0.0.1:0",
+      "--watch-listen",
+      "127.0.0.1:0",
+      "--topics-listen",
+      "127.0.0.1:0",
+      ...args,
+    ],
     { cwd: folder },
   );
 

@@ -93,7 +93,11 @@ test(`SIGKILL at ${rounds} random moments loses nothing of the embedded store`, 
   const folder = testFolder();
   const writes: Write[] = [];
   for (let round = 0; round < rounds; round++) {
-    if (rng.float() < 0.3) await killWhileStarting(["--data", folder, "--watch-listen", "127.0.0.1:0", "--topics-listen", "127.0.0.1:0"], rng);
+    if (rng.float() < 0.3)
+      await killWhileStarting(
+        ["--data", folder, "--watch-listen", "127.0.0.1:0", "--topics-listen", "127.0.0.1:0"],
+        rng,
+      );
     const daemon = await startDaemon(["--data", folder, "--log-level", "error"]);
     const client = createStoreClient({ address: daemon.watch ?? "" });
     let isUp = true;

@@ -18,7 +18,7 @@ const none = Buffer.alloc(0);
  *
  * Bytes of a gRPC stream go in by {@link push} and come out of {@link next}; small and compressed messages as they are.
  */
-export class ResponseSplitter {
+class ResponseSplitter {
   readonly #pieceBytes: number;
   #chunk: Uint8Array = none;
   #at = 0;

@@ -77,6 +77,6 @@ test("a required service that is missing ends the run up front, by name", () => 
   const env = { ...process.env, PATH: dirname(process.execPath), TIDEMARK_REQUIRE_SERVICES: "etcd,chromium" };
   const done = spawnSync(process.execPath, [join(root, "scripts/run.mjs"), "test"], { env, encoding: "utf8" });
   expect(done.status).toBe(1);
-  expect(done.stderr).toContain("TIDEMARK_REQUIRE_SERVICES names etcd, but PATH has no etcd and no etcdctl");
+  expect(done.stderr).toContain("TIDEMARK_REQUIRE_SERVICES names etcd, but there is no etcd and no etcdctl");
   expect(done.stdout).toBe("");
 });

@@ -4,7 +4,7 @@
  */
 export type SeqNo = number | bigint;
 
-export const maxSeqNo = 2n ** 63n - 1n;
+const maxSeqNo = 2n ** 63n - 1n;
 
 export function toSeqNo(value: SeqNo): SeqNo {
   if (typeof value === "number") return value;

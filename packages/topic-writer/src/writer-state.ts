@@ -10,7 +10,7 @@ export const maxSmallInFlight = 8;
  * What becomes of the open frame. `empty`: there is none. `scheduled`: it is looked at when the tick or the turn is
  * over. `held`: it is full of nothing yet and waits for an acknowledgement or a stream.
  */
-export type Framing = "empty" | "scheduled" | "held";
+type Framing = "empty" | "scheduled" | "held";
 
 export type WriterState =
   /** There was no stream yet, so the numbers and the codec are not known. */

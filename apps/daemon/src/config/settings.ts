@@ -146,15 +146,16 @@ function topicsOf(
   return {
     listen: address(given.setting, "topicsListen", given.listen, otherwise, given.isInsecureAllowed),
     database: topicsDatabase,
-    syncIntervalMs:
-      (config.topicsSync ?? configDefaults.topicsSync) === "interval" ? topicsSyncIntervalMs : undefined,
+    syncIntervalMs: (config.topicsSync ?? configDefaults.topicsSync) === "interval" ? topicsSyncIntervalMs : undefined,
   };
 }
 
 /** @throws {DaemonError} `USAGE` */
 function requireDifferent(listeners: readonly (readonly [flag: string, address: Address])[]): void {
   for (const [index, [flag, { host, port }]] of listeners.entries()) {
-    const same = listeners.slice(0, index).find(([, other]) => port !== 0 && other.port === port && other.host === host);
+    const same = listeners
+      .slice(0, index)
+      .find(([, other]) => port !== 0 && other.port === port && other.host === host);
     if (same === undefined) continue;
     throw new DaemonError("USAGE", `${same[0]} and ${flag} are both ${host}:${port}.`, {
       fix: "They speak different protocols: give them different ports.",

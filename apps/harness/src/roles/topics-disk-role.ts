@@ -2,7 +2,7 @@ import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { payloadsOf } from "../bench/topics/payloads.ts";
 
-export interface AppendOptions {
+interface AppendOptions {
   readonly folder: string;
   /** Bytes of one write, which is then synced. */
   readonly groupBytes: number;
@@ -12,7 +12,7 @@ export interface AppendOptions {
   readonly sync: boolean;
 }
 
-export interface Appended {
+interface Appended {
   readonly groups: number;
   readonly bytes: number;
   readonly ms: number;

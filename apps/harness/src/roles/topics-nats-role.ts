@@ -3,7 +3,7 @@ import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { drivePromises } from "./topics/drive-promises.ts";
 import type { WriteJob, WriteResult } from "./topics/write-client.ts";
 
-export interface NatsTarget {
+interface NatsTarget {
   readonly port: number;
   readonly partitions: number;
 }

@@ -2,7 +2,7 @@ import { liveHeapBytes } from "../process/live-heap.ts";
 import type { ReadClient, ReadJob, ReadResult, ReadTarget } from "./topics/read-client.ts";
 
 /** Who reads. */
-export const readers = ["tidemark", "ydb-sdk", "connect", "raw"] as const;
+const readers = ["tidemark", "ydb-sdk", "connect", "raw"] as const;
 export type ReaderName = (typeof readers)[number];
 
 export type TopicsReadRole = {

@@ -1,6 +1,6 @@
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
-export interface RelayOptions {
+interface RelayOptions {
   readonly port: number;
   /** How long a byte is under way, in each direction. */
   readonly delayMs: number;

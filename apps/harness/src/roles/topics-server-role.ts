@@ -7,14 +7,14 @@ import { payloadsOf } from "../bench/topics/payloads.ts";
 /** Where messages go, and when they count: in memory; on the disk; with the system, which syncs once a second. */
 export type ServerStorage = "memory" | "durable" | "interval";
 
-export interface ServerTarget {
+interface ServerTarget {
   readonly folder: string;
   readonly storage: ServerStorage;
   readonly topic: string;
   readonly partitions: number;
 }
 
-export interface LogRun {
+interface LogRun {
   readonly folder: string;
   readonly groupBytes: number;
   readonly ms: number;

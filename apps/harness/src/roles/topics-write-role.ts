@@ -2,7 +2,7 @@ import { liveHeapBytes } from "../process/live-heap.ts";
 import type { WriteClient, WriteJob, WriteResult, WriteTarget } from "./topics/write-client.ts";
 
 /** Who writes. */
-export const writers = ["tidemark", "ydb-sdk", "connect", "raw"] as const;
+const writers = ["tidemark", "ydb-sdk", "connect", "raw"] as const;
 export type WriterName = (typeof writers)[number];
 
 export type TopicsWriteRole = {

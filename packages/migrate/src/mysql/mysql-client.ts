@@ -113,7 +113,7 @@ function withLiterals({ sql, params }: SqlQuery): string {
  * A value as SQL. Not a parameter of a prepared statement: those send integers as floating point or as text, which are
  * compared with a bigint as floating point.
  */
-export function literal(value: unknown): string {
+function literal(value: unknown): string {
   switch (typeof value) {
     case "undefined":
       return "null";

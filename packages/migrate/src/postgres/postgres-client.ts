@@ -58,7 +58,7 @@ type PostgresJsResult = readonly (readonly (Uint8Array | null)[])[] & {
 export type PostgresClient = PgPool | PostgresJs;
 
 /** One statement on the server. */
-export type PostgresExecute = (query: SqlQuery) => Promise<SqlResult>;
+type PostgresExecute = (query: SqlQuery) => Promise<SqlResult>;
 
 /** A driver, as the connection uses it. */
 export interface PostgresPort {

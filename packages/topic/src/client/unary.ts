@@ -1,4 +1,4 @@
-import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { deadline } from "@tidemark/clock";
 import { backoffDefaults, backoffDelayMs, type RetryClass } from "@tidemark/stream";
@@ -9,16 +9,6 @@ import { above, type ResolvedClient } from "./client-options.ts";
 import type { CallOptions } from "./control-types.ts";
 import { classifyOnce, transportError } from "./status.ts";
 import { statusError } from "./status.ts";
-
-/** A way to one endpoint, for one try. */
-export interface Attempt {
-  unary<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodUnary<I, O>,
-    input: MessageInitShape<I>,
-    signal: AbortSignal,
-    timeoutMs: number,
-  ): Promise<MessageShape<O>>;
-}
 
 export interface UnaryOptions extends CallOptions {
   /** For errors: `CreateTopic of orders`. */

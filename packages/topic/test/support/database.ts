@@ -23,7 +23,7 @@ export function refused(status: Status, message: string): { operation: Operation
   return { operation: { ready: true, status, issues: [{ message, issueCode: 500 }] } };
 }
 
-export interface NodeAddress {
+interface NodeAddress {
   readonly address: string;
   readonly port: number;
   readonly nodeId: number;

@@ -42,7 +42,9 @@ export async function up(flags: Flags): Promise<number> {
 
 function announce(daemon: Daemon, settings: Settings, isJson: boolean): void {
   if (isJson) {
-    process.stdout.write(`${JSON.stringify({ ready: true, http: daemon.url, watch: daemon.watchUrl ?? null, topics: daemon.topicsUrl ?? null })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ ready: true, http: daemon.url, watch: daemon.watchUrl ?? null, topics: daemon.topicsUrl ?? null })}\n`,
+    );
     return;
   }
   process.stdout.write(redact(describe(daemon, settings, createStyle(process.stdout))));

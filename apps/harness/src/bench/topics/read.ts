@@ -7,7 +7,7 @@ import { tidemark, ydbSdk } from "./write.ts";
 
 const objects = "Tidemark, an object per message";
 export const rawReader = "raw http2";
-export const buffers = [1 << 20, 4 << 20, 16 << 20] as const;
+const buffers = [1 << 20, 4 << 20, 16 << 20] as const;
 
 /** How fast messages come in, from one partition and from eight. */
 export async function benchRead(options: TopicsBenchOptions): Promise<readonly ReportSection[]> {

@@ -32,7 +32,7 @@ export interface ReadRun {
 }
 
 /** A client in a process of its own, reading what a server in another one sends without end. */
-export async function runRead(setting: ReadSetting, options: TopicsBenchOptions): Promise<ReadRun> {
+async function runRead(setting: ReadSetting, options: TopicsBenchOptions): Promise<ReadRun> {
   const { reader, objects, payloadBytes, partitions, bufferBytes, roundTripMs } = setting;
   await using server = await MeasuredRole.start<TopicsSinkRole>("topics-sink");
   const { port } = await server.role.call("listen");
