@@ -1,6 +1,6 @@
+import { fileURLToPath } from "node:url";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import { seededRng } from "@tidemark/clock";
 import { scanWriteRequest } from "@tidemark/topic/internal";
 import { expect, test } from "vitest";
@@ -11,7 +11,7 @@ const rounds = process.env["TIDEMARK_LONG"] === "1" ? 100 : 5;
 
 /** Lets the writer run until it acknowledged so many writes, kills it, and says what it had acknowledged by then. */
 async function killAfter(dataDir: string, writes: number, signal: AbortSignal): Promise<Map<string, number>> {
-  const script = join(import.meta.dirname, "kill-writer.ts");
+  const script = fileURLToPath(new URL("kill-writer.ts", import.meta.url));
   const flags = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
   const child = spawn(process.execPath, [...flags, script, dataDir], { stdio: ["ignore", "pipe", "inherit"], signal });
   let said = "";

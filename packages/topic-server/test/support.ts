@@ -34,10 +34,10 @@ export async function openTestServer(options: TopicServerOptions & StoreOptions 
   return server;
 }
 
-export type Answer<D extends DescMethodBiDiStreaming> = MessageShape<D["output"]>;
+type Answer<D extends DescMethodBiDiStreaming> = MessageShape<D["output"]>;
 
 /** One bidirectional call, from the outside, message by message. */
-export class Stream<D extends DescMethodBiDiStreaming> {
+class Stream<D extends DescMethodBiDiStreaming> {
   readonly #abort = new AbortController();
   #waiting: MessageInitShape<D["input"]>[] = [];
   #wake: (() => void) | undefined;
@@ -123,7 +123,7 @@ export function rawClient(server: TopicServer, headers: Record<string, string> =
 
 export type RawClient = ReturnType<typeof rawClient>;
 
-export function statusOf(operation: Operation | undefined): string {
+function statusOf(operation: Operation | undefined): string {
   const status = operation?.status ?? 0;
   return Object.entries(StatusCode).find(([, value]) => value === status)?.[0] ?? String(status);
 }

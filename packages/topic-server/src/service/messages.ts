@@ -33,7 +33,7 @@ export function succeeded<D extends DescMessage>(schema: D, result: MessageInitS
   return create(OperationSchema, { ready: true, status: StatusCode.SUCCESS, result: anyPack(schema, message) });
 }
 
-export function refused(refusal: Refusal): Operation {
+function refused(refusal: Refusal): Operation {
   return create(OperationSchema, { ready: true, status: refusal.status, issues: [issue(refusal.message)] });
 }
 

@@ -4,7 +4,7 @@
  * - `stopping`: the client was asked to finish; it may still commit, for as long as it likes.
  * - `gone`: somebody else's.
  */
-export type PartitionPhase = "starting" | "reading" | "stopping" | "gone";
+type PartitionPhase = "starting" | "reading" | "stopping" | "gone";
 
 export interface Range {
   readonly start: number;
@@ -40,7 +40,7 @@ export type PartitionSessionEvent =
   | { readonly type: "stop"; readonly isGraceful: boolean }
   | { readonly type: "stopAnswered" };
 
-export type PartitionSessionEffect =
+type PartitionSessionEffect =
   | { readonly type: "read"; readonly from: number }
   | { readonly type: "persist"; readonly offset: number }
   | { readonly type: "acknowledge"; readonly offset: number }

@@ -16,7 +16,7 @@ export type ReadEvent =
   | { readonly type: "refused"; readonly status: StatusCode; readonly detail: string }
   | { readonly type: "clientEnded" };
 
-export type ReadEffect =
+type ReadEffect =
   | { readonly type: "open"; readonly request: ReadInitRequest }
   /** For a partition, or nothing that changes the session. */
   | { readonly type: "dispatch"; readonly message: FromClient }

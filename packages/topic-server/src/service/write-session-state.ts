@@ -20,7 +20,7 @@ export type WriteEvent =
   | { readonly type: "refused"; readonly status: StatusCode; readonly detail: string }
   | { readonly type: "clientEnded" };
 
-export type WriteEffect =
+type WriteEffect =
   | { readonly type: "open"; readonly request: InitRequest }
   | { readonly type: "append"; readonly columns: WriteColumns }
   | { readonly type: "checkToken"; readonly token: string }

@@ -63,14 +63,6 @@ export const topicDefaults = {
   contentBasedDeduplication: false,
 } as const satisfies Omit<TopicDefinition, "path">;
 
-export const consumerDefaults = {
-  important: false,
-  readFromMs: 0,
-  codecs: [],
-  attributes: {},
-  availabilityPeriodMs: 0,
-} as const satisfies Omit<ConsumerDefinition, "name">;
-
 /** A partition's place among the others. Bounds are 32 hexadecimal digits; undefined: no bound on that side. */
 export interface PartitionDefinition {
   readonly id: number;
