@@ -13,8 +13,16 @@ export interface EtcdBenchOptions {
 export const etcdBenchParts = ["backlog", "live", "memory", "reopen"] as const;
 export type EtcdBenchPart = (typeof etcdBenchParts)[number];
 
-/** What `tidemark up` sets: the young generation does not grow. Node's default suits programs with memory to spare. */
-export const asDaemon = ["--semi-space-growth-factor=1"] as const;
+/**
+ * What `tidemark up` sets: the young generation does not grow. Node's default suits programs with memory to spare. V8 takes
+ * it while it runs and not from the command line.
+ */
+export const asDaemon = [
+  "--import",
+  `data:text/javascript,${encodeURIComponent(
+    'import { setFlagsFromString } from "node:v8"; import { isMainThread } from "node:worker_threads"; if (isMainThread) setFlagsFromString("--semi-space-growth-factor=1");',
+  )}`,
+] as const;
 
 /** Arguments of Node for a process that is profiled. */
 export function profileArgs({ profileDir }: EtcdBenchOptions): readonly string[] {
