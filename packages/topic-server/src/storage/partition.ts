@@ -2,7 +2,8 @@ import type { Int64, WriteColumns } from "@tidemark/topic/internal";
 import type { TopicServerError } from "../topic-server-error.ts";
 import type { ProducerRow } from "./catalog.ts";
 import type { PartitionDefinition } from "./definition.ts";
-import type { PartitionLog, RecordOwner } from "./partition-log.ts";
+import type { RecordOwner } from "./log-options.ts";
+import type { PartitionLog } from "./partition-log.ts";
 import type { RecordHead, StoredRecord } from "./record.ts";
 
 /** What a partition knows about who writes to it. */

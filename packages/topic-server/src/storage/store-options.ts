@@ -1,7 +1,7 @@
 import type { Clock } from "@tidemark/clock";
 import { TopicServerError } from "../topic-server-error.ts";
 import type { LogFiles } from "./log-files.ts";
-import type { SyncPolicy } from "./partition-log.ts";
+import type { SyncPolicy } from "./log-options.ts";
 
 export interface TopicStoreOptions {
   /** Where everything is kept. Undefined: in memory, gone with the process. */
