@@ -1,9 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import type { CallReceiver, FrameCall } from "@tidemark/connect-transport";
 import {
-  type AckRun,
   encodeSessionMeta,
-  encodeWriteAcks,
   scanWriteRequest,
   StatusCode,
   topicWire,
@@ -13,10 +11,10 @@ import type { Partition, PendingWrite, Producer, WriteListener } from "../storag
 import type { Topic } from "../storage/topic.ts";
 import type { TopicServerError } from "../topic-server-error.ts";
 import type { Identity } from "./access.ts";
+import { AckQueue } from "./ack-queue.ts";
 import { writeAnswer, writeFailure } from "./messages.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Service } from "./service.ts";
-import { WriteQuota } from "./write-quota.ts";
 import { type InitRequest, type WriteEvent, writeSessionNext, type WriteState } from "./write-session-state.ts";
 
 /** On the way to the disk for one session before its client is held back. */
@@ -36,16 +34,15 @@ export class WriteSession implements CallReceiver, WriteListener {
   #identity: Identity;
   #state: WriteState = "init";
   #open: Open | undefined;
-  #opening: Promise<void> | undefined;
-  /** What is not acknowledged, oldest first, from `#head` on. */
-  #writes: { readonly write: PendingWrite; readonly isInTx: boolean }[] = [];
-  #head = 0;
+  /** The partition is being found, or a request waits for its quota: whatever comes meanwhile waits outside. */
+  #waiting: Promise<void> | undefined;
+  readonly #acks = new AckQueue();
   #inFlightBytes = 0;
   #isFinishing = false;
   /** The client does not read what it is told. */
   #isSendFull = false;
-  #quota: WriteQuota | undefined;
-  #quotaWaitMs = 0;
+  /** Wakes a request that waits for the quota. */
+  #alarm: AbortController | undefined;
   #room: PromiseWithResolvers<void> | undefined;
   readonly #releases: (() => void)[] = [];
 
@@ -65,9 +62,9 @@ export class WriteSession implements CallReceiver, WriteListener {
   frames(frames: readonly Uint8Array[]): void | Promise<void> {
     for (let index = 0; index < frames.length; index++) {
       this.#take(frames[index] as Uint8Array);
-      if (this.#opening !== undefined) {
+      if (this.#waiting !== undefined) {
         const rest = frames.slice(index + 1);
-        return this.#opening.then(() => (rest.length > 0 ? this.frames(rest) : undefined));
+        return this.#waiting.then(() => (rest.length > 0 ? this.frames(rest) : this.#holdBack()));
       }
     }
     return this.#holdBack();
@@ -75,8 +72,8 @@ export class WriteSession implements CallReceiver, WriteListener {
 
   end(): void {
     const finish = () => this.#event({ type: "clientEnded" });
-    if (this.#opening === undefined) finish();
-    else void this.#opening.then(finish);
+    if (this.#waiting === undefined) finish();
+    else void this.#waiting.then(finish);
   }
 
   onWritten(write: PendingWrite): void {
@@ -118,11 +115,7 @@ export class WriteSession implements CallReceiver, WriteListener {
         this.#append(effect.columns);
         return;
       case "open":
-        this.#opening = this.#connect(effect.request)
-          .catch((error: unknown) => this.#refuse(error))
-          .finally(() => {
-            this.#opening = undefined;
-          });
+        this.#wait(this.#connect(effect.request));
         return;
       case "checkToken":
         this.#checkToken(effect.token);
@@ -144,23 +137,58 @@ export class WriteSession implements CallReceiver, WriteListener {
     this.#event({ type: "refused", status, detail: message });
   }
 
+  #wait(work: Promise<void>): void {
+    this.#waiting = work
+      .catch((error: unknown) => this.#refuse(error))
+      .finally(() => {
+        this.#waiting = undefined;
+      });
+  }
+
   #append(columns: WriteColumns): void {
+    const waitMs = this.#takeQuota(columns);
+    if (waitMs === 0) this.#store(columns, 0);
+    else this.#wait(this.#storeLater(columns, waitMs));
+  }
+
+  #takeQuota(columns: WriteColumns): number {
+    const { partition, topic } = this.#open as Open;
+    const { writeSpeedBytesPerSecond: speed, writeBurstBytes: burst } = topic.definition;
+    return partition.quota.take(columns.frame.length, this.#service.clock.monotonic(), speed, burst);
+  }
+
+  /** Once what others took from the quota is paid for. */
+  async #storeLater(columns: WriteColumns, firstWaitMs: number): Promise<void> {
+    const { partition } = this.#open as Open;
+    const { clock } = this.#service;
+    const sinceMs = clock.monotonic();
+    let waitMs = firstWaitMs;
+    while (waitMs > 0) {
+      const alarm = new AbortController();
+      this.#alarm = alarm;
+      await clock.sleep(waitMs, { signal: alarm.signal, isRef: false }).catch(() => {});
+      this.#alarm = undefined;
+      if (!alarm.signal.aborted) break;
+      // The session is over, or the topic has another speed now.
+      partition.quota.giveBack(columns.frame.length);
+      if (this.#state === "closed") return;
+      waitMs = this.#takeQuota(columns);
+    }
+    if (this.#state !== "closed") this.#store(columns, clock.monotonic() - sinceMs);
+  }
+
+  #store(columns: WriteColumns, quotaMs: number): void {
     const { partition, producer, meta, topic } = this.#open as Open;
     const { clock, transactions } = this.#service;
     const { frame, tx } = columns;
     try {
-      const { writeSpeedBytesPerSecond: speed, writeBurstBytes: burst } = topic.definition;
-      if (speed > 0) {
-        this.#quota ??= new WriteQuota(clock.monotonic(), burst);
-        this.#quotaWaitMs = this.#quota.take(frame.length, clock.monotonic(), speed, burst);
-      }
       // Counted first: what fails is told at once.
       this.#inFlightBytes += frame.length;
       const write =
         tx === undefined
           ? partition.write(columns, producer, meta, clock.now(), this)
           : transactions.write(tx, { topic, partition, producer, meta, columns, listener: this });
-      this.#writes.push({ write, isInTx: tx !== undefined });
+      this.#acks.push(write, tx !== undefined, quotaMs);
     } catch (error) {
       this.#refuse(error);
     }
@@ -188,6 +216,7 @@ export class WriteSession implements CallReceiver, WriteListener {
     this.#releases.push(
       topic.listen({
         onDropped: () => this.#refuse(new Refusal(StatusCode.SCHEME_ERROR, `The topic ${topic.path} was dropped`)),
+        onAltered: () => this.#alarm?.abort(),
         onPartitions: () => {
           if (partition.definition.isActive) return;
           this.#refuse(new Refusal(StatusCode.OVERLOADED, `Partition ${partition.id} is inactive: it was split`));
@@ -228,37 +257,14 @@ export class WriteSession implements CallReceiver, WriteListener {
     return partition?.definition.isActive === true ? partition : topic.partitionOfKey(producerId);
   }
 
-  /** In the order of the requests, although requests that were all duplicates are done at once. */
   #acknowledge(): void {
-    const writes = this.#writes;
-    const open = this.#open;
-    while (open !== undefined && this.#head < writes.length) {
-      const { write, isInTx } = writes[this.#head] as (typeof writes)[number];
-      if (!write.isDone) break;
-      this.#head++;
-      const { columns, skipped, firstOffset } = write;
-      const runs: AckRun[] = skipped > 0 ? [{ kind: "skipped", count: skipped }] : [];
-      const count = columns.length - skipped;
-      if (count > 0) runs.push(isInTx ? { kind: "writtenInTx", count } : { kind: "written", count, firstOffset });
-      const waitMs = this.#quotaWaitMs;
-      this.#isSendFull = !this.#call.send(
-        encodeWriteAcks(columns, runs, open.partition.id, {
-          persistingMs: 0,
-          minQueueWaitMs: 0,
-          maxQueueWaitMs: 0,
-          partitionQuotaWaitMs: waitMs,
-          topicQuotaWaitMs: 0,
-        }),
-      );
+    const partition = this.#open?.partition;
+    while (partition !== undefined) {
+      const acks = this.#acks.next(partition.id);
+      if (acks === undefined) break;
+      this.#isSendFull = !this.#call.send(acks);
     }
-    if (this.#head === writes.length) {
-      this.#writes = [];
-      this.#head = 0;
-      if (this.#isFinishing) this.#call.end();
-    } else if (this.#head > 1024) {
-      this.#writes = writes.slice(this.#head);
-      this.#head = 0;
-    }
+    if (this.#isFinishing && this.#acks.isEmpty) this.#call.end();
   }
 
   #checkToken(token: string): void {
@@ -275,18 +281,9 @@ export class WriteSession implements CallReceiver, WriteListener {
     }
   }
 
-  /** Waits while too much is on the way to the disk, while the client does not read its acks, or for the quota. */
+  /** Waits while too much is on the way to the disk, or while the client does not read its acks. */
   #holdBack(): void | Promise<void> {
     if (this.#state === "closed") return undefined;
-    if (this.#quotaWaitMs > 0) {
-      const waitMs = this.#quotaWaitMs;
-      return this.#service.clock.sleep(waitMs, { signal: this.#call.signal, isRef: false }).then(
-        () => {
-          this.#quotaWaitMs = 0;
-        },
-        () => {},
-      );
-    }
     if (this.#isSendFull) {
       this.#isSendFull = false;
       return this.#call.drained().catch(() => {});
@@ -300,6 +297,7 @@ export class WriteSession implements CallReceiver, WriteListener {
 
   #release(): void {
     this.#state = "closed";
+    this.#alarm?.abort();
     this.#room?.resolve();
     this.#room = undefined;
     for (const release of this.#releases.splice(0)) release();

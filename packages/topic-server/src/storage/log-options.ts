@@ -13,8 +13,11 @@ export type SyncPolicy = "always" | { readonly intervalMs: number };
 
 /** Who wrote, and hears what became of it: one call a record, in order. Must not throw. */
 export interface RecordOwner {
-  /** It is durable, as far as the sync policy goes, and visible to readers. */
-  onStored(record: StoredRecord): void;
+  /**
+   * It is durable, as far as the sync policy goes, and visible to readers. It waited `queueMs` milliseconds for those
+   * before it, and the disk took `persistingMs` for the group that it was in.
+   */
+  onStored(record: StoredRecord, queueMs: number, persistingMs: number): void;
   /** It is not stored, and never will be. */
   onLost(head: RecordHead, error: TopicServerError): void;
 }

@@ -76,7 +76,8 @@ export class LogWriter {
   append(head: Omit<RecordHead, "baseOffset">, payload: Uint8Array, owner: RecordOwner): number {
     const baseOffset = this.#nextOffset;
     this.#nextOffset += head.count;
-    this.#pending.push({ head: { ...head, baseOffset }, payload, owner });
+    const sinceMs = this.#options.clock.monotonic();
+    this.#pending.push({ head: { ...head, baseOffset }, payload, owner, sinceMs });
     this.#pendingBytes += payload.length;
     this.#schedule();
     return baseOffset;
@@ -162,6 +163,7 @@ export class LogWriter {
   }
 
   async #write(group: readonly Pending[]): Promise<void> {
+    const startMs = this.#options.clock.monotonic();
     const { segment, file } = await this.#writable();
     const start = segment.bytes;
     const { pieces, stored, end } = encodeGroup(group, start, this.#syncedTo);
@@ -170,11 +172,12 @@ export class LogWriter {
       await file.sync();
       this.#syncedTo = end;
     } else this.#syncLater(this.#options.sync.intervalMs);
-    this.#publish(segment, group, stored);
+    this.#publish(segment, group, stored, startMs);
     await this.#preallocate(segment, file, end - start);
   }
 
-  #publish(segment: Segment, group: readonly Pending[], stored: readonly StoredRecord[]): void {
+  #publish(segment: Segment, group: readonly Pending[], stored: readonly StoredRecord[], startMs: number): void {
+    const persistingMs = this.#options.clock.monotonic() - startMs;
     for (const record of stored) {
       segment.note(record.baseOffset, record.count, record.storedBytes, record.writtenAtMs);
       this.#tail.push(record);
@@ -182,7 +185,8 @@ export class LogWriter {
     }
     this.#endOffset = segment.endOffset;
     for (let index = 0; index < group.length; index++) {
-      (group[index] as Pending).owner.onStored(stored[index] as StoredRecord);
+      const { owner, sinceMs } = group[index] as Pending;
+      owner.onStored(stored[index] as StoredRecord, startMs - sinceMs, persistingMs);
     }
     this.#options.onVisible();
   }

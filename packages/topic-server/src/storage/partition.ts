@@ -5,6 +5,7 @@ import type { PartitionDefinition } from "./definition.ts";
 import type { RecordOwner } from "./log-options.ts";
 import type { PartitionLog } from "./partition-log.ts";
 import type { RecordHead, StoredRecord } from "./record.ts";
+import { WriteQuota } from "./write-quota.ts";
 
 /** What a partition knows about who writes to it. */
 export class Producer {
@@ -42,6 +43,9 @@ export class PendingWrite implements RecordOwner {
   /** Of the first message that was not skipped. */
   firstOffset = 0;
   isDone = false;
+  /** How long it waited for others, and how long the disk took, in milliseconds. */
+  queueMs = 0;
+  persistingMs = 0;
   readonly #listener: WriteListener;
 
   constructor(columns: WriteColumns, skipped: number, producer: Producer | undefined, listener: WriteListener) {
@@ -51,8 +55,10 @@ export class PendingWrite implements RecordOwner {
     this.#listener = listener;
   }
 
-  onStored(record: StoredRecord): void {
+  onStored(record: StoredRecord, queueMs: number, persistingMs: number): void {
     const { producer } = this;
+    this.queueMs = queueMs;
+    this.persistingMs = persistingMs;
     if (producer !== undefined) {
       producer.storedSeqNo = this.columns.seqNo(this.columns.length - 1);
       producer.lastWrittenAtMs = record.writtenAtMs;
@@ -83,6 +89,7 @@ const text = new TextDecoder();
 export class Partition {
   definition: PartitionDefinition;
   readonly log: PartitionLog;
+  readonly quota = new WriteQuota();
   readonly #producers: Map<string, Producer>;
   readonly #parents: readonly Partition[];
   /** Bytes of messages since the server started. */

@@ -6,6 +6,8 @@ export interface Pending {
   readonly head: RecordHead;
   readonly payload: Uint8Array;
   readonly owner: RecordOwner;
+  /** Since when, by the monotonic clock. */
+  readonly sinceMs: number;
 }
 
 export interface EncodedGroup {
