@@ -57,6 +57,11 @@ export const runColumns = {
   started_at: integer,
   ended_at: integer,
   updated_at: counter,
+  /** Where the window of the rate began, and the one before it: when, and how many rows were finished then. */
+  rate_at: integer,
+  rate_rows: integer,
+  rate_before_at: integer,
+  rate_before_rows: integer,
 } as const satisfies Readonly<Record<string, BookColumn>>;
 
 /** One row for each row of a table that could not be migrated. */

@@ -45,6 +45,8 @@ export interface Dialect {
   /** The clock that leases are measured by, in ms since the epoch; undefined: that of this machine. */
   readonly now: SQL | undefined;
   classify(error: unknown): SqlFailure;
+  /** The columns a table has; empty: there is no such table. */
+  columnNames(executor: SqlExecutor, table: string): Promise<string[]>;
   /** Creates the bookkeeping tables, or adds what an older version did not have. */
   prepare(connection: SqlConnection): Promise<void>;
   /**

@@ -30,6 +30,7 @@ export { pgMigrationEvents, pgMigrationQuarantine, pgMigrations } from "./postgr
 export type { QuarantinedRow } from "./quarantine.ts";
 export type { TotalKind } from "./run-row.ts";
 export type { RunState } from "./run-state.ts";
+export { type MigrationReader, openMigrationReader, type OpenMigrationReaderOptions } from "./reader.ts";
 export type { ServoOptions } from "./servo.ts";
 export type { ThrottleSignal } from "./signals.ts";
 export type { SqliteFile } from "./sqlite/open-sqlite.ts";

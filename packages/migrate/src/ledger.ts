@@ -34,6 +34,9 @@ export class LeaseLost extends Error {
   override readonly name = "LeaseLost";
 }
 
+/** How long a window of the rate lasts, in ms. What is shown is the rate over the last one to two of them. */
+const rateWindowMs = 10_000;
+
 const runs = sql.identifier(bookTables.runs);
 // `cursor` is a keyword of MySQL.
 const selected = sql.join(
@@ -160,7 +163,7 @@ export class Ledger {
    * @throws {LeaseLost}
    */
   async update(lease: Lease, worker: Worker, changes: RunChanges, executor?: SqlExecutor): Promise<void> {
-    const statement = sql`update ${runs} set ${assign({ ...changes, ...this.#signOfLife(worker) })}
+    const statement = sql`update ${runs} set ${assign({ ...rateWindow, ...changes, ...this.#signOfLife(worker) })}
       where name = ${lease.name} and fence = ${lease.fence} and state in ${[...activeStates]}`;
     const { changes: count } = await this.#database.execute(statement, executor);
     if (count !== 1) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
@@ -241,6 +244,8 @@ export class Ledger {
       state,
       updated_at: this.now,
       ...(isOver && { ended_at: this.now, lease_expires_at: null }),
+      // Neither the time when nobody worked nor that of counting belongs to the rate.
+      ...((event.type === "claim" || event.type === "counted") && this.#rateFromNow()),
       ...changes,
     })} where name = ${row.name} and fence = ${row.fence} and state = ${row.state}`;
     const { changes: count } = await this.#database.execute(statement, executor);
@@ -248,6 +253,11 @@ export class Ledger {
     const next = await this.read(row.name, executor);
     await this.record(next, event.type, { from: row.state, to: state, ...detail }, executor);
     return next;
+  }
+
+  #rateFromNow(): RunChanges {
+    const rows = sql`rows_done + rows_quarantined`;
+    return { rate_at: this.now, rate_rows: rows, rate_before_at: this.now, rate_before_rows: rows };
   }
 
   #signOfLife({ leaseMs }: Worker): RunChanges {
@@ -259,6 +269,19 @@ export class Ledger {
     };
   }
 }
+
+const isWindowOver = sql`updated_at - rate_at >= ${rateWindowMs}`;
+const nextWindow = (next: string, now: string) =>
+  sql`case when ${isWindowOver} then ${sql.raw(next)} else ${sql.raw(now)} end`;
+
+// A window begins with what the books say before this write: the time of the last one and the rows there were then, so
+// that the two belong together. In this order, and before all else, because MySQL assigns in turn.
+const rateWindow: RunChanges = {
+  rate_before_at: nextWindow("rate_at", "rate_before_at"),
+  rate_before_rows: nextWindow("rate_rows", "rate_before_rows"),
+  rate_rows: nextWindow("rows_done + rows_quarantined", "rate_rows"),
+  rate_at: nextWindow("updated_at", "rate_at"),
+};
 
 /** One line of a migration's log. */
 export interface RunLogEntry {

@@ -56,7 +56,7 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
   const owner = `${hostname()}:${process.pid}:${rng.uint32().toString(36)}`;
   if (thread === "caller") {
     const loaded = isList(definitions) ? definitions : await loadDefinitions(String(definitions));
-    const opened = await open(database, clock);
+    const opened = await openDatabase(database, clock);
     const watched = isFile ? [walSignal(opened, resolved.maxWalBytes)] : [];
     try {
       return await MigrationEngine.open({
@@ -89,7 +89,8 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
   return ThreadedMigrations.open({ ...start, signals: signals.map(({ name }) => name) }, signals);
 }
 
-async function open(database: OpenMigrationsOptions["database"], clock: Clock): Promise<Database> {
+/** The connection of an engine, or of a reader. @throws {MigrateError} */
+export async function openDatabase(database: OpenMigrationsOptions["database"], clock: Clock): Promise<Database> {
   switch (database.dialect) {
     case "sqlite":
       return openSqlite(database);

@@ -41,6 +41,10 @@ export interface RunRow {
   readonly startedAt: number | undefined;
   readonly endedAt: number | undefined;
   readonly updatedAt: number;
+  readonly rateAt: number | undefined;
+  readonly rateRows: number | undefined;
+  readonly rateBeforeAt: number | undefined;
+  readonly rateBeforeRows: number | undefined;
 }
 
 type Convert = (value: SqlValue) => unknown;
@@ -85,6 +89,10 @@ const readers = {
   startedAt: ["started_at", optional(number)],
   endedAt: ["ended_at", optional(number)],
   updatedAt: ["updated_at", number],
+  rateAt: ["rate_at", optional(number)],
+  rateRows: ["rate_rows", optional(number)],
+  rateBeforeAt: ["rate_before_at", optional(number)],
+  rateBeforeRows: ["rate_before_rows", optional(number)],
 } as const satisfies Record<keyof RunRow, readonly [string, Convert]>;
 
 /** The columns of a run in the order {@link toRunRow} expects. */

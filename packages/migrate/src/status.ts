@@ -21,11 +21,21 @@ export interface MigrationStatus {
   /** Between 0 and 1; undefined: not known. Exactly 1 for what is done, and below it for everything else. */
   readonly progress: number | undefined;
   readonly chunks: number;
+  /** Rows finished in a second, over the last ten to twenty seconds. Undefined: nobody copies, or nothing is known yet. */
+  readonly rowsPerSecond: number | undefined;
+  /** How long copying takes at this rate, in ms; verification comes after it. Undefined: not known. */
+  readonly etaMs: number | undefined;
   /** The share of the time that was left to others, between 0 and 1. */
   readonly yieldShare: number;
   readonly startedAt: number | undefined;
   readonly endedAt: number | undefined;
   readonly heartbeatAt: number | undefined;
+  /** How often the worker gives a sign of life, in ms; 0: nobody has worked on it. */
+  readonly heartbeatMs: number;
+  /** When the books were last written. */
+  readonly updatedAt: number;
+  /** When this was read, by the clock that wrote the other times. */
+  readonly readAt: number;
   /** Who works on it. */
   readonly owner: string | undefined;
   /** What holds it back. */
@@ -47,6 +57,7 @@ export function toStatus(
   const { name, state, runNo, rowsDone, rowsChanged, rowsQuarantined, total, totalKind, chunks } = row;
   const stalled = isStalled(state, nowMs - (row.heartbeatAt ?? row.updatedAt), row.heartbeatMs);
   const usedMs = row.spentMs + row.yieldedMs;
+  const rowsPerSecond = stalled ? undefined : rateOf(row, nowMs);
   return {
     name,
     state: stalled ? "stalled" : state,
@@ -59,10 +70,15 @@ export function toStatus(
     totalKind,
     progress: progressOf(row),
     chunks,
+    rowsPerSecond,
+    etaMs: etaOf(row, rowsPerSecond),
     yieldShare: usedMs > 0 ? row.yieldedMs / usedMs : 0,
     startedAt: row.startedAt,
     endedAt: row.endedAt,
     heartbeatAt: row.heartbeatAt,
+    heartbeatMs: row.heartbeatMs,
+    updatedAt: row.updatedAt,
+    readAt: nowMs,
     owner: row.owner,
     throttleReason: row.throttleReason,
     error:
@@ -70,6 +86,22 @@ export function toStatus(
     isDrifted: definitionHash === undefined ? undefined : row.isBounded && definitionHash !== row.definitionHash,
     waitsFor: state === "done" ? [] : waitsFor,
   };
+}
+
+function rateOf(row: RunRow, nowMs: number): number | undefined {
+  const { state, chunks, rateBeforeAt, rateBeforeRows } = row;
+  if (state !== "running" && state !== "throttled") return undefined;
+  if (chunks === 0 || rateBeforeAt === undefined || rateBeforeRows === undefined) return undefined;
+  const elapsedMs = nowMs - rateBeforeAt;
+  // The clocks of two machines may differ.
+  if (elapsedMs <= 0) return undefined;
+  const rows = row.rowsDone + row.rowsQuarantined - rateBeforeRows;
+  return (Math.max(rows, 0) / elapsedMs) * 1000;
+}
+
+function etaOf({ total, rowsDone, rowsQuarantined }: RunRow, rowsPerSecond: number | undefined): number | undefined {
+  if (total === undefined || rowsPerSecond === undefined || rowsPerSecond === 0) return undefined;
+  return (Math.max(total - rowsDone - rowsQuarantined, 0) / rowsPerSecond) * 1000;
 }
 
 /** Never above what is done: the last step, verification, is not counted in rows. */

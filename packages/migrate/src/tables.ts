@@ -38,6 +38,10 @@ export const sqliteMigrations = sqliteTable(bookTables.runs, {
   startedAt: integer("started_at"),
   endedAt: integer("ended_at"),
   updatedAt: integer("updated_at").notNull().default(0),
+  rateAt: integer("rate_at"),
+  rateRows: integer("rate_rows"),
+  rateBeforeAt: integer("rate_before_at"),
+  rateBeforeRows: integer("rate_before_rows"),
 });
 
 /** Rows that could not be migrated. The engine creates it. */

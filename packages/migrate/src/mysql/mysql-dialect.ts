@@ -29,6 +29,7 @@ export const mysqlDialect: Dialect = {
   // Not unix_timestamp(now(3)), which repeats an hour of local time in autumn.
   now: sql.raw("(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"),
   classify: classifyMysqlError,
+  columnNames,
   prepare,
   faultOfKey,
   estimateRows,
@@ -146,14 +147,15 @@ async function prepare(connection: SqlConnection): Promise<void> {
   });
 }
 
-const missing = (executor: SqlExecutor) =>
-  missingBooks(style, async (table) => {
-    const { rows } = await executor.execute(
-      toQuery(sql`select column_name from information_schema.columns
-        where table_schema = database() and table_name = ${table}`),
-    );
-    return rows.map(([name]) => String(name));
-  });
+const missing = (executor: SqlExecutor) => missingBooks(style, (table) => columnNames(executor, table));
+
+async function columnNames(executor: SqlExecutor, table: string): Promise<string[]> {
+  const { rows } = await executor.execute(
+    toQuery(sql`select column_name from information_schema.columns
+      where table_schema = database() and table_name = ${table}`),
+  );
+  return rows.map(([name]) => String(name));
+}
 
 async function faultOfKey(
   executor: SqlExecutor,

@@ -37,6 +37,10 @@ export const mysqlMigrations = mysqlTable(bookTables.runs, {
   startedAt: bigint("started_at", { mode: "number" }),
   endedAt: bigint("ended_at", { mode: "number" }),
   updatedAt: bigint("updated_at", { mode: "number" }).notNull().default(0),
+  rateAt: bigint("rate_at", { mode: "number" }),
+  rateRows: bigint("rate_rows", { mode: "number" }),
+  rateBeforeAt: bigint("rate_before_at", { mode: "number" }),
+  rateBeforeRows: bigint("rate_before_rows", { mode: "number" }),
 });
 
 /** Rows that could not be migrated. The engine creates it. */

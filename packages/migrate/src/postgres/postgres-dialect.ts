@@ -38,6 +38,7 @@ export const postgresDialect: Dialect = {
   lockSuffix: sql.raw(" for no key update"),
   now: sql`(extract(epoch from clock_timestamp()) * 1000)::bigint`,
   classify: classifyPostgresError,
+  columnNames,
   prepare,
   faultOfKey,
   estimateRows,
@@ -107,13 +108,13 @@ async function prepare(connection: SqlConnection): Promise<void> {
   });
 }
 
-const missing = (executor: SqlExecutor) =>
-  missingBooks(style, async (table) => {
-    const text =
-      "select attname from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped";
-    const { rows } = await executor.execute({ sql: text, params: [dialect.escapeName(table)] });
-    return rows.map(([name]) => String(name));
-  });
+const missing = (executor: SqlExecutor) => missingBooks(style, (table) => columnNames(executor, table));
+
+async function columnNames(executor: SqlExecutor, table: string): Promise<string[]> {
+  const text = "select attname from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped";
+  const { rows } = await executor.execute({ sql: text, params: [dialect.escapeName(table)] });
+  return rows.map(([name]) => String(name));
+}
 
 async function faultOfKey(
   executor: SqlExecutor,

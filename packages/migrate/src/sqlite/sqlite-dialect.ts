@@ -37,6 +37,7 @@ export const sqliteDialect: Dialect = {
   // Processes that share the file share the machine.
   now: undefined,
   classify: classifySqliteError,
+  columnNames,
   prepare,
   faultOfKey,
   estimateRows,
