@@ -1,0 +1,1 @@
+export { GnmiError, type GnmiErrorCode } from "./gnmi-error.ts";
