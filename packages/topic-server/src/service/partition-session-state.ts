@@ -17,6 +17,8 @@ export interface PartitionSessionState {
   readonly committed: number;
   /** On its way there. */
   readonly planned: number;
+  /** What the client was told is committed when it was told of the partition; undefined: it was not yet. */
+  readonly told: number | undefined;
   /** Committed by the client beyond a hole, in order. */
   readonly ahead: readonly Range[];
   /** Whether a group of readers remembers what is committed. */
@@ -24,6 +26,8 @@ export interface PartitionSessionState {
 }
 
 export type PartitionSessionEvent =
+  /** The client is told of the partition, and of what is committed. */
+  | { readonly type: "offered" }
   | {
       readonly type: "started";
       readonly readOffset: number | undefined;
@@ -52,12 +56,14 @@ type PartitionSessionEffect =
 export type PartitionSessionStep = readonly [PartitionSessionState, ...PartitionSessionEffect[]];
 
 export function openPartitionSession(committed: number, hasConsumer: boolean): PartitionSessionState {
-  return { phase: "starting", committed, planned: committed, ahead: [], hasConsumer };
+  return { phase: "starting", committed, planned: committed, told: undefined, ahead: [], hasConsumer };
 }
 
 /** The rules of one partition on one StreamRead. */
 export function partitionSessionNext(state: PartitionSessionState, event: PartitionSessionEvent): PartitionSessionStep {
   switch (event.type) {
+    case "offered":
+      return [{ ...state, told: state.committed }];
     case "started":
       return start(state, event);
     case "commit":
@@ -90,21 +96,24 @@ function start(
   if (state.phase === "reading") return [state, { type: "fail", detail: "the partition session was started already" }];
   const { readOffset, commitOffset, cut, startOffset, endOffset } = event;
   const fail = (detail: string): PartitionSessionStep => [state, { type: "fail", detail }];
-  if (readOffset !== undefined && state.hasConsumer && readOffset < state.committed) {
-    return fail(`read_offset ${readOffset} is below the committed offset ${state.committed}`);
+  // The client went by what it was told; others may have committed since.
+  const told = state.told ?? state.committed;
+  if (readOffset !== undefined && state.hasConsumer && readOffset < told) {
+    return fail(`read_offset ${readOffset} is below the committed offset ${told}`);
   }
   if (readOffset !== undefined && (readOffset < 0 || readOffset > endOffset)) {
     return fail(`read_offset ${readOffset} is outside of the partition, which ends at ${endOffset}`);
   }
   if (commitOffset !== undefined && !state.hasConsumer) return fail("commit_offset needs a consumer");
-  if (commitOffset !== undefined && (commitOffset < state.committed || commitOffset > endOffset)) {
-    return fail(`commit_offset ${commitOffset} is not within ${state.committed} and ${endOffset}`);
+  if (commitOffset !== undefined && (commitOffset < told || commitOffset > endOffset)) {
+    return fail(`commit_offset ${commitOffset} is not within ${told} and ${endOffset}`);
   }
   const planned = Math.max(state.planned, commitOffset ?? 0);
   const from = Math.max(state.committed, planned, readOffset ?? 0, cut, startOffset);
-  const next: PartitionSessionState = { ...state, phase: "reading", planned };
-  if (planned === state.planned) return [next, { type: "read", from }];
-  return [next, { type: "persist", offset: planned }, { type: "read", from }];
+  const effects: PartitionSessionEffect[] = [];
+  if (state.committed > told) effects.push({ type: "acknowledge", offset: state.committed });
+  if (planned > state.planned) effects.push({ type: "persist", offset: planned });
+  return [{ ...state, phase: "reading", planned }, ...effects, { type: "read", from }];
 }
 
 function commit(state: PartitionSessionState, ranges: readonly Range[], endOffset: number): PartitionSessionStep {
@@ -133,7 +142,7 @@ function moved(state: PartitionSessionState, offset: number): PartitionSessionSt
   if (state.phase === "gone" || offset <= state.committed) return [state];
   const planned = Math.max(state.planned, offset);
   const next = joined({ ...state, committed: offset, planned, ahead: behind(state.ahead, planned) });
-  // A client that has not answered yet may not have been told of the partition either.
+  // A client that has not answered yet hears of it when it has.
   if (state.phase === "starting") return [next];
   const told = { type: "acknowledge", offset } as const;
   // What waited for just these offsets is complete now.
@@ -151,6 +160,8 @@ function joined(state: PartitionSessionState): PartitionSessionState {
 function stop(state: PartitionSessionState, isGraceful: boolean): PartitionSessionStep {
   if (state.phase === "gone" || (state.phase === "stopping" && isGraceful)) return [state];
   const told = { type: "sendStop", isGraceful } as const;
+  // Who never heard of a partition needs not give it back.
+  if (state.told === undefined) return [{ ...state, phase: "gone" }, { type: "released" }];
   if (isGraceful) return [{ ...state, phase: "stopping" }, told];
   return [{ ...state, phase: "gone", ahead: [] }, told, { type: "released" }];
 }

@@ -1,11 +1,11 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { CallReceiver, FrameCall } from "@tidemark/connect-transport";
-import { encodeReadResponse, readResponseBytes, StatusCode, topicWire } from "@tidemark/topic/internal";
+import { StatusCode, topicWire } from "@tidemark/topic/internal";
 import type { Partition } from "../storage/partition.ts";
-import type { StoredRecord } from "../storage/record.ts";
 import type { Topic } from "../storage/topic.ts";
 import type { Identity } from "./access.ts";
+import { InFlight } from "./in-flight.ts";
 import { readAnswer, readFailure, timestamp } from "./messages.ts";
 import {
   openPartitionSession,
@@ -14,37 +14,53 @@ import {
   type PartitionSessionState,
 } from "./partition-session-state.ts";
 import type { GroupMember, ReadGroup } from "./read-groups.ts";
-import { cut, type LastScan } from "./read-pieces.ts";
+import { type Pumped, type PumpOwner, ReadPump } from "./read-pump.ts";
 import { initialReadState, type ReadEvent, type ReadInitRequest, readSessionNext } from "./read-session-state.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Service } from "./service.ts";
 
 type FromClient = topicWire.StreamReadMessage_FromClient["clientMessage"];
 
-/** Bytes of messages in one response. */
-const maxResponseBytes = 1024 * 1024;
-
 interface Wish {
   readonly topic: Topic;
   readonly group: ReadGroup | undefined;
   readonly maxLagMs: number | undefined;
   readonly readFromMs: number;
+  /** Its partitions on this stream, by their id. */
+  readonly parts: Map<number, Part>;
 }
 
 /** A partition on this stream. */
-interface Part {
+class Part implements Pumped {
   readonly id: number;
   readonly wish: Wish;
   readonly partition: Partition;
+  readonly inFlight: InFlight | undefined;
+  readonly maxBytes: number;
   state: PartitionSessionState;
-  /** The next message to send. */
   readOffset: number;
   /** Where the messages begin that are new enough. */
-  cut: number;
-  /** The disk is being read for it. */
-  isBusy: boolean;
-  isEndTold: boolean;
-  readonly last: LastScan;
+  cut = 0;
+  isBusy = false;
+  isEndTold = false;
+  readonly last = { baseOffset: -1, columns: undefined };
+
+  constructor(id: number, wish: Wish, partition: Partition, committed: number, maxInFlightBytes: number) {
+    const hasConsumer = wish.group !== undefined;
+    this.id = id;
+    this.wish = wish;
+    this.partition = partition;
+    this.state = openPartitionSession(committed, hasConsumer);
+    this.readOffset = committed;
+    // Only a commit makes room again. Where nothing can be committed, that leaves the size of one response.
+    const isLimited = maxInFlightBytes > 0;
+    this.inFlight = isLimited && hasConsumer ? new InFlight(maxInFlightBytes) : undefined;
+    this.maxBytes = isLimited && !hasConsumer ? maxInFlightBytes : 0;
+  }
+
+  get isReading(): boolean {
+    return this.state.phase === "reading";
+  }
 }
 
 /** One StreamRead call: the rules of the two state files on a stream, a group of readers and logs. */
@@ -58,21 +74,17 @@ export class ReadSession implements CallReceiver, GroupMember {
   #state = initialReadState;
   #consumer = "";
   #maxPartitionBytes = 0;
-  #wishes: Wish[] = [];
+  #wishes = new Map<Topic, Wish>();
   #nextId = 1;
   readonly #parts = new Map<number, Part>();
-  /** Partitions that may have something to send, in turn. */
-  #queue: Part[] = [];
-  readonly #queued = new Set<Part>();
-  #isPumping = false;
-  #isScheduled = false;
-  #isFull = false;
+  readonly #pump: ReadPump<Part>;
   readonly #releases: (() => void)[] = [];
 
   constructor(service: Service, call: FrameCall) {
     this.#service = service;
     this.#call = call;
     this.id = service.rng.uuid();
+    this.#pump = new ReadPump<Part>(call, this.#pumpOwner());
     this.#releases.push(service.addSession((error) => this.#refuse(error)));
     try {
       this.#identity = service.access.identify(call.headers);
@@ -102,14 +114,14 @@ export class ReadSession implements CallReceiver, GroupMember {
   }
 
   onAssigned(topic: Topic, partition: Partition): void {
-    const wish = this.#wishes.find((each) => each.topic === topic);
+    const wish = this.#wishes.get(topic);
     if (wish !== undefined) void this.#start(wish, partition).catch((error: unknown) => this.#refuse(error));
   }
 
   onStop(topic: Topic, partition: number, isGraceful: boolean): void {
     const part = this.#partOf(topic, partition);
     if (part !== undefined) this.#step(part, { type: "stop", isGraceful });
-    else this.#wishes.find((each) => each.topic === topic)?.group?.released(this, partition);
+    else this.#wishes.get(topic)?.group?.released(this, partition);
   }
 
   onMoved(topic: Topic, partition: number, offset: number): void {
@@ -141,7 +153,7 @@ export class ReadSession implements CallReceiver, GroupMember {
         this.#dispatch(effect.message);
         return;
       case "pump":
-        this.#schedule();
+        this.#pump.schedule();
         return;
       case "fail":
         this.#call.send(readFailure(effect.status, effect.detail));
@@ -181,13 +193,13 @@ export class ReadSession implements CallReceiver, GroupMember {
       );
       const group = consumer === "" ? undefined : this.#service.groups.group(topic, consumer);
       const maxLagMs = settings.maxLag === undefined ? undefined : durationMs(settings.maxLag);
-      wishes.set(topic, { topic, group, maxLagMs, readFromMs, partitions });
+      wishes.set(topic, { topic, group, maxLagMs, readFromMs, partitions, parts: new Map() });
     }
     this.#consumer = consumer;
     this.readerName = request.readerName;
     this.seesSplits = request.autoPartitioningSupport;
     this.#maxPartitionBytes = Number(request.partitionMaxInFlightBytes);
-    this.#wishes = [...wishes.values()];
+    this.#wishes = wishes;
     this.#call.send(readAnswer({ case: "initResponse", value: { sessionId: this.id } }));
     for (const wish of wishes.values()) {
       const { topic, group, partitions } = wish;
@@ -210,21 +222,13 @@ export class ReadSession implements CallReceiver, GroupMember {
   async #start(wish: Wish, partition: Partition): Promise<void> {
     const { topic, group, maxLagMs, readFromMs } = wish;
     const committed = group === undefined ? 0 : topic.committedOffset(this.#consumer, partition.id);
-    const part: Part = {
-      id: this.#nextId++,
-      wish,
-      partition,
-      state: openPartitionSession(committed, group !== undefined),
-      readOffset: committed,
-      cut: 0,
-      isBusy: false,
-      isEndTold: false,
-      last: { baseOffset: -1, columns: undefined },
-    };
+    const part = new Part(this.#nextId++, wish, partition, committed, this.#maxPartitionBytes);
+    wish.parts.set(partition.id, part);
     this.#parts.set(part.id, part);
     const since = Math.max(readFromMs, maxLagMs === undefined ? 0 : this.#service.clock.now() - maxLagMs);
     if (since > 0) part.cut = await partition.log.offsetOfTime(since);
     if (part.state.phase === "gone" || this.#state.phase !== "open") return;
+    this.#step(part, { type: "offered" });
     const { startOffset, endOffset } = partition.log;
     const value = {
       partitionSession: { partitionSessionId: BigInt(part.id), path: topic.path, partitionId: BigInt(partition.id) },
@@ -280,6 +284,10 @@ export class ReadSession implements CallReceiver, GroupMember {
 
   #step(part: Part, event: PartitionSessionEvent): void {
     const [state, ...effects] = partitionSessionNext(part.state, event);
+    if (state.committed > part.state.committed && part.inFlight !== undefined) {
+      part.inFlight.committed(state.committed);
+      this.#pump.enqueue(part);
+    }
     part.state = state;
     const partitionSessionId = BigInt(part.id);
     const { topic, group } = part.wish;
@@ -287,7 +295,7 @@ export class ReadSession implements CallReceiver, GroupMember {
       switch (effect.type) {
         case "read":
           part.readOffset = effect.from;
-          this.#enqueue(part);
+          this.#pump.enqueue(part);
           break;
         case "persist":
           this.#service.store.commits.add(topic, this.#consumer, part.partition.id, effect.offset, (error) => {
@@ -312,6 +320,7 @@ export class ReadSession implements CallReceiver, GroupMember {
         }
         case "released":
           this.#parts.delete(part.id);
+          part.wish.parts.delete(part.partition.id);
           group?.released(this, part.partition.id);
           break;
         case "fail":
@@ -321,108 +330,25 @@ export class ReadSession implements CallReceiver, GroupMember {
     }
   }
 
+  #pumpOwner(): PumpOwner<Part> {
+    const credit = () => (this.#state.phase === "open" ? this.#state.credit : 0);
+    return {
+      get credit() {
+        return credit();
+      },
+      onSent: (_part, bytes) => this.#event({ type: "sent", bytes }),
+      onReadToEnd: (part) => this.#tellEnd(part),
+      onReadFailed: (error) => this.#refuse(error),
+    };
+  }
+
   #onVisible(topic: Topic, partition: number): void {
     const part = this.#partOf(topic, partition);
-    if (part?.state.phase === "reading") this.#enqueue(part);
-  }
-
-  #enqueue(part: Part): void {
-    if (!this.#queued.has(part)) {
-      this.#queued.add(part);
-      this.#queue.push(part);
-    }
-    this.#schedule();
-  }
-
-  /** Once a turn: what became readable together is sent together. */
-  #schedule(): void {
-    if (this.#isScheduled || this.#isPumping || this.#isFull) return;
-    this.#isScheduled = true;
-    queueMicrotask(() => {
-      this.#isScheduled = false;
-      this.#pump();
-    });
-  }
-
-  #pump(): void {
-    this.#isPumping = true;
-    while (this.#state.phase === "open" && this.#state.credit > 0 && !this.#isFull) {
-      const part = this.#queue.shift();
-      if (part === undefined) break;
-      this.#queued.delete(part);
-      if (part.isBusy || part.state.phase !== "reading") continue;
-      this.#read(part);
-    }
-    this.#isPumping = false;
-  }
-
-  #read(part: Part): void {
-    const { log } = part.partition;
-    // Retention may have overtaken the reader: what is gone is a gap in the offsets.
-    if (part.readOffset < log.startOffset) part.readOffset = log.startOffset;
-    if (part.readOffset >= log.endOffset) {
-      this.#tellEnd(part);
-      return;
-    }
-    const room = Math.min(this.#state.credit, maxResponseBytes, this.#maxPartitionBytes || maxResponseBytes);
-    const offset = part.readOffset;
-    const found = log.read(offset, room);
-    if (!(found instanceof Promise)) {
-      this.#send(part, offset, found);
-      return;
-    }
-    part.isBusy = true;
-    found.then(
-      (records) => {
-        part.isBusy = false;
-        if (part.state.phase === "reading" && part.readOffset === offset) this.#send(part, offset, records);
-      },
-      (error: unknown) => {
-        part.isBusy = false;
-        // A segment that retention removed while it was being read.
-        if (part.readOffset < log.startOffset) this.#enqueue(part);
-        else this.#refuse(error);
-      },
-    );
-  }
-
-  #send(part: Part, offset: number, records: readonly StoredRecord[]): void {
-    const { credit, phase } = this.#state;
-    if (phase !== "open") return;
-    if (credit <= 0) {
-      this.#enqueue(part);
-      return;
-    }
-    try {
-      const room = Math.min(credit, maxResponseBytes, this.#maxPartitionBytes || maxResponseBytes);
-      const { batches, nextOffset } = cut(records, offset, room, part.last);
-      if (batches.length > 0) {
-        const bytes = readResponseBytes(part.id, batches);
-        part.readOffset = nextOffset;
-        this.#event({ type: "sent", bytes });
-        if (!this.#call.send(encodeReadResponse(part.id, batches, bytes))) this.#waitForRoom();
-      }
-    } catch (error) {
-      this.#refuse(error);
-      return;
-    }
-    this.#enqueue(part);
-  }
-
-  #waitForRoom(): void {
-    if (this.#isFull) return;
-    this.#isFull = true;
-    this.#call.drained().then(
-      () => {
-        this.#isFull = false;
-        this.#schedule();
-      },
-      () => {},
-    );
+    if (part?.isReading === true) this.#pump.enqueue(part);
   }
 
   #tellEnds(): void {
-    for (const part of this.#parts.values()) if (part.state.phase === "reading") this.#enqueue(part);
+    for (const part of this.#parts.values()) if (part.isReading) this.#pump.enqueue(part);
   }
 
   /** The partition was split, and this reader has all there was. */
@@ -457,7 +383,7 @@ export class ReadSession implements CallReceiver, GroupMember {
   #checkToken(token: string): void {
     try {
       const identity = this.#service.access.identifyToken(token);
-      for (const { topic } of this.#wishes) {
+      for (const topic of this.#wishes.keys()) {
         if (this.#service.access.allows(identity, topic.path, "read")) continue;
         throw new Refusal(StatusCode.UNAUTHORIZED, `${identity.user} may not read ${topic.path}`);
       }
@@ -470,18 +396,14 @@ export class ReadSession implements CallReceiver, GroupMember {
   }
 
   #partOf(topic: Topic, partition: number): Part | undefined {
-    for (const part of this.#parts.values()) {
-      if (part.wish.topic === topic && part.partition.id === partition) return part;
-    }
-    return undefined;
+    return this.#wishes.get(topic)?.parts.get(partition);
   }
 
   #release(): void {
     this.#state = { phase: "closed", credit: 0 };
     for (const part of this.#parts.values()) part.state = { ...part.state, phase: "gone" };
     this.#parts.clear();
-    this.#queue = [];
-    this.#queued.clear();
+    this.#pump.clear();
     for (const release of this.#releases.splice(0)) release();
   }
 }
