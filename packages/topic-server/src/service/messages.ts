@@ -9,7 +9,7 @@ type ReadAnswer = NonNullable<MessageInitShape<typeof ReadSchema>["serverMessage
 type WriteAnswer = NonNullable<MessageInitShape<typeof WriteSchema>["serverMessage"]>;
 
 /** The sentence and the severity that clients expect with a status. */
-export const issue = (message: string) => ({ message, severity: 1 });
+export const issue = (message: string, issueCode = 0) => ({ message, severity: 1, issueCode });
 
 export function readAnswer(serverMessage: ReadAnswer): Uint8Array {
   return toBinary(ReadSchema, create(ReadSchema, { status: StatusCode.SUCCESS, serverMessage }));
@@ -23,8 +23,8 @@ export function writeAnswer(serverMessage: WriteAnswer): Uint8Array {
   return toBinary(WriteSchema, create(WriteSchema, { status: StatusCode.SUCCESS, serverMessage }));
 }
 
-export function writeFailure(status: StatusCode, detail: string): Uint8Array {
-  return toBinary(WriteSchema, create(WriteSchema, { status, issues: [issue(detail)] }));
+export function writeFailure(status: StatusCode, detail: string, issueCode: number): Uint8Array {
+  return toBinary(WriteSchema, create(WriteSchema, { status, issues: [issue(detail, issueCode)] }));
 }
 
 /** The result of a unary call, in the envelope that YDB puts it in. */
@@ -34,7 +34,11 @@ export function succeeded<D extends DescMessage>(schema: D, result: MessageInitS
 }
 
 function refused(refusal: Refusal): Operation {
-  return create(OperationSchema, { ready: true, status: refusal.status, issues: [issue(refusal.message)] });
+  return create(OperationSchema, {
+    ready: true,
+    status: refusal.status,
+    issues: [issue(refusal.message, refusal.issueCode)],
+  });
 }
 
 /** Runs a unary call; whatever it throws becomes the operation's status. */

@@ -5,6 +5,7 @@ import {
   DiscoveryService,
   discoveryWire,
   QueryService,
+  type queryWire,
   SchemeService,
   schemeWire,
   StatusCode,
@@ -115,6 +116,15 @@ function tableRoutes(router: ConnectRouter, { access, rng }: Service): void {
 }
 
 const success = { status: StatusCode.SUCCESS };
+/** `SELECT 1`, and the name that it is asked to have. */
+const selectOne = /^\s*select\s+1(?:\s+as\s+(?:`([^`]+)`|(\w+)))?\s*;?\s*$/i;
+const readsOnly = new Set(["onlineReadOnly", "staleReadOnly"]);
+
+/** As in YDB: what only reads has no transaction that stays open. @throws {Refusal} `BAD_REQUEST` */
+function checkMode(settings: queryWire.TransactionSettings | undefined): void {
+  if (!readsOnly.has(settings?.txMode.case ?? "")) return;
+  throw new Refusal(StatusCode.BAD_REQUEST, "A transaction that only reads online or stale data cannot be begun");
+}
 
 function failure(error: unknown) {
   const { status, message } = refusalOf(error);
@@ -148,8 +158,9 @@ function queryRoutes(router: ConnectRouter, { access, transactions }: Service): 
     });
     transactions.closeSession(sessionId);
   });
-  router.rpc(method.beginTransaction, ({ sessionId }) => {
+  router.rpc(method.beginTransaction, ({ sessionId, txSettings }) => {
     try {
+      checkMode(txSettings);
       return { ...success, txMeta: { id: transactions.begin(sessionId) } };
     } catch (error) {
       return failure(error);
@@ -173,10 +184,12 @@ function queryRoutes(router: ConnectRouter, { access, transactions }: Service): 
   });
   router.rpc(method.executeQuery, async function* ({ sessionId, query, txControl }) {
     try {
-      if (!/^\s*select\s+1\s*(as\s+\w+\s*)?;?\s*$/i.test(query.value?.text ?? "")) {
+      const asked = selectOne.exec(query.value?.text ?? "");
+      if (asked === null) {
         throw new Refusal(StatusCode.UNSUPPORTED, "This server has topics and no tables; of queries it knows SELECT 1");
       }
       const selector = txControl?.txSelector;
+      if (selector?.case === "beginTx" && txControl?.commitTx !== true) checkMode(selector.value);
       const id = selector?.case === "txId" ? selector.value : "";
       const begun = selector?.case === "beginTx" ? transactions.begin(sessionId) : id;
       if (txControl?.commitTx === true && begun !== "") await transactions.commit(sessionId, begun);
@@ -184,7 +197,7 @@ function queryRoutes(router: ConnectRouter, { access, transactions }: Service): 
       yield {
         ...success,
         resultSet: {
-          columns: [{ name: "column0", type: int32 }],
+          columns: [{ name: asked[1] ?? asked[2] ?? "column0", type: int32 }],
           rows: [{ items: [{ value: { case: "int32Value" as const, value: 1 } }] }],
         },
         ...(begun === "" || txControl?.commitTx === true ? {} : { txMeta: { id: begun } }),

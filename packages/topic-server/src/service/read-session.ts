@@ -231,11 +231,15 @@ export class ReadSession implements CallReceiver, GroupMember {
     this.#step(part, { type: "offered" });
     const { startOffset, endOffset } = partition.log;
     const value = {
-      partitionSession: { partitionSessionId: BigInt(part.id), path: topic.path, partitionId: BigInt(partition.id) },
+      partitionSession: {
+        partitionSessionId: BigInt(part.id),
+        path: this.#service.relative(topic.path),
+        partitionId: BigInt(partition.id),
+      },
       // Somebody may have committed meanwhile.
       committedOffset: BigInt(part.state.committed),
       partitionOffsets: { start: BigInt(startOffset), end: BigInt(endOffset) },
-      partitionLocation: { nodeId: 1, generation: 1n },
+      partitionLocation: this.#service.location,
     };
     this.#call.send(readAnswer({ case: "startPartitionSessionRequest", value }));
   }

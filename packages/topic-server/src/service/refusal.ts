@@ -5,11 +5,29 @@ import { TopicServerError } from "../topic-server-error.ts";
 export class Refusal extends Error {
   override readonly name = "Refusal";
   readonly status: StatusCode;
+  /** What else it is known by; 0: nothing. */
+  readonly issueCode: number;
 
-  constructor(status: StatusCode, message: string) {
+  constructor(status: StatusCode, message: string, issueCode = 0) {
     super(message);
     this.status = status;
+    this.issueCode = issueCode;
   }
+}
+
+/** `Ydb.PersQueue.ErrorCode.WRITE_ERROR_PARTITION_INACTIVE` */
+const partitionInactive = 500029;
+
+/**
+ * YDB opens no session on a partition that was split or merged, and ends those that are open. OVERLOADED is also what a
+ * busy server says: SDKs look for the number to tell one from the other, and then describe the topic anew.
+ *
+ * From YDB's source: `TSMPartitionChooserActor` in core/persqueue/writer refuses such a partition with
+ * WRITE_ERROR_PARTITION_INACTIVE, `ConvertPersQueueInternalCodeToStatus` in services/persqueue_v1/actors/persqueue_utils
+ * makes that OVERLOADED, and `FillIssue` there puts the number into the issue.
+ */
+export function inactivePartition(id: number): Refusal {
+  return new Refusal(StatusCode.OVERLOADED, `Partition ${id} is inactive: it was split`, partitionInactive);
 }
 
 /** Failures of the store as clients see them. What is none of ours is not shown to them. */

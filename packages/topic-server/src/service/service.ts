@@ -15,6 +15,13 @@ export interface ServiceOptions {
   readonly rng: Rng;
 }
 
+/** Where partitions are. */
+export interface PartitionLocation {
+  readonly nodeId: number;
+  /** Grows when they move, and here they move only in time: from one start of the server to the next. */
+  readonly generation: bigint;
+}
+
 /** What all sessions and calls of one server share. */
 export class Service {
   readonly store: TopicStore;
@@ -22,6 +29,7 @@ export class Service {
   readonly database: string;
   readonly clock: Clock;
   readonly rng: Rng;
+  readonly location: PartitionLocation;
   readonly groups = new ReadGroups();
   readonly transactions: Transactions;
   readonly #sessions = new Set<(error: unknown) => void>();
@@ -34,6 +42,7 @@ export class Service {
     this.database = options.database;
     this.clock = options.clock;
     this.rng = options.rng;
+    this.location = { nodeId: 1, generation: BigInt(options.store.generation) };
     this.transactions = new Transactions(options.store, options.rng);
   }
 
@@ -54,6 +63,11 @@ export class Service {
     if (trimmed.startsWith("/")) return trimmed;
     const asked = headers.get("x-ydb-database") ?? "";
     return `${asked === "" ? this.database : asked.replace(/\/+$/, "")}/${trimmed}`;
+  }
+
+  /** How YDB names a topic to who reads it: within the database. */
+  relative(path: string): string {
+    return path.startsWith(`${this.database}/`) ? path.slice(this.database.length + 1) : path;
   }
 
   /** @throws {Refusal} `SCHEME_ERROR` when there is none, `UNAUTHORIZED` when it is not for this client. */

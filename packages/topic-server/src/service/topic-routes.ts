@@ -7,14 +7,12 @@ import type { Topic } from "../storage/topic.ts";
 import type { Right } from "./access.ts";
 import { duration, operation, succeeded, timestamp } from "./messages.ts";
 import { Refusal } from "./refusal.ts";
-import type { Service } from "./service.ts";
+import type { PartitionLocation, Service } from "./service.ts";
 import { alteredDefinition, consumerWire, definitionOf, partitioningWire } from "./topic-definitions.ts";
-
-const location = { nodeId: 1, generation: 1n };
 
 /** The unary calls of TopicService. */
 export function topicRoutes(router: ConnectRouter, service: Service): void {
-  const { store, access, groups, transactions } = service;
+  const { store, access, groups, transactions, location } = service;
   transactions.onOffsets.push((row, topic) => groups.committed(topic, row.consumer, row.partition, row.offset));
   const topicFor = (path: string, context: HandlerContext, right: Right): Topic =>
     service.topic(path, context.requestHeader, access.identify(context.requestHeader), right);
@@ -75,10 +73,11 @@ export function topicRoutes(router: ConnectRouter, service: Service): void {
       const right = (["read", "write", "manage"] as const).find((each) => access.allows(identity, path, each));
       const topic = topicFor(request.path, context, right ?? "read");
       const { definition } = topic;
+      const isRanged = hasKeyRanges(topic);
       return succeeded(wire.DescribeTopicResultSchema, {
         self: entry(topic),
         partitioningSettings: partitioningWire(definition),
-        partitions: topic.partitions.map((partition) => partitionWire(partition, request)),
+        partitions: topic.partitions.map((partition) => partitionWire(partition, location, request, isRanged)),
         retentionPeriod: duration(definition.retentionMs),
         retentionStorageMb: BigInt(Math.floor(definition.retentionBytes / (1024 * 1024))),
         supportedCodecs: { codecs: [...definition.codecs] },
@@ -87,6 +86,7 @@ export function topicRoutes(router: ConnectRouter, service: Service): void {
         attributes: { ...definition.attributes },
         consumers: definition.consumers.map(consumerWire),
         meteringMode: definition.meteringMode as wire.MeteringMode,
+        ...(definition.metricsLevel === undefined ? {} : { metricsLevel: definition.metricsLevel }),
         topicStats: {
           storeSizeBytes: BigInt(topic.partitions.reduce((sum, { log }) => sum + log.storedBytes, 0)),
           minLastWriteTime: timestamp(Math.min(...topic.partitions.map(({ log }) => log.lastWrittenAtMs))),
@@ -109,9 +109,8 @@ export function topicRoutes(router: ConnectRouter, service: Service): void {
         partitions: topic.partitions.map((partition) => {
           const reader = group?.ownerOf(partition.id);
           const committed = topic.committedOffset(name, partition.id);
-          const { keyRange: _keyRange, ...rest } = partitionWire(partition, request);
           return {
-            ...rest,
+            ...partitionWire(partition, location, request, false),
             partitionConsumerStats: {
               lastReadOffset: BigInt(reader?.lastReadOffset(topic, partition.id) ?? committed),
               committedOffset: BigInt(committed),
@@ -197,9 +196,18 @@ export function entry(topic: Topic) {
   };
 }
 
+/** Without splits nobody may rely on ranges: some clients then refuse partitions that have one. */
+function hasKeyRanges({ definition, partitions }: Topic): boolean {
+  return (
+    definition.autoPartitioning.strategy !== "disabled" || partitions.some((each) => each.definition.parents.length > 0)
+  );
+}
+
 function partitionWire(
   partition: Partition,
+  location: PartitionLocation,
   { includeStats, includeLocation }: { readonly includeStats: boolean; readonly includeLocation: boolean },
+  isRanged: boolean,
 ) {
   const { id, isActive, children, parents, fromBound, toBound } = partition.definition;
   const { log } = partition;
@@ -208,10 +216,14 @@ function partitionWire(
     active: isActive,
     childPartitionIds: children.map(BigInt),
     parentPartitionIds: parents.map(BigInt),
-    keyRange: {
-      ...(fromBound === undefined ? {} : { fromBound: Buffer.from(fromBound, "hex") }),
-      ...(toBound === undefined ? {} : { toBound: Buffer.from(toBound, "hex") }),
-    },
+    ...(isRanged
+      ? {
+          keyRange: {
+            ...(fromBound === undefined ? {} : { fromBound: Buffer.from(fromBound, "hex") }),
+            ...(toBound === undefined ? {} : { toBound: Buffer.from(toBound, "hex") }),
+          },
+        }
+      : {}),
     ...(includeStats
       ? {
           partitionStats: {
@@ -220,7 +232,7 @@ function partitionWire(
             lastWriteTime: timestamp(log.lastWrittenAtMs),
             maxWriteTimeLag: duration(0),
             bytesWritten: {},
-            partitionNodeId: 1,
+            partitionNodeId: location.nodeId,
           },
         }
       : {}),

@@ -17,7 +17,7 @@ export type WriteEvent =
   | { readonly type: "token"; readonly token: string }
   | { readonly type: "unset" }
   | { readonly type: "invalid"; readonly detail: string }
-  | { readonly type: "refused"; readonly status: StatusCode; readonly detail: string }
+  | { readonly type: "refused"; readonly status: StatusCode; readonly detail: string; readonly issueCode: number }
   | { readonly type: "clientEnded" };
 
 type WriteEffect =
@@ -25,7 +25,7 @@ type WriteEffect =
   | { readonly type: "append"; readonly columns: WriteColumns }
   | { readonly type: "checkToken"; readonly token: string }
   /** Tell the client, then end the stream; gRPC's own status stays OK. */
-  | { readonly type: "fail"; readonly status: StatusCode; readonly detail: string }
+  | { readonly type: "fail"; readonly status: StatusCode; readonly detail: string; readonly issueCode: number }
   /** End the stream once everything taken is acknowledged. */
   | { readonly type: "finish" };
 
@@ -36,8 +36,8 @@ const maxMetadataBytes = 4096;
 const maxMetadataItems = 1000;
 const gone: WriteStep = ["closed"];
 
-function fail(status: StatusCode, detail: string): WriteStep {
-  return ["closed", { type: "fail", status, detail }];
+function fail(status: StatusCode, detail: string, issueCode = 0): WriteStep {
+  return ["closed", { type: "fail", status, detail, issueCode }];
 }
 
 const bad = (detail: string): WriteStep => fail(StatusCode.BAD_REQUEST, detail);
@@ -66,7 +66,7 @@ export function writeSessionNext(state: WriteState, event: WriteEvent): WriteSte
     case "invalid":
       return bad(event.detail);
     case "refused":
-      return fail(event.status, event.detail);
+      return fail(event.status, event.detail, event.issueCode);
     case "clientEnded":
       return ["closed", { type: "finish" }];
   }

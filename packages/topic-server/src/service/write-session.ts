@@ -13,7 +13,7 @@ import type { TopicServerError } from "../topic-server-error.ts";
 import type { Identity } from "./access.ts";
 import { AckQueue } from "./ack-queue.ts";
 import { writeAnswer, writeFailure } from "./messages.ts";
-import { Refusal, refusalOf } from "./refusal.ts";
+import { inactivePartition, Refusal, refusalOf } from "./refusal.ts";
 import type { Service } from "./service.ts";
 import { type InitRequest, type WriteEvent, writeSessionNext, type WriteState } from "./write-session-state.ts";
 
@@ -121,7 +121,7 @@ export class WriteSession implements CallReceiver, WriteListener {
         this.#checkToken(effect.token);
         return;
       case "fail":
-        this.#call.send(writeFailure(effect.status, effect.detail));
+        this.#call.send(writeFailure(effect.status, effect.detail, effect.issueCode));
         this.#call.end();
         this.#release();
         return;
@@ -133,8 +133,8 @@ export class WriteSession implements CallReceiver, WriteListener {
   }
 
   #refuse(error: unknown): void {
-    const { status, message } = refusalOf(error);
-    this.#event({ type: "refused", status, detail: message });
+    const { status, message, issueCode } = refusalOf(error);
+    this.#event({ type: "refused", status, detail: message, issueCode });
   }
 
   #wait(work: Promise<void>): void {
@@ -219,7 +219,7 @@ export class WriteSession implements CallReceiver, WriteListener {
         onAltered: () => this.#alarm?.abort(),
         onPartitions: () => {
           if (partition.definition.isActive) return;
-          this.#refuse(new Refusal(StatusCode.OVERLOADED, `Partition ${partition.id} is inactive: it was split`));
+          this.#refuse(inactivePartition(partition.id));
         },
       }),
     );
@@ -245,16 +245,26 @@ export class WriteSession implements CallReceiver, WriteListener {
       if (partition === undefined) {
         throw new Refusal(StatusCode.SCHEME_ERROR, `${topic.path} has no partition ${explicit}`);
       }
-      if (!partition.definition.isActive) {
-        throw new Refusal(StatusCode.OVERLOADED, `Partition ${explicit} is inactive: it was split`);
-      }
+      if (!partition.definition.isActive) throw inactivePartition(partition.id);
+      if (partitioning.case === "partitionWithGeneration") this.#checkGeneration(partitioning.value);
       return partition;
     }
     // Without a name there is nothing to keep in order.
     if (producerId === "") return this.#service.rng.pick(topic.partitions.filter((each) => each.definition.isActive));
     const bound = this.#service.store.catalog.partitionOf(topic.id, producerId);
-    const partition = bound === undefined ? undefined : topic.partitions[bound];
-    return partition?.definition.isActive === true ? partition : topic.partitionOfKey(producerId);
+    return topic.partitionOfKey(producerId, bound);
+  }
+
+  /**
+   * A direct write goes to the node where the client saw the partition. YDB's writer drops the session when the partition
+   * has moved on since (`PartitionNotLocal` in core/persqueue/writer/writer.cpp), which its write session tells as
+   * TABLET_PIPE_DISCONNECTED, and that is UNAVAILABLE.
+   */
+  #checkGeneration({ partitionId, generation }: { readonly partitionId: bigint; readonly generation: bigint }): void {
+    const { generation: now } = this.#service.location;
+    if (generation === now) return;
+    const text = `Partition ${partitionId} has generation ${now}, not ${generation}: describe the topic anew`;
+    throw new Refusal(StatusCode.UNAVAILABLE, text);
   }
 
   #acknowledge(): void {

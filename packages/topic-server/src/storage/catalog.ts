@@ -73,8 +73,10 @@ const schema = `
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic_id INTEGER NOT NULL, partition INTEGER NOT NULL,
     from_offset INTEGER NOT NULL, producer TEXT NOT NULL, meta BLOB NOT NULL, frame BLOB NOT NULL
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 `;
+const countStart = "INSERT INTO counters VALUES ('starts', 1) ON CONFLICT DO UPDATE SET value = value + 1;";
 const formatVersion = 1;
 
 interface DatabaseTopic {
@@ -85,6 +87,8 @@ interface DatabaseTopic {
 
 /** What is not a message: topics, offsets, producers, transactions. Every call is durable when it returns. */
 export class Catalog {
+  /** How often it was opened, this time included. */
+  readonly starts: number;
   readonly #db: Database.Database;
   readonly #statements = new Map<string, Database.Statement>();
 
@@ -103,7 +107,8 @@ export class Catalog {
           `The data has format ${found}, expected at most ${formatVersion}`,
         );
       }
-      this.#db.exec(`BEGIN EXCLUSIVE; ${schema} PRAGMA user_version = ${formatVersion}; COMMIT`);
+      this.#db.exec(`BEGIN EXCLUSIVE; ${schema} ${countStart} PRAGMA user_version = ${formatVersion}; COMMIT`);
+      this.starts = this.#sql("SELECT value FROM counters WHERE name = 'starts'").pluck().get() as number;
     } catch (error) {
       this.#db.close();
       const code = (error as { code?: string }).code ?? "";

@@ -21,6 +21,8 @@ export class TopicStore implements AsyncDisposable {
   readonly clock: Clock;
   readonly catalog: Catalog;
   readonly commits: OffsetCommits;
+  /** How often this data was opened. */
+  readonly generation: number;
   readonly #files: LogFiles;
   readonly #sync: SyncPolicy;
   readonly #segmentBytes: number;
@@ -48,6 +50,7 @@ export class TopicStore implements AsyncDisposable {
     this.#maintenanceIntervalMs = resolved.maintenanceIntervalMs;
     this.#tail = new TailBudget(resolved.tailCacheBytes);
     this.catalog = new Catalog(dataDir);
+    this.generation = this.catalog.starts;
     this.commits = new OffsetCommits(this.catalog, this.clock);
     this.#files = options.files ?? (dataDir === undefined ? memoryFiles() : diskFiles(join(dataDir, "topics")));
   }

@@ -74,15 +74,26 @@ export class Topic {
     return floor;
   }
 
-  /** The partition that a key belongs to: the same for the same key until it is split. */
-  partitionOfKey(key: string): Partition {
+  /**
+   * The partition that a key belongs to: the same for the same key until it is split. Who wrote to `known` before stays
+   * there, or in what it was split into, where its sequence numbers and the order of its messages are known.
+   */
+  partitionOfKey(key: string, known?: number): Partition {
     // A way to spread keys, not a secret.
     const hash = createHash("md5").update(key).digest("hex");
-    const active = this.partitions.filter(({ definition }) => definition.isActive);
+    const heirs = known === undefined ? [] : this.#activeHeirs(known);
+    const active = heirs.length > 0 ? heirs : this.partitions.filter(({ definition }) => definition.isActive);
     const found = active.filter(({ definition }) => covers(definition, hash));
     // After a topic got more partitions than it started with, ranges overlap: the same key still finds the same one.
     const choice = found.length > 0 ? found : active;
     return choice[Number.parseInt(hash.slice(0, 8), 16) % choice.length] as Partition;
+  }
+
+  #activeHeirs(id: number): Partition[] {
+    const partition = this.partitions[id];
+    if (partition === undefined) return [];
+    const { isActive, children } = partition.definition;
+    return isActive ? [partition] : children.flatMap((child) => this.#activeHeirs(child));
   }
 
   listen(listener: TopicListener): () => void {
