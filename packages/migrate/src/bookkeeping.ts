@@ -51,6 +51,8 @@ export const runColumns = {
   spent_ms: { type: "real", default: 0 },
   yielded_ms: { type: "real", default: 0 },
   throttle_reason: text,
+  /** JSON: knobs of the definition that were changed since. */
+  tuning: text,
   error_code: text,
   error: text,
   registered_at: counter,

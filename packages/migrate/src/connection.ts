@@ -18,6 +18,13 @@ export interface SqlExecutor {
   execute(query: SqlQuery): Promise<SqlResult>;
 }
 
+/** How long a server lets a chunk wait for a lock, compute, and stand still, in milliseconds. */
+export interface SqlLimits {
+  readonly lockTimeoutMs: number;
+  readonly statementTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+}
+
 /**
  * A connection of the engine's own: nobody else runs statements on it. What is asked of it meanwhile waits until a
  * transaction is over.
@@ -29,5 +36,11 @@ export interface SqlConnection extends SqlExecutor {
    * `read` transaction sees one snapshot.
    */
   transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T>;
+  /** Runs `work` while no transaction of this connection does; undefined where nobody would notice. */
+  alone?<T>(work: () => T | Promise<T>): Promise<T>;
+  /** Lets so many transactions run at a time; undefined where that is one and stays one. */
+  widen?(width: number): void;
+  /** Changes what the server is told about each transaction; undefined where there is no server. */
+  limit?(limits: Partial<SqlLimits>): void;
   close(): Promise<void>;
 }

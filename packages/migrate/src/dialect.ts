@@ -58,14 +58,26 @@ export interface Dialect {
   estimateRows(executor: SqlExecutor, table: Table): Promise<number | undefined>;
 }
 
+/** A second way into a server, for what must not wait for a chunk. */
+export interface Beside {
+  readonly connection: SqlConnection;
+  /** The name that sessions have while a chunk is in its transaction, where the server has such names. */
+  readonly label?: string;
+  /** The numbers of the sessions that chunks use now, where the server has no such names. */
+  sessions?(): readonly bigint[];
+}
+
 /** A dialect and its connection, as everything above uses them. */
 export class Database {
   readonly dialect: Dialect;
   readonly connection: SqlConnection;
+  /** Undefined for SQLite, where nothing in this thread is beside anything. */
+  readonly beside: Beside | undefined;
 
-  constructor(dialect: Dialect, connection: SqlConnection) {
+  constructor(dialect: Dialect, connection: SqlConnection, beside?: Beside) {
     this.dialect = dialect;
     this.connection = connection;
+    this.beside = beside;
   }
 
   execute(statement: SQL, executor: SqlExecutor = this.connection): Promise<SqlResult> {

@@ -30,6 +30,12 @@ export interface EngineOptions extends ThrottleOptions {
    * @default 33_554_432
    */
   readonly maxWalBytes?: number;
+  /**
+   * How many migrations this process works on at a time, at least 1; never two on one table. With a server each has a
+   * connection of its own while its chunk is in a transaction; with SQLite they take turns.
+   * @default 1
+   */
+  readonly maxRuns?: number;
 }
 
 /** The defaults of `EngineOptions`. */
@@ -40,6 +46,7 @@ export const engineDefaults = {
   pollMs: 1000,
   signalIntervalMs: 500,
   maxWalBytes: 32 * 2 ** 20,
+  maxRuns: 1,
 } as const satisfies Required<EngineOptions>;
 
 /** @throws {MigrateError} `OPTIONS_INVALID` */
@@ -53,8 +60,12 @@ export function resolveEngine(options: EngineOptions): Required<EngineOptions> {
     pollMs: options.pollMs ?? engineDefaults.pollMs,
     signalIntervalMs: options.signalIntervalMs ?? engineDefaults.signalIntervalMs,
     maxWalBytes: options.maxWalBytes ?? engineDefaults.maxWalBytes,
+    maxRuns: options.maxRuns ?? engineDefaults.maxRuns,
   };
   for (const [name, value] of Object.entries(resolved)) requireAbove(name, value, 0);
+  if (!Number.isSafeInteger(resolved.maxRuns)) {
+    throw new MigrateError("OPTIONS_INVALID", `maxRuns must be a whole number, got ${resolved.maxRuns}`);
+  }
   if (resolved.resumeBelow > 1) {
     throw new MigrateError("OPTIONS_INVALID", `resumeBelow must be at most 1, got ${resolved.resumeBelow}`);
   }

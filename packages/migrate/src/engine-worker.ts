@@ -2,7 +2,9 @@ import { parentPort, workerData } from "node:worker_threads";
 import { systemClock, systemRng } from "@tidemark/clock";
 import { MigrationEngine } from "./engine.ts";
 import { loadDefinitions } from "./load-definitions.ts";
-import { walSignal, type ThrottleSignal } from "./signals.ts";
+import type { ThrottleSignal } from "./signals.ts";
+import { openSignals } from "./signals/own-signals.ts";
+import { resolveSignals } from "./signals/signal-request.ts";
 import { openSqlite } from "./sqlite/open-sqlite.ts";
 import { type FromThread, type ThreadStart, type ToThread, toErrorRecord } from "./thread-protocol.ts";
 
@@ -43,6 +45,20 @@ if (parentPort !== null) {
     }
   };
 
+  const writers = new Map<number, () => void>();
+  const enter = async (engine: MigrationEngine, id: number) => {
+    try {
+      await engine.write(() => {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        writers.set(id, resolve);
+        post({ type: "result", id, result: undefined });
+        return promise;
+      });
+    } catch (error) {
+      post({ type: "thrown", id, error: toErrorRecord(error) });
+    }
+  };
+
   const tell = async (engine: MigrationEngine) => {
     for await (const event of engine.events()) {
       if (event.type === "error") post({ type: "trouble", error: toErrorRecord(event.error) });
@@ -53,6 +69,8 @@ if (parentPort !== null) {
   const open = async () => {
     const definitions = await loadDefinitions(start.definitions);
     const database = await openSqlite(start.database);
+    const watched = resolveSignals("sqlite", [...start.requests, ...start.remote.map(remote)], start.options);
+    const own = openSignals(watched, database, systemClock, start.database);
     try {
       return await MigrationEngine.open({
         database,
@@ -61,7 +79,9 @@ if (parentPort !== null) {
         clock: systemClock,
         rng: systemRng,
         owner: start.owner,
-        signals: [walSignal(database, start.options.maxWalBytes), ...start.signals.map(remote)],
+        signals: own.signals,
+        limits: watched.limits,
+        closeSignals: () => own.close(),
         isShared: false,
       });
     } catch (error) {
@@ -78,6 +98,13 @@ if (parentPort !== null) {
           break;
         case "abort":
           calls.get(message.id)?.abort();
+          break;
+        case "enter":
+          void enter(engine, message.id);
+          break;
+        case "leave":
+          writers.get(message.id)?.();
+          writers.delete(message.id);
           break;
         case "reading":
           asked.get(message.id)?.resolve(message);

@@ -4,19 +4,23 @@ import { messageOf } from "./body-rows.ts";
 import { bookTables } from "./bookkeeping.ts";
 import type { Migration } from "./definition.ts";
 import type { Database } from "./dialect.ts";
-import type { EngineOptions } from "./engine-options.ts";
+import { type EngineOptions, resolveEngine } from "./engine-options.ts";
 import { EventHub } from "./event-hub.ts";
 import { Ledger, type RunChanges, type RunLogEntry, type Sighting, type Worker } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { MigrationEvent } from "./migration-event.ts";
-import type { Migrations, RetryOptions } from "./migrations.ts";
+import type { Adjustment, Migrations, RetryOptions } from "./migrations.ts";
+import { type MigrationTuning, requireAbove, retuned, tunedBy, tuningDefaults } from "./options.ts";
+import { decodeKey } from "./key-codec.ts";
 import { definitionHash } from "./plan.ts";
 import { Quarantine, type QuarantinedRow } from "./quarantine.ts";
+import { type DryRun, rehearse, type RehearsalContext, type Sample, sample } from "./rehearsal.ts";
 import type { RunPoint } from "./run-handle.ts";
 import type { RunRow } from "./run-row.ts";
 import { isActive } from "./run-state.ts";
-import { RunSession } from "./run-session.ts";
-import { SignalBoard, type ThrottleSignal } from "./signals.ts";
+import { bodyRunner, RunSession } from "./run-session.ts";
+import { type OwnSignal, SignalBoard } from "./signals.ts";
+import { requireLimit, type SignalLimits } from "./signals/signal-request.ts";
 import { type MigrationStatus, toStatus } from "./status.ts";
 
 /** What an engine works with. */
@@ -28,7 +32,11 @@ export interface EnginePorts {
   readonly rng: Rng;
   /** Who this is, for people. */
   readonly owner: string;
-  readonly signals: readonly ThrottleSignal[];
+  readonly signals: readonly OwnSignal[];
+  /** What is bearable of those that have limits here. */
+  readonly limits?: SignalLimits;
+  /** Lets go of what signals are read with. */
+  readonly closeSignals?: () => Promise<void>;
   readonly isShared: boolean;
   readonly probe?: (point: RunPoint) => void;
 }
@@ -38,8 +46,13 @@ export class MigrationEngine implements Migrations {
   readonly #ports: EnginePorts;
   readonly #ledger: Ledger;
   readonly #quarantine: Quarantine;
+  #options: Required<EngineOptions>;
   readonly #worker: Worker;
+  /** Runs that are worked on here, and the tables they are about. */
+  readonly #busy = new Map<string, string>();
   readonly #hub = new EventHub();
+  /** Each lets more runs begin, where `maxRuns` allows it. */
+  readonly #growers = new Set<() => void>();
   readonly #hashes: ReadonlyMap<string, string>;
   readonly #stop = new AbortController();
   /** When each run of somebody else was last seen to have another beat, by the monotonic clock. */
@@ -51,9 +64,19 @@ export class MigrationEngine implements Migrations {
     this.#ports = ports;
     this.#ledger = new Ledger(ports.database, ports.clock);
     this.#quarantine = new Quarantine(ports.database);
-    const { leaseMs, heartbeatMs } = ports.options;
-    // The books keep whole milliseconds.
-    this.#worker = { owner: ports.owner, leaseMs: Math.ceil(leaseMs), heartbeatMs: Math.ceil(heartbeatMs) };
+    this.#options = ports.options;
+    const options = () => this.#options;
+    // They may change. The books keep whole milliseconds.
+    this.#worker = {
+      owner: ports.owner,
+      get leaseMs() {
+        return Math.ceil(options().leaseMs);
+      },
+      get heartbeatMs() {
+        return Math.ceil(options().heartbeatMs);
+      },
+    };
+    ports.database.connection.widen?.(ports.options.maxRuns);
     this.#hashes = new Map(ports.definitions.map((each) => [each.name, definitionHash(each, ports.database)]));
   }
 
@@ -139,6 +162,66 @@ export class MigrationEngine implements Migrations {
     this.#told(before, row);
   }
 
+  async tune(name: string, changes: MigrationTuning): Promise<void> {
+    const { tuning } = this.#ports.definitions.find((each) => each.name === name) ?? { tuning: tuningDefaults };
+    await this.#asked(() => this.#ledger.tune(name, (json) => retuned(tuning, json, changes)));
+  }
+
+  async adjust({ limits = {}, lockTimeoutMs, statementTimeoutMs, idleTimeoutMs, ...changes }: Adjustment) {
+    const known = this.#ports.limits ?? new Map<string, number>();
+    const given = Object.entries(limits);
+    for (const [name, limit] of given) {
+      if (!known.has(name)) throw new MigrateError("OPTIONS_INVALID", `signal "${name}" is not read here`);
+      requireLimit(name, limit);
+    }
+    const timeouts = definedOf({ lockTimeoutMs, statementTimeoutMs, idleTimeoutMs });
+    for (const [name, value] of Object.entries(timeouts)) requireAbove(name, value, 0);
+    const { connection } = this.#ports.database;
+    if (Object.keys(timeouts).length > 0 && connection.limit === undefined) {
+      throw new MigrateError("OPTIONS_INVALID", "SQLite has no timeouts of a server");
+    }
+    this.#options = resolveEngine({ ...this.#options, ...definedOf(changes) });
+    for (const [name, limit] of given) known.set(name, limit);
+    if (changes.maxWalBytes !== undefined && known.has("wal")) known.set("wal", changes.maxWalBytes);
+    connection.limit?.(timeouts);
+    connection.widen?.(this.#options.maxRuns);
+    for (const grow of this.#growers) grow();
+  }
+
+  dryRun(name: string, { rows }: { readonly rows?: number } = {}): Promise<DryRun> {
+    return this.#asked(async () => {
+      const { context, migration, after } = await this.#rehearsal(name);
+      const { initialRows } = migration.tuning;
+      if (rows !== undefined && !(Number.isSafeInteger(rows) && rows > 0)) {
+        throw new MigrateError("OPTIONS_INVALID", `rows must be a whole number above 0, got ${rows}`);
+      }
+      return rehearse(context, migration, after, rows ?? initialRows);
+    });
+  }
+
+  sample(name: string, { forMs = 1000 }: { readonly forMs?: number } = {}): Promise<Sample> {
+    return this.#asked(async () => {
+      requireAbove("forMs", forMs, 0);
+      const { context, migration, after } = await this.#rehearsal(name);
+      return sample(context, migration, after, forMs);
+    });
+  }
+
+  async #rehearsal(name: string) {
+    const { database, clock, definitions } = this.#ports;
+    const definition = definitions.find((each) => each.name === name);
+    if (definition === undefined) throw new MigrateError("NOT_FOUND", `no migration is defined as "${name}"`);
+    const row = await this.#ledger.read(name);
+    const context: RehearsalContext = { database, clock, signal: this.#stop.signal, bodyOf: bodyRunner };
+    const migration = { ...definition, tuning: tunedBy(definition.tuning, row.tuning) };
+    return { context, migration, after: row.cursor === undefined ? undefined : decodeKey(row.cursor) };
+  }
+
+  async write<T>(work: () => T | Promise<T>): Promise<T> {
+    const { connection } = this.#ports.database;
+    return connection.alone === undefined ? work() : connection.alone(work);
+  }
+
   quarantined(name: string): Promise<QuarantinedRow[]> {
     return this.#asked(() => this.#quarantine.list(name));
   }
@@ -176,7 +259,7 @@ export class MigrationEngine implements Migrations {
 
   start(): void {
     // Behind a `run()` that is under way: two loops of one process would only compete.
-    this.#background ??= this.#working.catch(() => undefined).then(() => this.#loop(true, this.#stop.signal));
+    this.#background ??= this.#working.catch(() => undefined).then(() => this.#lanes(true, this.#stop.signal));
   }
 
   async run({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<MigrationStatus[]> {
@@ -196,22 +279,43 @@ export class MigrationEngine implements Migrations {
     await this.#background;
     await this.#working.catch(() => undefined);
     this.#hub.close();
+    await this.#ports.closeSignals?.();
     await this.#ports.database.connection.close();
   }
 
   #work(stop: AbortSignal): Promise<void> {
-    const turn = this.#working.catch(() => undefined).then(() => this.#loop(false, stop));
+    const turn = this.#working.catch(() => undefined).then(() => this.#lanes(false, stop));
     this.#working = turn;
     return turn;
   }
 
-  async #loop(isForever: boolean, stop: AbortSignal): Promise<void> {
-    const { clock, options } = this.#ports;
+  /** As many loops beside each other as there may be runs. A run that may come later is looked for by all of them. */
+  async #lanes(isForever: boolean, stop: AbortSignal): Promise<void> {
+    const lanes: Promise<void>[] = [];
+    const grow = () => {
+      while (lanes.length < this.#options.maxRuns) {
+        const lane = lanes.length;
+        lanes.push(this.#loop(isForever, stop, () => lane < this.#options.maxRuns));
+      }
+    };
+    this.#growers.add(grow);
+    grow();
+    // Whatever one of them throws, the others have given back their leases when this ends.
+    let outcomes = await Promise.allSettled(lanes);
+    while (outcomes.length < lanes.length) outcomes = await Promise.allSettled(lanes);
+    this.#growers.delete(grow);
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  async #loop(isForever: boolean, stop: AbortSignal, isNeeded: () => boolean): Promise<void> {
+    const { clock } = this.#ports;
     for (;;) {
       if (stop.aborted) return;
+      if (!isNeeded() && !isForever) return;
       let next: "worked" | "others" | "nothing";
       try {
-        next = await this.#step(stop);
+        next = isNeeded() ? await this.#step(stop) : "nothing";
       } catch (error) {
         if (stop.aborted) return;
         // Alone in front of a database that does not answer: whoever waits for a result should know, the background
@@ -223,12 +327,12 @@ export class MigrationEngine implements Migrations {
       }
       if (next === "worked") continue;
       if (next === "nothing" && !isForever) return;
-      await clock.sleep(options.pollMs, { signal: stop, isRef: !isForever }).catch(() => undefined);
+      await clock.sleep(this.#options.pollMs, { signal: stop, isRef: !isForever }).catch(() => undefined);
     }
   }
 
   async #waitUntilIdle(stop: AbortSignal): Promise<void> {
-    const { clock, options, definitions } = this.#ports;
+    const { clock, definitions } = this.#ports;
     for (;;) {
       stop.throwIfAborted();
       const rows = await this.#ledger.list();
@@ -238,7 +342,7 @@ export class MigrationEngine implements Migrations {
         return row.state !== "registered" && !isActive(row.state);
       });
       if (isIdle) return;
-      await clock.sleep(Math.min(options.pollMs, 100), { signal: stop });
+      await clock.sleep(Math.min(this.#options.pollMs, 100), { signal: stop });
     }
   }
 
@@ -254,18 +358,25 @@ export class MigrationEngine implements Migrations {
       if (row.state !== "registered" && !isActive(row.state)) continue;
       const dead = this.#watch(row, clock.monotonic());
       const isFree = row.state === "registered" || (row.leaseExpiresAt ?? 0) <= nowMs || dead !== undefined;
-      if (!isFree) {
+      const table = getTableName(definition.table);
+      const isBusy = this.#busy.has(row.name) || [...this.#busy.values()].includes(table);
+      if (!isFree || isBusy) {
         hasOthers = true;
         continue;
       }
-      if (await this.#workOn(definition, dead, stop)) return "worked";
+      this.#busy.set(row.name, table);
+      try {
+        if (await this.#workOn(definition, dead, stop)) return "worked";
+      } finally {
+        this.#busy.delete(row.name);
+      }
       hasOthers = true;
     }
     return hasOthers ? "others" : "nothing";
   }
 
   async #workOn(definition: Migration, dead: Sighting | undefined, stop: AbortSignal): Promise<boolean> {
-    const { database, clock, rng, signals, options, isShared, probe } = this.#ports;
+    const { database, clock, rng, signals, isShared, probe } = this.#ports;
     const hash = this.#hashes.get(definition.name) ?? "";
     const claimed = await this.#ledger.claim(definition.name, hash, this.#worker, dead).catch((error: unknown) => {
       if (MigrateError.is(error) && error.code === "DEFINITION_DRIFTED") return "drifted" as const;
@@ -275,7 +386,9 @@ export class MigrationEngine implements Migrations {
     if (claimed === "drifted") return true;
     const { row, lease } = claimed;
     this.#hub.emit({ type: "state", name: row.name, from: "registered", to: row.state });
-    const board = new SignalBoard(signals, clock, { ...options, intervalMs: options.signalIntervalMs });
+    const board = new SignalBoard(signals, definition, clock, () => {
+      return { ...this.#options, intervalMs: this.#options.signalIntervalMs };
+    });
     try {
       await board.start(stop);
       const context = {
@@ -341,6 +454,10 @@ export class MigrationEngine implements Migrations {
     if (before.state === after.state) return;
     this.#hub.emit({ type: "state", name: after.name, from: before.state, to: after.state });
   }
+}
+
+function definedOf<T extends object>(values: T): { [Name in keyof T]?: Exclude<T[Name], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
 }
 
 /** What a new run starts with. */

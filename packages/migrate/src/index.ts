@@ -17,7 +17,7 @@ export { type EngineOptions, engineDefaults } from "./engine-options.ts";
 export type { RunLogEntry } from "./ledger.ts";
 export { MigrateError, type MigrateErrorCode } from "./migrate-error.ts";
 export type { MigrationEvent } from "./migration-event.ts";
-export type { Migrations, RetryOptions } from "./migrations.ts";
+export type { Adjustment, Migrations, RetryOptions } from "./migrations.ts";
 export { type OpenMigrationsOptions, openMigrations } from "./open-migrations.ts";
 export type { MysqlClient } from "./mysql/mysql-client.ts";
 export { mysqlMigrationEvents, mysqlMigrationQuarantine, mysqlMigrations } from "./mysql/mysql-tables.ts";
@@ -28,11 +28,19 @@ export type { PostgresDatabase } from "./postgres/open-postgres.ts";
 export type { PgPool, PostgresClient, PostgresJs } from "./postgres/postgres-client.ts";
 export { pgMigrationEvents, pgMigrationQuarantine, pgMigrations } from "./postgres/postgres-tables.ts";
 export type { QuarantinedRow } from "./quarantine.ts";
+export type { DryRun, Sample } from "./rehearsal.ts";
 export type { TotalKind } from "./run-row.ts";
 export type { RunState } from "./run-state.ts";
 export { type MigrationReader, openMigrationReader, type OpenMigrationReaderOptions } from "./reader.ts";
 export type { ServoOptions } from "./servo.ts";
-export type { ThrottleSignal } from "./signals.ts";
+export type { Reading, ThrottleSignal } from "./signals.ts";
+export {
+  type MysqlReplica,
+  signalLimits,
+  type SignalName,
+  type SignalOption,
+  type SignalRequest,
+} from "./signals/signal-request.ts";
 export type { SqliteFile } from "./sqlite/open-sqlite.ts";
 export type { SqliteDriver } from "./sqlite/sqlite-client.ts";
 export type { MigrationStatus } from "./status.ts";

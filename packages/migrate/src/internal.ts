@@ -13,4 +13,7 @@ export { openPostgres } from "./postgres/open-postgres.ts";
 export { classifyPostgresError, postgresDialect } from "./postgres/postgres-dialect.ts";
 export { openSqlite } from "./sqlite/open-sqlite.ts";
 export { classifySqliteError } from "./sqlite/sqlite-dialect.ts";
+export { EventLoopMeter } from "./signals/local-signals.ts";
+export { openSignals } from "./signals/own-signals.ts";
+export { resolveSignals } from "./signals/signal-request.ts";
 export { combineSignals, type SignalReading, throttleDefaults } from "./throttle.ts";

@@ -201,6 +201,22 @@ export class Ledger {
     });
   }
 
+  /**
+   * Changes knobs of a run, whoever works on it: they hold from its next chunk on.
+   *
+   * @throws {MigrateError} `NOT_FOUND`, and whatever `change` throws.
+   */
+  tune(name: string, change: (json: string | undefined) => string | undefined): Promise<RunRow> {
+    return this.#database.transaction("write", async (executor) => {
+      const row = await this.read(name, executor, true);
+      const tuning = change(row.tuning) ?? null;
+      // The state and the fence stay: nobody loses a lease over a knob.
+      await this.#database.execute(sql`update ${runs} set tuning = ${tuning} where name = ${name}`, executor);
+      await this.record(row, "tune", { tuning: tuning === null ? {} : (JSON.parse(tuning) as object) }, executor);
+      return row;
+    });
+  }
+
   /** Adds to the log of what happened. */
   async record(
     row: Pick<RunRow, "name" | "runNo" | "owner" | "fence">,
@@ -260,10 +276,11 @@ export class Ledger {
     return { rate_at: this.now, rate_rows: rows, rate_before_at: this.now, rate_before_rows: rows };
   }
 
-  #signOfLife({ leaseMs }: Worker): RunChanges {
+  #signOfLife({ leaseMs, heartbeatMs }: Worker): RunChanges {
     return {
       beat: sql`beat + 1`,
       heartbeat_at: this.now,
+      heartbeat_ms: heartbeatMs,
       lease_expires_at: sql`${this.now} + ${leaseMs}`,
       updated_at: this.now,
     };

@@ -1,6 +1,10 @@
 import type { RunLogEntry } from "./ledger.ts";
 import type { MigrationEvent } from "./migration-event.ts";
+import type { EngineOptions } from "./engine-options.ts";
+import type { MigrationTuning } from "./options.ts";
 import type { QuarantinedRow } from "./quarantine.ts";
+import type { DryRun, Sample } from "./rehearsal.ts";
+import type { SignalName } from "./signals/signal-request.ts";
 import type { MigrationStatus } from "./status.ts";
 
 /** How to go on with a run that failed or was cancelled. */
@@ -11,6 +15,16 @@ export interface RetryOptions {
    * @default "cursor"
    */
   readonly from?: "cursor" | "start";
+}
+
+/** What can be changed while the process goes on; what is not named stays as it is. */
+export interface Adjustment extends EngineOptions {
+  /** What is bearable of signals that are being read, in their units. */
+  readonly limits?: { readonly [Name in SignalName]?: number };
+  /** Of PostgreSQL and MariaDB or MySQL, from the next chunk on. */
+  readonly lockTimeoutMs?: number;
+  readonly statementTimeoutMs?: number;
+  readonly idleTimeoutMs?: number;
 }
 
 /**
@@ -50,6 +64,38 @@ export interface Migrations {
    * @throws {MigrateError} `NOT_FOUND`, `STATE_REFUSED`
    */
   retry(name: string, options?: RetryOptions): Promise<void>;
+  /**
+   * Changes knobs of a migration, for every process and for good: they hold from its next chunk on. A knob that is set to
+   * undefined gets back what its definition says.
+   *
+   * @throws {MigrateError} `NOT_FOUND`, `OPTIONS_INVALID`
+   */
+  tune(name: string, changes: MigrationTuning): Promise<void>;
+  /**
+   * Changes how this process behaves, as long as it lives: leases, signals and their limits, timeouts of the server.
+   *
+   * @throws {MigrateError} `OPTIONS_INVALID`; then nothing is changed.
+   */
+  adjust(changes: Adjustment): Promise<void>;
+  /**
+   * Does the next chunk and rolls it back, beside whoever works. It holds its locks as a chunk does.
+   *
+   * @throws {MigrateError} `NOT_FOUND`, `OPTIONS_INVALID` for effects outside of the database, `KEY_INVALID`, `SQL_FAILED`
+   */
+  dryRun(name: string, options?: { readonly rows?: number }): Promise<DryRun>;
+  /**
+   * Does chunks and rolls them back for a while, and says how long all of them would take.
+   *
+   * @param options.forMs how long to try @default 1000
+   * @throws as {@link dryRun}
+   */
+  sample(name: string, options?: { readonly forMs?: number }): Promise<Sample>;
+  /**
+   * Runs a write of this process between two chunks, in the order they come: it never waits longer than for the chunk
+   * under way, and no chunk starts before it is over. For SQLite, whose writers otherwise poll for the lock; servers
+   * have queues of their own, so there it just runs.
+   */
+  write<T>(work: () => T | Promise<T>): Promise<T>;
   /** Rows that could not be migrated. */
   quarantined(name: string): Promise<QuarantinedRow[]>;
   /**

@@ -9,7 +9,8 @@ import { MigrateError } from "./migrate-error.ts";
 import type { Migrations } from "./migrations.ts";
 import { type MysqlDatabase, openMysql } from "./mysql/open-mysql.ts";
 import { openPostgres, type PostgresDatabase } from "./postgres/open-postgres.ts";
-import { type ThrottleSignal, walSignal } from "./signals.ts";
+import { openSignals } from "./signals/own-signals.ts";
+import { resolveSignals, type SignalOption } from "./signals/signal-request.ts";
 import { checkSqliteFile, openSqlite, type SqliteFile } from "./sqlite/open-sqlite.ts";
 import { ThreadedMigrations } from "./threaded-migrations.ts";
 
@@ -29,8 +30,11 @@ export interface OpenMigrationsOptions extends EngineOptions {
    * @default "worker" for SQLite, else "caller"
    */
   readonly thread?: "worker" | "caller";
-  /** Told about everything that may suffer; beside them the WAL of SQLite is watched. Always read in this thread. */
-  readonly signals?: readonly ThrottleSignal[];
+  /**
+   * What may suffer from a run, and stops it while it does: names, with limits or without, of what the engine reads by
+   * itself, and signals of your own, which are read in this thread. The WAL of SQLite is watched in any case.
+   */
+  readonly signals?: readonly SignalOption[];
   /** With `thread: "caller"`. @default the machine's */
   readonly clock?: Clock;
   /** @default the machine's randomness */
@@ -49,15 +53,12 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
   const { thread = isFile ? "worker" : "caller" } = options;
   const resolved = resolveEngine(options);
   if (isFile) checkSqliteFile(database);
-  const names = new Set(["wal", ...signals.map(({ name }) => name)]);
-  if (names.size <= signals.length) {
-    throw new MigrateError("OPTIONS_INVALID", 'signals need names of their own, and "wal" is taken');
-  }
+  const watched = resolveSignals(database.dialect, signals, resolved);
   const owner = `${hostname()}:${process.pid}:${rng.uint32().toString(36)}`;
   if (thread === "caller") {
     const loaded = isList(definitions) ? definitions : await loadDefinitions(String(definitions));
     const opened = await openDatabase(database, clock);
-    const watched = isFile ? [walSignal(opened, resolved.maxWalBytes)] : [];
+    const own = openSignals(watched, opened, clock, isFile ? database : undefined);
     try {
       return await MigrationEngine.open({
         database: opened,
@@ -66,10 +67,13 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
         clock,
         rng,
         owner,
-        signals: [...watched, ...signals],
+        signals: own.signals,
+        limits: watched.limits,
+        closeSignals: () => own.close(),
         isShared: isFile,
       });
     } catch (error) {
+      await own.close();
       await opened.connection.close();
       throw error;
     }
@@ -86,7 +90,7 @@ export async function openMigrations(options: OpenMigrationsOptions): Promise<Mi
     );
   }
   const start = { database, definitions: String(definitions), options: resolved, owner };
-  return ThreadedMigrations.open({ ...start, signals: signals.map(({ name }) => name) }, signals);
+  return ThreadedMigrations.open(start, watched);
 }
 
 /** The connection of an engine, or of a reader. @throws {MigrateError} */

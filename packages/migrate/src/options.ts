@@ -32,6 +32,33 @@ export const tuningDefaults = {
   maxChunkMs: 500,
 } as const satisfies Required<MigrationTuning>;
 
+/** The knobs as they are now: those of the definition, and over them what the books say, see {@link retuned}. */
+export function tunedBy(tuning: Required<MigrationTuning>, json: string | undefined): Required<MigrationTuning> {
+  if (json === undefined) return tuning;
+  return resolveTuning({ ...tuning, ...(JSON.parse(json) as MigrationTuning) });
+}
+
+/**
+ * What the books say after a change; a knob that is undefined gets back what its definition says.
+ *
+ * @throws {MigrateError} `OPTIONS_INVALID`
+ */
+export function retuned(
+  tuning: Required<MigrationTuning>,
+  json: string | undefined,
+  changes: MigrationTuning,
+): string | undefined {
+  const unknown = Object.keys(changes).find((name) => !(name in tuningDefaults));
+  if (unknown !== undefined) {
+    const known = Object.keys(tuningDefaults).join(", ");
+    throw new MigrateError("OPTIONS_INVALID", `"${unknown}" is no knob of a migration; there are ${known}`);
+  }
+  const kept = { ...(JSON.parse(json ?? "{}") as MigrationTuning), ...changes };
+  const overrides = Object.fromEntries(Object.entries(kept).filter(([, value]) => value !== undefined));
+  resolveTuning({ ...tuning, ...overrides });
+  return Object.keys(overrides).length === 0 ? undefined : JSON.stringify(overrides);
+}
+
 /** @throws {MigrateError} `OPTIONS_INVALID` */
 export function resolveTuning(options: MigrationTuning): Required<MigrationTuning> {
   const resolved = Object.fromEntries(

@@ -2,6 +2,7 @@ import type { Clock, Rng } from "@tidemark/clock";
 import { sql } from "drizzle-orm";
 import type { ChunkPoint, Spent } from "./chunk.ts";
 import type { Migration } from "./definition.ts";
+import { tunedBy } from "./options.ts";
 import type { Database } from "./dialect.ts";
 import { decodeKey } from "./key-codec.ts";
 import { type Ledger, type Lease, LeaseLost, type RunChanges, type Worker } from "./ledger.ts";
@@ -40,22 +41,28 @@ export interface RunContext {
 /** A run whose lease is held: what the books say of it, and the ways to change that. */
 export class RunHandle {
   readonly context: RunContext;
-  readonly migration: Migration;
+  readonly #defined: Migration;
   readonly lease: Lease;
   readonly plan: Plan;
   /** Aborts when the lease is lost or the caller stops. */
   readonly signal: AbortSignal;
   #row: RunRow;
+  #tuned: Migration | undefined;
   #spentMs = 0;
   #yieldedMs = 0;
 
   constructor(context: RunContext, migration: Migration, claimed: RunRow, lease: Lease, signal: AbortSignal) {
     this.context = context;
-    this.migration = migration;
+    this.#defined = migration;
     this.lease = lease;
     this.signal = signal;
     this.plan = new Plan(migration, context.database, claimed.pass);
     this.#row = claimed;
+  }
+
+  /** The definition with its knobs as they are now. */
+  get migration(): Migration {
+    return (this.#tuned ??= { ...this.#defined, tuning: tunedBy(this.#defined.tuning, this.#row.tuning) });
   }
 
   /** The books as they were last read or written here. */
@@ -75,16 +82,22 @@ export class RunHandle {
 
   async transition(event: RunEvent, changes: RunChanges, detail: object = {}): Promise<void> {
     const from = this.#row.state;
-    this.#row = await this.context.ledger.transition(this.lease, event, changes, detail);
-    const { name, state: to, throttleReason, error } = this.#row;
+    const row = await this.context.ledger.transition(this.lease, event, changes, detail);
+    this.#accept(row);
+    const { name, state: to, throttleReason, error } = row;
     const reason = error ?? throttleReason;
     this.context.emit({ type: "state", name, from, to, ...(reason !== undefined && { reason }) });
   }
 
   /** The books as they are now; whoever wrote there last may not be this worker. */
   async reload(): Promise<void> {
-    this.#row = await this.context.ledger.read(this.migration.name);
+    this.#accept(await this.context.ledger.read(this.migration.name));
     if (this.#row.fence !== this.lease.fence) throw new LeaseLost("the lease is over");
+  }
+
+  #accept(row: RunRow): void {
+    if (row.tuning !== this.#row.tuning) this.#tuned = undefined;
+    this.#row = row;
   }
 
   /** Comes back when no signal objects. Copying shows it as a state, verifying as a reason alone. */
@@ -139,7 +152,7 @@ export class RunHandle {
     this.context.emit(progress);
   }
 
-  trouble(kind: "retry" | "split" | "panic" | "quarantine", message: string): void {
+  trouble(kind: "retry" | "split" | "panic" | "quarantine" | "repair", message: string): void {
     this.context.emit({ type: "trouble", name: this.migration.name, kind, message });
   }
 

@@ -35,6 +35,8 @@ export interface RunRow {
   readonly spentMs: number;
   readonly yieldedMs: number;
   readonly throttleReason: string | undefined;
+  /** JSON: knobs that were changed, see {@link tunedBy}. */
+  readonly tuning: string | undefined;
   readonly errorCode: string | undefined;
   readonly error: string | undefined;
   readonly registeredAt: number;
@@ -83,6 +85,7 @@ const readers = {
   spentMs: ["spent_ms", number],
   yieldedMs: ["yielded_ms", number],
   throttleReason: ["throttle_reason", optional(text)],
+  tuning: ["tuning", optional(text)],
   errorCode: ["error_code", optional(text)],
   error: ["error", optional(text)],
   registeredAt: ["registered_at", number],

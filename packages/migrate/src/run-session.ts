@@ -39,13 +39,17 @@ export class RunSession {
   /** Works until the run is over or the lease is. Rejects only when not even a failure could be written. */
   async work(): Promise<RunOutcome> {
     const { ledger, worker, clock, probe } = this.#run.context;
-    const heart = new Heart(clock, worker.heartbeatMs, async () => {
-      try {
-        await ledger.update(this.#run.lease, worker, {});
-      } catch (error) {
-        if (error instanceof LeaseLost) this.#lost.abort(error);
-      }
-    });
+    const heart = new Heart(
+      clock,
+      () => worker.heartbeatMs,
+      async () => {
+        try {
+          await ledger.update(this.#run.lease, worker, {});
+        } catch (error) {
+          if (error instanceof LeaseLost) this.#lost.abort(error);
+        }
+      },
+    );
     try {
       probe("claimed");
       for (let failures = 1; ; failures++) {
@@ -202,7 +206,8 @@ export class RunSession {
   }
 }
 
-function bodyRunner(plan: Plan, signal: AbortSignal): BodyRunner {
+/** The body of a plan. */
+export function bodyRunner(plan: Plan, signal: AbortSignal): BodyRunner {
   switch (plan.migration.body.type) {
     case "set":
       return setBody(plan);

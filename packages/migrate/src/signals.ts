@@ -1,14 +1,35 @@
 import type { Clock, Timer } from "@tidemark/clock";
+import type { Table } from "drizzle-orm";
 import { messageOf } from "./body-rows.ts";
 import type { Database } from "./dialect.ts";
+import { megabytes } from "./signals/local-signals.ts";
 import { combineSignals, type SignalReading, type ThrottleOptions, type ThrottleVerdict } from "./throttle.ts";
 
 /** Something that tells whether a run hurts somebody. */
 export interface ThrottleSignal {
   /** Shown in front of its reasons. */
   readonly name: string;
-  /** Asked again and again, never twice at a time. A throw stops the run until it can be read again. */
-  read(): Promise<{ readonly utilisation: number; readonly reason: string }>;
+  /** Asked again and again, never twice at a time for a run. A throw stops it until it can be read again. */
+  read(): Promise<Reading>;
+}
+
+/** What a signal says. */
+export interface Reading {
+  /** 0: idle, 1: as much as is bearable, above: too much. */
+  readonly utilisation: number;
+  /** For people: what was measured, and what the limit is. */
+  readonly reason: string;
+}
+
+/** The run that a signal is read for. */
+export interface SignalRun {
+  readonly table: Table;
+}
+
+/** A signal of the engine's own, which may look at the table of the run. */
+export interface OwnSignal {
+  readonly name: string;
+  read(run: SignalRun): Promise<Reading>;
 }
 
 /** How often signals are read, and how they are combined. */
@@ -19,14 +40,22 @@ export interface SignalBoardOptions extends ThrottleOptions {
 /** Reads every signal at its own pace and knows the latest reading of each; asking it costs nothing. */
 export class SignalBoard {
   readonly #clock: Clock;
-  readonly #options: Required<SignalBoardOptions>;
-  readonly #signals: readonly ThrottleSignal[];
+  readonly #run: SignalRun;
+  readonly #options: () => Required<SignalBoardOptions>;
+  readonly #signals: readonly OwnSignal[];
   readonly #readings = new Map<string, SignalReading>();
   readonly #timers = new Set<Timer>();
   #isClosed = false;
 
-  constructor(signals: readonly ThrottleSignal[], clock: Clock, options: Required<SignalBoardOptions>) {
+  /** `options` are asked for each time, because they may change. */
+  constructor(
+    signals: readonly OwnSignal[],
+    run: SignalRun,
+    clock: Clock,
+    options: () => Required<SignalBoardOptions>,
+  ) {
     this.#signals = signals;
+    this.#run = run;
     this.#clock = clock;
     this.#options = options;
   }
@@ -43,13 +72,13 @@ export class SignalBoard {
     }
     const first = Promise.all(this.#signals.map((each) => this.#follow(each)));
     const waited = new AbortController();
-    const patience = this.#clock.sleep(this.#options.intervalMs, { signal: AbortSignal.any([signal, waited.signal]) });
+    const patience = this.#clock.sleep(this.intervalMs, { signal: AbortSignal.any([signal, waited.signal]) });
     await Promise.race([first, patience.catch(() => undefined)]);
     waited.abort();
   }
 
   get intervalMs(): number {
-    return this.#options.intervalMs;
+    return this.#options().intervalMs;
   }
 
   close(): void {
@@ -59,21 +88,21 @@ export class SignalBoard {
   }
 
   verdict(wasThrottled: boolean): ThrottleVerdict {
-    return combineSignals([...this.#readings.values()], wasThrottled, this.#clock.monotonic(), this.#options);
+    return combineSignals([...this.#readings.values()], wasThrottled, this.#clock.monotonic(), this.#options());
   }
 
-  async #follow(signal: ThrottleSignal): Promise<void> {
+  async #follow(signal: OwnSignal): Promise<void> {
     const { name } = signal;
     const keep = (utilisation: number | undefined, reason: string) =>
       this.#readings.set(name, { name, utilisation, reason, atMs: this.#clock.monotonic() });
     try {
-      const { utilisation, reason } = await signal.read();
+      const { utilisation, reason } = await signal.read(this.#run);
       keep(utilisation, reason);
     } catch (error) {
       keep(undefined, messageOf(error));
     }
     if (this.#isClosed) return;
-    const timer = this.#clock.setTimer(this.#options.intervalMs, () => {
+    const timer = this.#clock.setTimer(this.intervalMs, () => {
       this.#timers.delete(timer);
       void this.#follow(signal);
     });
@@ -85,20 +114,14 @@ export class SignalBoard {
  * SQLite: what is in the WAL and not yet in the database. A reader that never ends keeps it from being reset, and every
  * chunk makes it longer. Reading it moves over what can be, without waiting for anybody.
  */
-export function walSignal(database: Database, maxBytes: number): ThrottleSignal {
+export async function walReading(database: Database, maxBytes: number): Promise<Reading> {
   const ask = (text: string) => database.connection.execute({ sql: text, params: [] });
+  const [row] = (await ask("pragma wal_checkpoint(passive)")).rows;
+  const pageBytes = Number((await ask("pragma page_size")).rows[0]?.[0]);
+  const pages = Math.max(Number(row?.[1]) - Number(row?.[2]), 0);
+  const bytes = pages * pageBytes;
   return {
-    name: "wal",
-    async read() {
-      const [row] = (await ask("pragma wal_checkpoint(passive)")).rows;
-      const pageBytes = Number((await ask("pragma page_size")).rows[0]?.[0]);
-      const pages = Math.max(Number(row?.[1]) - Number(row?.[2]), 0);
-      const megabytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
-      const bytes = pages * pageBytes;
-      return {
-        utilisation: bytes / maxBytes,
-        reason: `${megabytes(bytes)} of the WAL cannot be moved into the database, limit ${megabytes(maxBytes)}; look for a reader that does not end`,
-      };
-    },
+    utilisation: bytes / maxBytes,
+    reason: `${megabytes(bytes)} of the WAL cannot be moved into the database, limit ${megabytes(maxBytes)}; look for a reader that does not end`,
   };
 }

@@ -32,6 +32,7 @@ export const sqliteMigrations = sqliteTable(bookTables.runs, {
   spentMs: real("spent_ms").notNull().default(0),
   yieldedMs: real("yielded_ms").notNull().default(0),
   throttleReason: text("throttle_reason"),
+  tuning: text("tuning"),
   errorCode: text("error_code"),
   error: text("error"),
   registeredAt: integer("registered_at").notNull().default(0),

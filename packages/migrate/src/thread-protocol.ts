@@ -2,6 +2,7 @@ import type { EngineOptions } from "./engine-options.ts";
 import { MigrateError, type MigrateErrorCode } from "./migrate-error.ts";
 import type { MigrationEvent } from "./migration-event.ts";
 import type { Migrations } from "./migrations.ts";
+import type { SignalRequest } from "./signals/signal-request.ts";
 import type { SqliteFile } from "./sqlite/open-sqlite.ts";
 
 /** What the engine's thread is started with. */
@@ -11,18 +12,24 @@ export interface ThreadStart {
   readonly definitions: string;
   readonly options: Required<EngineOptions>;
   readonly owner: string;
+  /** Signals of the engine's own that its thread can read. */
+  readonly requests: readonly SignalRequest[];
   /** Names of signals that are read in the caller's thread. */
-  readonly signals: readonly string[];
+  readonly remote: readonly string[];
 }
 
 /** Methods that are called across. */
-export type ThreadMethod = Exclude<keyof Migrations, "events" | "close" | typeof Symbol.asyncDispose>;
+export type ThreadMethod = Exclude<keyof Migrations, "events" | "close" | "write" | typeof Symbol.asyncDispose>;
 
 /** From the caller to the engine. */
 export type ToThread =
   | { readonly type: "call"; readonly id: number; readonly method: ThreadMethod; readonly args: readonly unknown[] }
   /** The signal of a call aborted. */
   | { readonly type: "abort"; readonly id: number }
+  /** Somebody wants to write; answered when it is its turn. */
+  | { readonly type: "enter"; readonly id: number }
+  /** It has written. */
+  | { readonly type: "leave"; readonly id: number }
   | { readonly type: "reading"; readonly id: number; readonly utilisation: number; readonly reason: string }
   | { readonly type: "no-reading"; readonly id: number; readonly message: string }
   | { readonly type: "close" };

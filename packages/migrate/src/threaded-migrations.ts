@@ -3,9 +3,13 @@ import { EventHub } from "./event-hub.ts";
 import type { RunLogEntry } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { MigrationEvent } from "./migration-event.ts";
-import type { Migrations, RetryOptions } from "./migrations.ts";
+import type { Adjustment, Migrations, RetryOptions } from "./migrations.ts";
+import type { MigrationTuning } from "./options.ts";
 import type { QuarantinedRow } from "./quarantine.ts";
-import type { ThrottleSignal } from "./signals.ts";
+import type { DryRun, Sample } from "./rehearsal.ts";
+import type { Reading, ThrottleSignal } from "./signals.ts";
+import { EventLoopMeter, eventLoopReading } from "./signals/local-signals.ts";
+import { requireLimit, type ResolvedSignals, type SignalLimits } from "./signals/signal-request.ts";
 import { messageOf } from "./body-rows.ts";
 import type { MigrationStatus } from "./status.ts";
 import {
@@ -32,6 +36,9 @@ export class ThreadedMigrations implements Migrations {
   readonly #worker: Worker;
   readonly #hub = new EventHub();
   readonly #signals: ReadonlyMap<string, ThrottleSignal>;
+  readonly #limits: SignalLimits;
+  /** Of this thread, which the engine's cannot see. */
+  readonly #meter = new EventLoopMeter();
   readonly #pending = new Map<number, Pending>();
   readonly #exited: Promise<void>;
   readonly #ready = Promise.withResolvers<void>();
@@ -39,11 +46,19 @@ export class ThreadedMigrations implements Migrations {
   #isClosing = false;
   #ended: Error | undefined;
 
-  private constructor(start: ThreadStart, signals: readonly ThrottleSignal[]) {
-    this.#signals = new Map(signals.map((signal) => [signal.name, signal]));
+  private constructor(start: Omit<ThreadStart, "requests" | "remote">, signals: ResolvedSignals) {
+    const { requests, custom, limits } = signals;
+    const here = requests.filter(({ name }) => name === "event-loop");
+    const remote = [...custom, ...here.map(({ name }) => ({ name, read: () => this.#readEventLoop() }))];
+    this.#signals = new Map(remote.map((signal) => [signal.name, signal]));
+    this.#limits = limits;
     this.#worker = new Worker(workerFile, {
       name: "tidemark migrations",
-      workerData: start,
+      workerData: {
+        ...start,
+        requests: requests.filter((request) => !here.includes(request)),
+        remote: remote.map(({ name }) => name),
+      } satisfies ThreadStart,
       ...(workerFile.pathname.endsWith(".ts") && {
         execArgv: ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"],
       }),
@@ -60,7 +75,10 @@ export class ThreadedMigrations implements Migrations {
   }
 
   /** @throws {MigrateError} whatever the engine says about its database and its definitions. */
-  static async open(start: ThreadStart, signals: readonly ThrottleSignal[]): Promise<ThreadedMigrations> {
+  static async open(
+    start: Omit<ThreadStart, "requests" | "remote">,
+    signals: ResolvedSignals,
+  ): Promise<ThreadedMigrations> {
     const migrations = new ThreadedMigrations(start, signals);
     try {
       await migrations.#ready.promise;
@@ -106,6 +124,40 @@ export class ThreadedMigrations implements Migrations {
     return this.#call("retry", [name, options]);
   }
 
+  tune(name: string, changes: MigrationTuning): Promise<void> {
+    return this.#call("tune", [name, changes]);
+  }
+
+  async adjust({ limits = {}, ...changes }: Adjustment): Promise<void> {
+    const { "event-loop": loopMs, ...others } = limits;
+    if (loopMs !== undefined) {
+      if (!this.#limits.has("event-loop")) {
+        throw new MigrateError("OPTIONS_INVALID", 'signal "event-loop" is not read here');
+      }
+      requireLimit("event-loop", loopMs);
+    }
+    await this.#call("adjust", [{ ...changes, limits: others }]);
+    if (loopMs !== undefined) this.#limits.set("event-loop", loopMs);
+  }
+
+  dryRun(name: string, options: { readonly rows?: number } = {}): Promise<DryRun> {
+    return this.#call("dryRun", [name, options]);
+  }
+
+  sample(name: string, options: { readonly forMs?: number } = {}): Promise<Sample> {
+    return this.#call("sample", [name, options]);
+  }
+
+  async write<T>(work: () => T | Promise<T>): Promise<T> {
+    let id = 0;
+    await this.#ask((number) => ({ type: "enter", id: (id = number) }));
+    try {
+      return await work();
+    } finally {
+      this.#post({ type: "leave", id });
+    }
+  }
+
   quarantined(name: string): Promise<QuarantinedRow[]> {
     return this.#call("quarantined", [name]);
   }
@@ -139,7 +191,15 @@ export class ThreadedMigrations implements Migrations {
     return this.close();
   }
 
+  async #readEventLoop(): Promise<Reading> {
+    return eventLoopReading(this.#meter.read(), this.#limits.get("event-loop") ?? Number.NaN);
+  }
+
   #call<T>(method: ThreadMethod, args: readonly unknown[] = [], signal?: AbortSignal): Promise<T> {
+    return this.#ask((id) => ({ type: "call", id, method, args }), signal);
+  }
+
+  #ask<T>(message: (id: number) => ToThread, signal?: AbortSignal): Promise<T> {
     if (this.#isClosing) return Promise.reject(closed());
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
@@ -160,7 +220,7 @@ export class ThreadedMigrations implements Migrations {
       },
     });
     if (this.#pending.size === 1) this.#worker.ref();
-    this.#post({ type: "call", id, method, args });
+    this.#post(message(id));
     return promise;
   }
 
@@ -221,6 +281,7 @@ export class ThreadedMigrations implements Migrations {
     this.#ready.promise.catch(() => undefined);
     for (const pending of this.#pending.values()) pending.reject(this.#ended);
     this.#pending.clear();
+    this.#meter.close();
     this.#hub.close();
   }
 }

@@ -31,6 +31,7 @@ export const mysqlMigrations = mysqlTable(bookTables.runs, {
   spentMs: double("spent_ms").notNull().default(0),
   yieldedMs: double("yielded_ms").notNull().default(0),
   throttleReason: longtext("throttle_reason"),
+  tuning: longtext("tuning"),
   errorCode: longtext("error_code"),
   error: longtext("error"),
   registeredAt: bigint("registered_at", { mode: "number" }).notNull().default(0),

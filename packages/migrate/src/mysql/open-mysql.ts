@@ -1,9 +1,10 @@
 import { type Clock, systemClock } from "@tidemark/clock";
+import type { SqlLimits } from "../connection.ts";
 import { Database } from "../dialect.ts";
 import { MigrateError } from "../migrate-error.ts";
 import { requireAbove } from "../options.ts";
 import { type MysqlClient, openSession, promisePool } from "./mysql-client.ts";
-import { MysqlConnection, type MysqlLimits } from "./mysql-connection.ts";
+import { MysqlConnection } from "./mysql-connection.ts";
 import { mysqlDialect } from "./mysql-dialect.ts";
 
 /** A MySQL or MariaDB database, from whose pool the engine takes one connection. */
@@ -40,7 +41,7 @@ const defaults = {
   statementTimeoutMs: 5000,
   idleTimeoutMs: 10_000,
   answerTimeoutMs: 60_000,
-} as const satisfies MysqlLimits & { readonly answerTimeoutMs: number };
+} as const satisfies SqlLimits & { readonly answerTimeoutMs: number };
 
 /** @throws {MigrateError} `OPTIONS_INVALID` */
 export function openMysql(options: MysqlDatabase, clock: Clock = systemClock): Database {
@@ -55,8 +56,10 @@ export function openMysql(options: MysqlDatabase, clock: Clock = systemClock): D
   if (pool === undefined) {
     throw new MigrateError("OPTIONS_INVALID", "client must be a pool of mysql2 or mysql2/promise");
   }
-  return new Database(
-    mysqlDialect,
-    new MysqlConnection(() => openSession(pool, clock, limits.answerTimeoutMs), limits),
-  );
+  const open = () => openSession(pool, clock, limits.answerTimeoutMs);
+  const connection = new MysqlConnection(open, limits);
+  return new Database(mysqlDialect, connection, {
+    connection: new MysqlConnection(open, limits),
+    sessions: () => connection.sessions,
+  });
 }

@@ -1,9 +1,10 @@
-import { type Clock, systemClock } from "@tidemark/clock";
+import { type Clock, systemClock, systemRng } from "@tidemark/clock";
+import type { SqlLimits } from "../connection.ts";
 import { Database } from "../dialect.ts";
 import { MigrateError } from "../migrate-error.ts";
 import { requireAbove } from "../options.ts";
 import { isPgPool, isPostgresJs, pgPort, type PostgresClient, postgresJsPort } from "./postgres-client.ts";
-import { PostgresConnection, type PostgresLimits } from "./postgres-connection.ts";
+import { PostgresConnection } from "./postgres-connection.ts";
 import { postgresDialect } from "./postgres-dialect.ts";
 
 /** A PostgreSQL database, to which the engine comes through your driver: at most one connection at a time. */
@@ -40,7 +41,7 @@ const defaults = {
   statementTimeoutMs: 5000,
   idleTimeoutMs: 10_000,
   answerTimeoutMs: 60_000,
-} as const satisfies PostgresLimits & { readonly answerTimeoutMs: number };
+} as const satisfies SqlLimits & { readonly answerTimeoutMs: number };
 
 /** @throws {MigrateError} `OPTIONS_INVALID` */
 export function openPostgres(options: PostgresDatabase, clock: Clock = systemClock): Database {
@@ -60,5 +61,9 @@ export function openPostgres(options: PostgresDatabase, clock: Clock = systemClo
   if (port === undefined) {
     throw new MigrateError("OPTIONS_INVALID", "client must be a Pool of pg, or what postgres() of postgres returns");
   }
-  return new Database(postgresDialect, new PostgresConnection(port, limits));
+  const label = `tidemark-migrations-${systemRng.uint32().toString(36)}-${systemRng.uint32().toString(36)}`;
+  const connection = new PostgresConnection(port, limits, label);
+  // A vacuum keeps a connection for long, and every other signal has to be read meanwhile.
+  const beside = new PostgresConnection(port, limits, "tidemark-signals", 2);
+  return new Database(postgresDialect, connection, { connection: beside, label });
 }

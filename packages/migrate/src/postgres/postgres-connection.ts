@@ -1,26 +1,34 @@
-import type { SqlConnection, SqlExecutor, SqlQuery, SqlResult } from "../connection.ts";
+import type { SqlConnection, SqlExecutor, SqlLimits, SqlQuery, SqlResult } from "../connection.ts";
 import { Turns } from "../turns.ts";
 import type { PostgresPort } from "./postgres-client.ts";
 
-/** How long PostgreSQL lets a chunk wait, compute and idle, in milliseconds. */
-export interface PostgresLimits {
-  readonly lockTimeoutMs: number;
-  readonly statementTimeoutMs: number;
-  readonly idleTimeoutMs: number;
-}
+const settingsOf = ({ lockTimeoutMs, statementTimeoutMs, idleTimeoutMs }: SqlLimits, label: string) =>
+  // For the transaction alone: a pooler may give the session to somebody else behind it.
+  `set local lock_timeout = ${lockTimeoutMs}; set local statement_timeout = ${statementTimeoutMs}; ` +
+  `set local idle_in_transaction_session_timeout = ${idleTimeoutMs}; set local application_name = '${label}'`;
 
-/** Works through somebody's pool, one statement or transaction at a time. */
+/** Works through somebody's pool, as many statements and transactions at a time as it is told to. */
 export class PostgresConnection implements SqlConnection {
   readonly #port: PostgresPort;
-  readonly #settings: string;
-  readonly #turns = new Turns();
+  readonly #label: string;
+  #limits: SqlLimits;
+  readonly #turns: Turns;
 
-  constructor(port: PostgresPort, { lockTimeoutMs, statementTimeoutMs, idleTimeoutMs }: PostgresLimits) {
+  /** `label` is what sessions are called while they are in a transaction: letters, digits and dashes. */
+  constructor(port: PostgresPort, limits: SqlLimits, label = "tidemark-migrations", width = 1) {
     this.#port = port;
-    // For the transaction alone: a pooler may give the session to somebody else behind it.
-    this.#settings =
-      `set local lock_timeout = ${lockTimeoutMs}; set local statement_timeout = ${statementTimeoutMs}; ` +
-      `set local idle_in_transaction_session_timeout = ${idleTimeoutMs}`;
+    this.#label = label;
+    this.#limits = limits;
+    this.#turns = new Turns(width);
+  }
+
+  widen(width: number): void {
+    this.#turns.widen(width);
+  }
+
+  /** From the next transaction on. */
+  limit(limits: Partial<SqlLimits>): void {
+    this.#limits = { ...this.#limits, ...limits };
   }
 
   execute(query: SqlQuery): Promise<SqlResult> {
@@ -29,7 +37,9 @@ export class PostgresConnection implements SqlConnection {
 
   transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T> {
     const begin = mode === "read" ? "isolation level repeatable read read only" : "isolation level read committed";
-    return this.#turns.alone(() => this.#port.transaction(begin, this.#settings, (execute) => work({ execute })));
+    return this.#turns.alone(() =>
+      this.#port.transaction(begin, settingsOf(this.#limits, this.#label), (execute) => work({ execute })),
+    );
   }
 
   /** The pool is not the engine's to close. */

@@ -31,6 +31,7 @@ export const pgMigrations = pgTable(bookTables.runs, {
   spentMs: doublePrecision("spent_ms").notNull().default(0),
   yieldedMs: doublePrecision("yielded_ms").notNull().default(0),
   throttleReason: text("throttle_reason"),
+  tuning: text("tuning"),
   errorCode: text("error_code"),
   error: text("error"),
   registeredAt: bigint("registered_at", { mode: "number" }).notNull().default(0),

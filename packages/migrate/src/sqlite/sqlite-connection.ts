@@ -35,6 +35,10 @@ export class SqliteConnection implements SqlConnection {
     });
   }
 
+  alone<T>(work: () => T | Promise<T>): Promise<T> {
+    return this.#turns.alone(work);
+  }
+
   close(): Promise<void> {
     return this.#turns.close(() => this.#client.close());
   }
