@@ -1,10 +1,11 @@
-import { type Column, is, Placeholder, sql } from "drizzle-orm";
+import { type Column, sql } from "drizzle-orm";
 import type { BodyRunner, Effect, PoisonRow, Prepared } from "./chunk.ts";
-import type { SqlExecutor, SqlQuery, SqlValue } from "./connection.ts";
+import { executeEach, type SqlExecutor, type SqlValue } from "./connection.ts";
 import { columnOf } from "./definition.ts";
 import { encodeKey } from "./key-codec.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { Key, KeyRange, Plan } from "./plan.ts";
+import { slot, Template } from "./template.ts";
 
 /** A row as it was read: what the function gets, and what the database gave, for the comparison. */
 interface ReadRow {
@@ -33,9 +34,13 @@ export class RowReader {
       sql`, `,
     );
     const lock = isLocked ? plan.database.dialect.lockSuffix : sql.raw("");
-    const statement = sql`select ${selected} from ${plan.table} where ${plan.matching(range)}
-      order by ${plan.inKeyOrder()}${lock}`;
-    const { rows } = await plan.database.execute(statement, executor);
+    const query = plan.queryOf(
+      isLocked ? "locked rows" : "rows",
+      range,
+      (symbolic) => sql`select ${selected} from ${plan.table} where ${plan.matching(symbolic)}
+      order by ${plan.inKeyOrder()}${lock}`,
+    );
+    const { rows } = await (executor ?? plan.database.connection).execute(query);
     return rows.map((values) => {
       const raw = values.slice(plan.key.length);
       const entries = this.#read.map((property, index) => [property, this.#decode(index, raw[index])]);
@@ -60,7 +65,7 @@ export function mapBody(plan: Plan, signal: AbortSignal): BodyRunner {
   return {
     async prepare(range): Promise<Prepared> {
       const rows = await writer.reader.rows(range);
-      const writes: { readonly read: ReadRow; readonly values: ReadonlyMap<string, unknown> }[] = [];
+      const writes: MappedRow[] = [];
       const poison: PoisonRow[] = [];
       for (const read of rows) {
         signal.throwIfAborted();
@@ -69,21 +74,25 @@ export function mapBody(plan: Plan, signal: AbortSignal): BodyRunner {
         else if (mapped.values !== undefined) writes.push({ read, values: mapped.values });
       }
       return async (executor): Promise<Effect> => {
-        let changed = 0;
+        const missed = await writer.writeIfSame(writes, executor);
+        let changed = writes.length - missed.length;
         const late: PoisonRow[] = [];
-        for (const { read, values } of writes) {
-          if (await writer.writeIfSame(read, values, executor)) changed++;
-          else {
-            const again = await writer.again(read, executor);
-            if (again === "written") changed++;
-            else if (again !== "left") late.push(again);
-          }
+        for (const { read } of missed) {
+          const again = await writer.again(read, executor);
+          if (again === "written") changed++;
+          else if (again !== "left") late.push(again);
         }
         const allPoison = [...poison, ...late];
         return { done: rows.length - allPoison.length, changed, poison: allPoison };
       };
     },
   };
+}
+
+/** A row and what the function says about it. */
+interface MappedRow {
+  readonly read: ReadRow;
+  readonly values: ReadonlyMap<string, unknown>;
 }
 
 type Mapped = { readonly values: ReadonlyMap<string, unknown> | undefined } | { readonly error: string };
@@ -121,9 +130,18 @@ export class RowWriter {
     }
   }
 
-  async writeIfSame(read: ReadRow, values: ReadonlyMap<string, unknown>, executor: SqlExecutor): Promise<boolean> {
-    const query = this.#template(values, "compared").fill([...values.values(), ...read.key, ...read.raw]);
-    return (await executor.execute(query)).changes > 0;
+  /** Resolves with the rows that are not what was read any more. */
+  async writeIfSame(rows: readonly MappedRow[], executor: SqlExecutor): Promise<MappedRow[]> {
+    const missed: MappedRow[] = [];
+    for (const group of Map.groupBy(rows, ({ values }) => this.#template(values, "compared"))) {
+      const [template, members] = group;
+      const lists = members.map(({ read, values }) =>
+        template.params([...this.#bindable(values), ...read.key, ...read.raw]),
+      );
+      const changes = await executeEach(executor, template.sql, lists);
+      missed.push(...members.filter((_, index) => changes[index] === 0));
+    }
+    return missed;
   }
 
   /**
@@ -141,10 +159,25 @@ export class RowWriter {
     return "written";
   }
 
+  /** Whether the row has what the function says, where that can be seen without asking; no more than a short cut. */
+  isAsRead({ raw }: ReadRow, values: ReadonlyMap<string, unknown>): boolean {
+    for (const [property, value] of values) {
+      const index = this.reader.columns.indexOf(columnOf(this.#plan.migration, property));
+      if (!isSurelySame(raw[index], value)) return false;
+    }
+    return true;
+  }
+
   /** Whether the row has what the function says, asked of the database, which knows what its columns make of values. */
   async isAsMapped(read: ReadRow, values: ReadonlyMap<string, unknown>, executor: SqlExecutor): Promise<boolean> {
     const query = this.#template(values, "checked").fill([...values.values(), ...read.key]);
     return (await executor.execute(query)).rows.length === 0;
+  }
+
+  /** What was read goes back as it is; what a function made is as JavaScript has it. */
+  #bindable(values: ReadonlyMap<string, unknown>): unknown[] {
+    const { bindable } = this.#plan.database.dialect;
+    return bindable === undefined ? [...values.values()] : [...values.values()].map(bindable);
   }
 
   #wasWritten(before: ReadRow, after: ReadRow): boolean {
@@ -172,44 +205,30 @@ export class RowWriter {
       const { database, table, key, migration } = this.#plan;
       const { dialect } = database;
       let index = 0;
-      const slot = () => sql`${sql.placeholder(String(index++))}`;
+      const next = () => slot(index++);
       const columns = [...values.keys()].map((property) => columnOf(migration, property));
-      const sets = columns.map((column) => sql`${sql.identifier(dialect.nameOf(column))} = ${slot()}`);
+      const sets = columns.map((column) => sql`${sql.identifier(dialect.nameOf(column))} = ${next()}`);
       if (use === "checked") {
         index = 0;
         const same = sql.join(
-          columns.map((column) => dialect.isSame(column, slot())),
+          columns.map((column) => dialect.isSame(column, next())),
           sql` and `,
         );
-        const at = key.map((column) => sql`${column} = ${dialect.keyValue(column, slot())}`);
+        const at = key.map((column) => sql`${column} = ${dialect.keyValue(column, next())}`);
         const found = sql`select 1 from ${table} where not (${same}) and ${sql.join(at, sql` and `)}`;
-        template = new Template(dialect.toQuery(found));
+        template = new Template(dialect, found);
       } else {
-        const wheres = key.map((column) => sql`${column} = ${dialect.keyValue(column, slot())}`);
+        const wheres = key.map((column) => sql`${column} = ${dialect.keyValue(column, next())}`);
         if (use === "compared") {
-          wheres.push(...this.reader.columns.map((column) => dialect.isUnchanged(column, slot())));
+          wheres.push(...this.reader.columns.map((column) => dialect.isUnchanged(column, next())));
           if (migration.where !== undefined) wheres.push(sql`(${migration.where})`);
         }
         const update = sql`update ${table} set ${sql.join(sets, sql`, `)} where ${sql.join(wheres, sql` and `)}`;
-        template = new Template(dialect.toQuery(update));
+        template = new Template(dialect, update);
       }
       this.#templates.set(id, template);
     }
     return template;
-  }
-}
-
-/** A statement whose slots are filled anew for each row. */
-class Template {
-  readonly #query: SqlQuery;
-
-  constructor(query: SqlQuery) {
-    this.#query = query;
-  }
-
-  fill(values: readonly unknown[]): SqlQuery {
-    const { sql: text, params } = this.#query;
-    return { sql: text, params: params.map((param) => (is(param, Placeholder) ? values[Number(param.name)] : param)) };
   }
 }
 
@@ -236,6 +255,13 @@ export function effectBody(plan: Plan, signal: AbortSignal): BodyRunner {
       return () => Promise.resolve({ done, changed: done, poison });
     },
   };
+}
+
+/** What a column gave, given back to it, leaves it as it is. */
+function isSurelySame(raw: SqlValue | undefined, value: unknown): boolean {
+  if (typeof raw === "bigint")
+    return (typeof value === "bigint" || Number.isSafeInteger(value)) && raw === BigInt(value as number);
+  return (raw === null || typeof raw === "string") && raw === value;
 }
 
 function isSameValue(left: SqlValue | undefined, right: SqlValue | undefined): boolean {

@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm";
 import type { BodyRunner } from "./chunk.ts";
-import type { SqlExecutor } from "./connection.ts";
+import type { SqlExecutor, SqlQuery } from "./connection.ts";
 import type { MigrationChunk } from "./definition.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { KeyRange, Plan } from "./plan.ts";
@@ -9,10 +9,15 @@ import type { KeyRange, Plan } from "./plan.ts";
 export function setBody(plan: Plan): BodyRunner {
   return {
     async perform(range, executor) {
-      const { changes } = await plan.database.execute(updateOf(plan, range), executor);
+      const { changes } = await executor.execute(updateQuery(plan, range));
       return { done: changes, changed: changes, poison: [] };
     },
   };
+}
+
+/** The UPDATE of a range, made once for all. */
+export function updateQuery(plan: Plan, range: KeyRange): SqlQuery {
+  return plan.queryOf("update", range, (symbolic) => updateOf(plan, symbolic));
 }
 
 export function updateOf(plan: Plan, range: KeyRange): SQL {

@@ -6,7 +6,13 @@ import type { Key, KeyRange, Plan } from "./plan.ts";
 import type { Quarantine } from "./quarantine.ts";
 
 /** Places in a chunk where a test can throw or kill. */
-export type ChunkPoint = "before-begin" | "before-effect" | "after-effect" | "before-commit" | "after-commit";
+export type ChunkPoint =
+  | "before-begin"
+  | "prepared"
+  | "before-effect"
+  | "after-effect"
+  | "before-commit"
+  | "after-commit";
 
 export interface ChunkContext {
   readonly plan: Plan;
@@ -85,9 +91,11 @@ export async function performChunk(
   probe("before-begin");
   let range: (KeyRange & { readonly isLast: boolean }) | undefined;
   let prepared: Prepared | undefined;
-  if (body.prepare !== undefined) {
-    range = await plan.nextRange(after, bound, limit);
+  // A chunk of one row is the end of a search for it: it has to be that row, whoever inserts another one before it.
+  if (body.prepare !== undefined || limit > 1) range = await plan.nextRange(after, bound, limit);
+  if (body.prepare !== undefined && range !== undefined) {
     prepared = await body.prepare(range);
+    probe("prepared");
     context.signal.throwIfAborted();
   }
   const result = await plan.database.transaction("write", async (executor) => {

@@ -16,6 +16,26 @@ export interface SqlResult {
 /** Runs statements, one at a time. */
 export interface SqlExecutor {
   execute(query: SqlQuery): Promise<SqlResult>;
+  /**
+   * Runs one statement for each list of parameters, where that is quicker than one by one; see {@link executeEach}.
+   * Resolves with the number of rows each of them changed.
+   */
+  executeEach?(sql: string, lists: readonly (readonly unknown[])[]): Promise<readonly number[]>;
+}
+
+/**
+ * Runs one statement for each list of parameters, and resolves with the number of rows each of them changed. Values are
+ * bound as they are: as the database gave them, or as `bindable` of its driver made them.
+ */
+export async function executeEach(
+  executor: SqlExecutor,
+  text: string,
+  lists: readonly (readonly unknown[])[],
+): Promise<readonly number[]> {
+  if (executor.executeEach !== undefined) return executor.executeEach(text, lists);
+  const changes: number[] = [];
+  for (const params of lists) changes.push((await executor.execute({ sql: text, params })).changes);
+  return changes;
 }
 
 /** How long a server lets a chunk wait for a lock, compute, and stand still, in milliseconds. */

@@ -10,12 +10,23 @@ import {
 import { decodeKey, encodeKey } from "./key-codec.ts";
 import { LeaseLost } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
-import { gapAfter, retryDelayMs } from "./pace.ts";
+import { gapAfter, lockTargetMs, retryDelayMs } from "./pace.ts";
+import type { MigrationTuning } from "./options.ts";
 import type { RunHandle } from "./run-handle.ts";
 import { initialServo, nextServo, type ServoEvent, type ServoState } from "./servo.ts";
 
 /** Chunks of the smallest size that may be cut short in a row. */
 const maxCuts = 5;
+
+/**
+ * Where everybody waits for the one writer, a chunk that is prepared without a lock needs it only for writing, and gives it
+ * back before those who wait have looked a third time.
+ */
+function tuningOf({ context, migration: { tuning } }: RunHandle, body: BodyRunner): Required<MigrationTuning> {
+  const { dialect } = context.database;
+  if (!dialect.hasOneWriter || body.prepare === undefined || context.isShared) return tuning;
+  return { ...tuning, targetMs: lockTargetMs(tuning.targetMs) };
+}
 
 /** Moves the cursor of a run to its bound, chunk by chunk, whatever gets in the way. */
 export class Copier {
@@ -29,11 +40,15 @@ export class Copier {
   constructor(run: RunHandle, body: BodyRunner) {
     this.#run = run;
     this.#body = body;
-    this.#servo = initialServo(run.migration.tuning);
+    this.#servo = initialServo(this.#tuning);
     const { ledger, quarantine, worker, probe, clock } = run.context;
     const { plan, lease, signal } = run;
     const monotonic = () => clock.monotonic();
     this.#chunks = { plan, ledger, quarantine, runNo: run.row.runNo, lease, worker, signal, probe, monotonic };
+  }
+
+  get #tuning(): Required<MigrationTuning> {
+    return tuningOf(this.#run, this.#body);
   }
 
   async copy(): Promise<void> {
@@ -88,7 +103,7 @@ export class Copier {
   }
 
   async #account(result: ChunkResult, limit: number): Promise<void> {
-    const { tuning } = this.#run.migration;
+    const tuning = this.#tuning;
     await this.#run.reload();
     this.#run.spentAnew(result.tookMs);
     if (this.#narrowed !== undefined) {
@@ -104,9 +119,16 @@ export class Copier {
     }
     if (result.done + result.poison.length > 0) this.#run.tell(result.lockMs, this.#servo.rows);
     this.#requireFewQuarantined();
-    // While a chunk is prepared the locks are free: that is a rest for others already.
-    const restedMs = result.tookMs - result.lockMs;
-    if (!this.#run.row.isExhausted) await this.#run.rest(gapAfter(Math.max(result.lockMs - restedMs, 0), tuning));
+    if (!this.#run.row.isExhausted) await this.#run.rest(this.#gapAfter(result));
+  }
+
+  #gapAfter({ tookMs, lockMs }: ChunkResult): number {
+    const gapMs = gapAfter(lockMs, this.#tuning);
+    // While a chunk is prepared the locks are free: that is a rest for others already, unless they share the thread.
+    const restedMs = tookMs - lockMs;
+    return this.#run.context.isShared
+      ? Math.max(gapMs - restedMs, this.#tuning.minGapMs)
+      : Math.max(gapMs - restedMs, 0);
   }
 
   /** Finds out what an error of a chunk asks for; throws it when nothing can be done. */
@@ -148,7 +170,7 @@ export class Copier {
   }
 
   #steer(event: ServoEvent): void {
-    const [next, note] = nextServo(this.#servo, event, this.#run.migration.tuning);
+    const [next, note] = nextServo(this.#servo, event, this.#tuning);
     this.#servo = next;
     if (note !== undefined) this.#run.trouble(note, `${next.rows} rows from now on`);
   }

@@ -36,8 +36,14 @@ export interface Dialect {
   isSame(column: Column, value: SQL): SQL;
   /** Whether each assignment of an UPDATE sees those before it. */
   readonly assignsInTurn: boolean;
+  /** Whether a transaction that writes keeps out every other one, whatever rows they are about. */
+  readonly hasOneWriter: boolean;
+  /** A statement whose answer changes when another connection commits. */
+  readonly dataVersion?: SqlQuery;
   /** Around an INSERT that does nothing, and changes no row, where the key is there already. */
   readonly insertNew: { readonly verb: SQL; readonly suffix: SQL };
+  /** A value of JavaScript as the driver has to get it, where the connection does not see to that; see `executeEach`. */
+  bindable?(value: unknown): unknown;
   /** A statement that plans another one, and so finds the wrong names in it. */
   explain(query: SqlQuery): SqlQuery;
   /** Appended to a select in a transaction that goes on to write the row. */

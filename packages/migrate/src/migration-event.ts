@@ -30,9 +30,9 @@ export type MigrationEvent =
       readonly name: string;
       /**
        * `retry`: somebody was in the way. `split`: it is tried with fewer rows. `panic`: it took far too long, so the next
-       * is much smaller. `quarantine`: rows were set aside.
+       * is much smaller. `quarantine`: rows were set aside. `repair`: verification put rows right.
        */
-      readonly kind: "retry" | "split" | "panic" | "quarantine";
+      readonly kind: "retry" | "split" | "panic" | "quarantine" | "repair";
       readonly message: string;
     }
   /** Somebody else has the lease now, or an operator ended it. */

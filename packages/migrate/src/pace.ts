@@ -32,3 +32,11 @@ export function retryDelayMs(failures: number, random: number): number {
   const ceiling = Math.min(10 * 2 ** Math.min(failures, 20), 2000);
   return ceiling / 2 + (ceiling / 2) * random;
 }
+
+/**
+ * How long a chunk that was prepared without a lock holds it, of the time a chunk has for both. Those who wait for SQLite's
+ * look again after 1, 3, 8 and 18 ms, so a lock of 2 ms costs them 3 or 8, and one of 10 ms costs them 18.
+ */
+export function lockTargetMs(targetMs: number): number {
+  return targetMs / 5;
+}

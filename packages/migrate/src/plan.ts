@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { type Column, getTableName, is, SQL, sql } from "drizzle-orm";
-import type { SqlExecutor, SqlValue } from "./connection.ts";
+import type { SqlExecutor, SqlQuery, SqlValue } from "./connection.ts";
 import { columnOf, type Migration } from "./definition.ts";
 import type { Database } from "./dialect.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { RunPass } from "./run-row.ts";
 import { mentionsColumn } from "./sql-mentions.ts";
+import { slotValue, Template } from "./template.ts";
 
 /** A key as the database gave it. */
 export type Key = readonly SqlValue[];
@@ -31,6 +32,7 @@ export class Plan {
   readonly key: readonly Column[];
   /** For bodies that are told of it: `repair` visits only what is wrong. */
   readonly pass: RunPass;
+  readonly #templates = new Map<string, Template>();
 
   constructor(migration: Migration, database: Database, pass: RunPass) {
     this.migration = migration;
@@ -67,9 +69,14 @@ export class Plan {
     executor?: SqlExecutor,
   ): Promise<KeyRange & { readonly isLast: boolean }> {
     // Rows are counted off along the index, whatever `where` says of them: a chunk costs the same in sparse regions.
-    const statement = sql`select ${this.selectedKey} from ${this.table}
-      where ${this.inRange({ after, upTo: bound })} order by ${this.#order("asc")} limit 1 offset ${limit - 1}`;
-    const [upTo] = (await this.database.execute(statement, executor)).rows;
+    const query = this.queryOf(
+      "next",
+      { after, upTo: bound },
+      (range, [offset]) => sql`select ${this.selectedKey} from ${this.table}
+      where ${this.inRange(range)} order by ${this.#order("asc")} limit 1 offset ${sql.param(offset)}`,
+      [limit - 1],
+    );
+    const [upTo] = (await (executor ?? this.database.connection).execute(query)).rows;
     return upTo === undefined ? { after, upTo: bound, isLast: true } : { after, upTo, isLast: false };
   }
 
@@ -77,6 +84,30 @@ export class Plan {
   async countIn(range: KeyRange, executor?: SqlExecutor): Promise<number> {
     const statement = sql`select count(*) from ${this.table} where ${this.matching(range)}`;
     return Number((await this.database.execute(statement, executor)).rows[0]?.[0]);
+  }
+
+  /** A statement about a range, made once for all ranges. `build` gets slots in place of the range and of the values. */
+  queryOf(
+    use: string,
+    range: KeyRange,
+    build: (range: KeyRange, slots: readonly SqlValue[]) => SQL,
+    values: readonly unknown[] = [],
+  ): SqlQuery {
+    const { after, upTo, isSingle } = range;
+    const id = `${use} ${isSingle === true ? "single" : after === undefined ? "first" : "next"}`;
+    let template = this.#templates.get(id);
+    if (template === undefined) {
+      const count = this.key.length;
+      const slots = (from: number, length: number) => Array.from({ length }, (_, index) => slotValue(from + index));
+      const symbolic = {
+        after: after === undefined ? undefined : slots(0, count),
+        upTo: slots(count, count),
+        ...(isSingle === true && { isSingle }),
+      };
+      template = new Template(this.database.dialect, build(symbolic, slots(2 * count, values.length)));
+      this.#templates.set(id, template);
+    }
+    return template.fill([...(after ?? upTo), ...upTo, ...values]);
   }
 
   inRange({ after, upTo, isSingle }: KeyRange): SQL {
@@ -110,6 +141,23 @@ export class Plan {
     const { dialect } = this.database;
     const same = this.assignments().map(({ column, value }) => dialect.isSame(column, sql`(${value})`));
     return sql`not (${sql.join(same, sql` and `)})`;
+  }
+
+  /** The keys of rows in a range that are not as they should be, where SQL alone can tell. */
+  wrongQuery(range: KeyRange, limit: number): SqlQuery {
+    const { where, remaining } = this.migration;
+    return this.queryOf(
+      "wrong",
+      range,
+      (symbolic, [count]) => {
+        const wrong = this.wrongInSql();
+        // `remaining` speaks for itself; what is computed again is so only for the rows the migration is about.
+        const of = remaining === undefined && where !== undefined ? sql`(${where}) and ${wrong}` : wrong;
+        return sql`select ${this.selectedKey} from ${this.table}
+          where ${this.inRange(symbolic)} and ${of} order by ${this.inKeyOrder()} limit ${sql.param(count)}`;
+      },
+      [limit],
+    );
   }
 
   /** What a SQL body writes. */

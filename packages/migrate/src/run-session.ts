@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm";
 import { effectBody, mapBody, messageOf } from "./body-rows.ts";
+import { isSplit, splitBody } from "./body-split.ts";
 import { runBody, setBody, updateOf } from "./body-sql.ts";
 import type { BodyRunner } from "./chunk.ts";
 import { Copier } from "./copier.ts";
@@ -10,6 +11,7 @@ import { failure, type Lease, LeaseLost, type RunChanges } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
 import { gapAfter, retryDelayMs } from "./pace.ts";
 import type { Plan } from "./plan.ts";
+import { repairOf } from "./repair.ts";
 import { type RunContext, RunHandle } from "./run-handle.ts";
 import type { RunRow, TotalKind } from "./run-row.ts";
 import type { RunEvent } from "./run-state.ts";
@@ -162,12 +164,15 @@ export class RunSession {
     const verifier = verifierOf(this.#run.plan);
     if (verifier === undefined || this.#run.row.bound === undefined) return undefined;
     const { tuning } = this.#run.migration;
+    const { isShared, database } = this.#run.context;
+    // Nothing is locked. A server is shared with everybody else, and so may this thread be; a reader in a thread of its own
+    // is in nobody's way.
+    const isAlone = database.dialect.hasOneWriter && !isShared;
     const slices = slicesOf(this.#run.plan, this.#run.bound(), tuning, this.#run.context.clock, async (tookMs) => {
-      // Nothing is locked, but the disk and the processor are shared.
-      await this.#run.sleep(gapAfter(tookMs, tuning));
+      await this.#run.sleep(isAlone ? 0 : gapAfter(tookMs, tuning));
       await this.#run.waitForSignals();
     });
-    return findWrong(verifier, slices, setAside);
+    return findWrong(verifier, slices, setAside, repairOf(this.#run));
   }
 
   async #end(error: unknown): Promise<RunOutcome> {
@@ -210,7 +215,7 @@ export class RunSession {
 export function bodyRunner(plan: Plan, signal: AbortSignal): BodyRunner {
   switch (plan.migration.body.type) {
     case "set":
-      return setBody(plan);
+      return isSplit(plan) ? splitBody(plan) : setBody(plan);
     case "map":
       return mapBody(plan, signal);
     case "run":

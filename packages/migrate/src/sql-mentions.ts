@@ -21,3 +21,12 @@ export function mentionsColumn(value: unknown, column: Column): boolean {
   if (is(value, Subquery)) return mentionsColumn(value._.sql, column);
   return isWrapper(value) && mentionsColumn(value.getSQL(), column);
 }
+
+/** Whether an expression looks at other rows than its own, which is what makes it slow. It errs on the side of yes. */
+export function readsElsewhere(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(readsElsewhere);
+  if (is(value, StringChunk)) return value.value.some((text) => /\bselect\b/i.test(text));
+  if (is(value, SQL)) return value.queryChunks.some(readsElsewhere);
+  if (is(value, Subquery)) return true;
+  return isWrapper(value) && !is(value, Column) && readsElsewhere(value.getSQL());
+}

@@ -1,7 +1,7 @@
-import { sql } from "drizzle-orm";
 import { RowWriter } from "./body-rows.ts";
 import { encodeKey } from "./key-codec.ts";
 import type { KeyRange, Plan } from "./plan.ts";
+import type { Repair } from "./repair.ts";
 
 /** Keys that are told when rows are wrong. */
 const maxShown = 5;
@@ -16,16 +16,12 @@ export interface Verifier {
 
 /** Undefined where a row shows nothing of what was done, as with effects elsewhere. */
 export function verifierOf(plan: Plan): Verifier | undefined {
-  const wrong = plan.wrongInSql();
-  const { where, remaining, body } = plan.migration;
-  if (wrong !== undefined) {
-    // `remaining` speaks for itself; what is computed again is so only for the rows the migration is about.
-    const of = remaining === undefined && where !== undefined ? sql`(${where}) and ${wrong}` : wrong;
+  const { body } = plan.migration;
+  if (plan.wrongInSql() !== undefined) {
     return {
       async wrongIn(range, setAside) {
-        const statement = sql`select ${plan.selectedKey} from ${plan.table}
-          where ${plan.inRange(range)} and ${of} order by ${plan.inKeyOrder()} limit ${maxWrong + setAside.size}`;
-        const keys = (await plan.database.execute(statement)).rows.map(encodeKey);
+        const query = plan.wrongQuery(range, maxWrong + setAside.size);
+        const keys = (await plan.database.connection.execute(query)).rows.map(encodeKey);
         return keys.filter((key) => !setAside.has(key));
       },
     };
@@ -43,7 +39,9 @@ export function verifierOf(plan: Plan): Verifier | undefined {
           const mapped = await writer.map(read);
           const isRight =
             !("error" in mapped) &&
-            (mapped.values === undefined || (await writer.isAsMapped(read, mapped.values, executor)));
+            (mapped.values === undefined ||
+              writer.isAsRead(read, mapped.values) ||
+              (await writer.isAsMapped(read, mapped.values, executor)));
           if (!isRight) wrongKeys.push(key);
           if (wrongKeys.length >= maxWrong) break;
         }
@@ -58,10 +56,18 @@ export async function findWrong(
   verifier: Verifier,
   slices: AsyncIterable<KeyRange>,
   setAside: ReadonlySet<string>,
+  repair?: Repair,
 ): Promise<string | undefined> {
   const wrong: string[] = [];
   for await (const range of slices) {
-    wrong.push(...(await verifier.wrongIn(range, setAside)));
+    let found = await verifier.wrongIn(range, setAside);
+    // A slice tells of so many at a time.
+    while (repair !== undefined && found.length > 0) {
+      const left = await repair(found);
+      wrong.push(...left);
+      found = left.length > 0 || found.length < maxWrong ? [] : await verifier.wrongIn(range, setAside);
+    }
+    wrong.push(...found);
     if (wrong.length >= maxWrong) return describe(wrong, false);
   }
   return wrong.length === 0 ? undefined : describe(wrong, true);

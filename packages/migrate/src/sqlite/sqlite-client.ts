@@ -10,6 +10,8 @@ export type SqliteDriver = "better-sqlite3" | "node:sqlite";
 /** A synchronous connection to SQLite, whichever driver is behind it. */
 export interface SqliteClient {
   execute(sql: string, params: readonly unknown[]): SqlResult;
+  /** Runs a statement that returns nothing for each list; values are bound as they are. */
+  executeEach(sql: string, lists: readonly (readonly unknown[])[]): number[];
   readonly isInTransaction: boolean;
   close(): void;
 }
@@ -85,7 +87,7 @@ function statementError(error: unknown): unknown {
  * As SQLite takes it. A whole number goes as an integer: drivers send numbers as floating point, which a column of text
  * keeps as '5.0'.
  */
-function bindable(value: unknown): unknown {
+export function bindable(value: unknown): unknown {
   if (typeof value === "number" && Number.isSafeInteger(value)) return BigInt(value);
   if (typeof value === "boolean") return value ? 1n : 0n;
   return value;
@@ -106,6 +108,10 @@ function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {
       const bound = params.map(bindable);
       if (statement.reader) return { rows: statement.all(...bound) as SqlValue[][], changes: 0 };
       return { rows: [], changes: Number(statement.run(...bound).changes) };
+    },
+    executeEach(sql, lists) {
+      const statement = prepared.get(sql);
+      return lists.map((params) => Number(statement.run(...params).changes));
     },
     get isInTransaction() {
       return database.inTransaction;
@@ -130,6 +136,10 @@ function nodeSqliteClient(database: NodeSqliteLike): SqliteClient {
       const bound = params.map(bindable) as never[];
       if (isReader) return { rows: statement.all(...bound) as SqlValue[][], changes: 0 };
       return { rows: [], changes: Number(statement.run(...bound).changes) };
+    },
+    executeEach(sql, lists) {
+      const { statement } = prepared.get(sql);
+      return lists.map((params) => Number(statement.run(...(params as never[])).changes));
     },
     get isInTransaction() {
       return database.isTransaction;

@@ -10,7 +10,10 @@ import type { SqliteClient } from "./sqlite-client.ts";
 export class SqliteConnection implements SqlConnection {
   readonly #client: SqliteClient;
   readonly #turns = new Turns();
-  readonly #direct: SqlExecutor = { execute: (query) => Promise.resolve(this.#execute(query)) };
+  readonly #direct: SqlExecutor = {
+    execute: (query) => Promise.resolve(this.#execute(query)),
+    executeEach: (sql, lists) => Promise.resolve(this.#executeEach(sql, lists)),
+  };
 
   constructor(client: SqliteClient) {
     this.#client = client;
@@ -50,6 +53,11 @@ export class SqliteConnection implements SqlConnection {
     } catch {
       // The first error is the one to tell.
     }
+  }
+
+  #executeEach(sql: string, lists: readonly (readonly unknown[])[]): number[] {
+    this.#turns.requireOpen();
+    return this.#client.executeEach(sql, lists);
   }
 
   #execute({ sql, params }: SqlQuery): SqlResult {

@@ -4,6 +4,7 @@ import { type BookStyle, missingBooks } from "../book-ddl.ts";
 import type { SqlConnection, SqlExecutor, SqlValue } from "../connection.ts";
 import { decodeWithDrizzle } from "../decode.ts";
 import type { Dialect, SqlFailure } from "../dialect.ts";
+import { bindable } from "./sqlite-client.ts";
 
 const dialect = new SQLiteSyncDialect();
 
@@ -28,7 +29,10 @@ export const sqliteDialect: Dialect = {
   isUnchanged,
   isSame: isUnchanged,
   assignsInTurn: false,
+  hasOneWriter: true,
+  dataVersion: { sql: "pragma data_version", params: [] },
   insertNew: { verb: sql`insert into`, suffix: sql` on conflict do nothing` },
+  bindable,
   // Not `explain`: its rows are read from the schema as it was when the statement was prepared, and that memory is freed
   // when the schema changes. A kept statement then crashes the process.
   explain: ({ sql: text, params }) => ({ sql: `explain query plan ${text}`, params }),

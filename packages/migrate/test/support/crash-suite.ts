@@ -18,6 +18,7 @@ const points: readonly RunPoint[] = [
   "bounded",
   "counted",
   "before-begin",
+  "prepared",
   "before-effect",
   "after-effect",
   "before-commit",
