@@ -4,18 +4,24 @@ import type { Topic } from "../storage/topic.ts";
 
 /** What YDB takes for a partition's speed when nothing was said. */
 const defaultSpeed = 1024 * 1024;
+/** How finely a window is known. */
+const samplesPerWindow = 32;
 
-interface Watched {
-  writtenBytes: number;
-  atMs: number;
-  /** Since when it has been too busy; undefined: it is not. */
-  busySinceMs: number | undefined;
+interface Sample {
+  readonly atMs: number;
+  /** Since the server started. */
+  readonly writtenBytes: number;
 }
 
-/** Splits partitions that are written faster than their share for as long as the topic says. */
+/**
+ * Splits partitions whose speed, as the mean over the topic's stabilization window, reaches the share of what may be
+ * written that the topic says. So a burst that is large enough counts at once, and one that is not counts for as long as
+ * the window.
+ */
 export class AutoPartitioner {
   readonly #store: TopicStore;
-  #watched = new WeakMap<Partition, Watched>();
+  /** Oldest first; the first is from before the window, where there is one that old. */
+  #watched = new WeakMap<Topic, WeakMap<Partition, Sample[]>>();
 
   constructor(store: TopicStore) {
     this.#store = store;
@@ -25,32 +31,40 @@ export class AutoPartitioner {
   async look(): Promise<void> {
     for (const topic of this.#store.topics()) {
       const { autoPartitioning, maxActivePartitions: max } = topic.definition;
-      if (autoPartitioning.strategy !== "up" && autoPartitioning.strategy !== "upAndDown") continue;
-      let active = topic.partitions.filter(({ definition }) => definition.isActive).length;
-      for (const partition of topic.partitions) {
-        if (!partition.definition.isActive || !this.#isBusy(topic, partition)) continue;
-        if (max > 0 && active >= max) break;
-        if (await this.#store.splitPartition(topic, partition.id)) active++;
+      if (autoPartitioning.strategy !== "up" && autoPartitioning.strategy !== "upAndDown") {
+        // What is written while nobody looks does not count later.
+        this.#watched.delete(topic);
+        continue;
+      }
+      let watched = this.#watched.get(topic);
+      if (watched === undefined) this.#watched.set(topic, (watched = new WeakMap()));
+      const active = topic.partitions.filter(({ definition }) => definition.isActive);
+      let count = active.length;
+      for (const partition of active) {
+        if (this.#speed(topic, partition, watched) < share(topic)) continue;
+        if (max > 0 && count >= max) continue;
+        if (await this.#store.splitPartition(topic, partition.id)) count++;
       }
     }
   }
 
-  #isBusy(topic: Topic, partition: Partition): boolean {
+  /** Bytes a second. */
+  #speed(topic: Topic, partition: Partition, watched: WeakMap<Partition, Sample[]>): number {
     const now = this.#store.clock.monotonic();
+    const windowMs = topic.definition.autoPartitioning.stabilizationWindowMs;
     const { writtenBytes } = partition;
-    const known = this.#watched.get(partition);
-    if (known === undefined) {
-      this.#watched.set(partition, { writtenBytes, atMs: now, busySinceMs: undefined });
-      return false;
-    }
-    const passedMs = now - known.atMs;
-    if (passedMs <= 0) return false;
-    const { upUtilizationPercent, stabilizationWindowMs } = topic.definition.autoPartitioning;
-    const speed = topic.definition.writeSpeedBytesPerSecond || defaultSpeed;
-    const isBusy = ((writtenBytes - known.writtenBytes) * 1000) / passedMs >= (speed * upUtilizationPercent) / 100;
-    known.busySinceMs = isBusy ? (known.busySinceMs ?? known.atMs) : undefined;
-    known.writtenBytes = writtenBytes;
-    known.atMs = now;
-    return known.busySinceMs !== undefined && now - known.busySinceMs >= stabilizationWindowMs;
+    let samples = watched.get(partition);
+    if (samples === undefined) watched.set(partition, (samples = [{ atMs: now, writtenBytes }]));
+    const last = samples.at(-1) as Sample;
+    if (now - last.atMs >= windowMs / samplesPerWindow) samples.push({ atMs: now, writtenBytes });
+    while (samples.length > 1 && (samples[1] as Sample).atMs <= now - windowMs) samples.shift();
+    const first = samples[0] as Sample;
+    return ((writtenBytes - first.writtenBytes) * 1000) / Math.max(windowMs, now - first.atMs, 1);
   }
+}
+
+/** Bytes a second from which a partition is split. */
+function share({ definition }: Topic): number {
+  const speed = definition.writeSpeedBytesPerSecond || defaultSpeed;
+  return (speed * definition.autoPartitioning.upUtilizationPercent) / 100;
 }
