@@ -52,8 +52,19 @@ export interface FrameRequestHandler {
   endCalls(): void;
 }
 
+/** What the server of this package asks besides. */
+export interface ServingHandler extends FrameRequestHandler {
+  /** Whether it is a call of a hot path that ended with an error. */
+  isFailed(stream: ServerHttp2Stream): boolean;
+}
+
 /** @throws {ConnectError} `InvalidArgument` for an option out of its bounds. */
 export function createFrameHandler(options: FrameHandlerOptions): FrameRequestHandler {
+  return createServingHandler(options);
+}
+
+/** @throws {ConnectError} `InvalidArgument` */
+export function createServingHandler(options: FrameHandlerOptions): ServingHandler {
   const { frames = {}, routes = () => {}, clock = systemClock } = options;
   const readMaxBytes = options.readMaxBytes ?? frameHandlerDefaults.readMaxBytes;
   const sendBufferBytes = options.sendBufferBytes ?? frameHandlerDefaults.sendBufferBytes;
@@ -65,12 +76,16 @@ export function createFrameHandler(options: FrameHandlerOptions): FrameRequestHa
 
   const handlers = new Map(Object.entries(frames));
   const calls = new Set<ServerCall>();
+  const failed = new WeakSet<ServerHttp2Stream>();
   const callOptions = {
     clock,
     readMaxBytes,
     sendBufferBytes,
     lingerTimeoutMs,
-    onEnd: (call: ServerCall) => calls.delete(call),
+    onEnd(call: ServerCall, stream: ServerHttp2Stream, error: unknown) {
+      calls.delete(call);
+      if (error !== undefined) failed.add(stream);
+    },
   };
   // Its default compresses every answer of a kibibyte and more, which costs streams most of their speed.
   const adapter = connectNodeAdapter({ routes, readMaxBytes, acceptCompression: [], fallback: unimplemented });
@@ -110,6 +125,7 @@ export function createFrameHandler(options: FrameHandlerOptions): FrameRequestHa
     endCalls() {
       for (const call of calls) call.shutDown();
     },
+    isFailed: (stream) => failed.has(stream),
   };
 }
 

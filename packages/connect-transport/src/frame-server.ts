@@ -1,7 +1,7 @@
 import type { TlsOptions } from "node:tls";
 import { systemClock } from "@tidemark/clock";
 import { checkWhole, checkWindows } from "./channel-options.ts";
-import { createFrameHandler, type FrameHandlerOptions } from "./frame-handler.ts";
+import { createServingHandler, type FrameHandlerOptions } from "./frame-handler.ts";
 import { Listener } from "./listener.ts";
 
 /** Who the server is, and which clients it asks for a certificate, as Node's `tls.createServer` takes it. */
@@ -75,7 +75,9 @@ export interface FrameServer extends AsyncDisposable {
   readonly openCalls: number;
   /**
    * Accepts no more, ends hot calls with `Unavailable` after what they had sent, lets connect's finish, and cuts what is
-   * left after `closeTimeoutMs`. Idempotent.
+   * left after `closeTimeoutMs`. That time is for handlers that still run and for answers that ended well and are still
+   * fetched; nobody else is waited for: not a client that is idle, keeps its half of a call open, or does not read what
+   * failed anyway. Idempotent.
    */
   close(): Promise<void>;
 }
@@ -87,7 +89,7 @@ export interface FrameServer extends AsyncDisposable {
  * @throws {ConnectError} `InvalidArgument` for an option out of its bounds.
  */
 export function createFrameServer(options: FrameServerOptions): FrameServer {
-  const handler = createFrameHandler(options);
+  const handler = createServingHandler(options);
   const resolved = {
     clock: options.clock ?? systemClock,
     tls: options.tls,

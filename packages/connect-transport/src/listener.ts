@@ -3,8 +3,9 @@ import http2 from "node:http2";
 import net from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import type { Clock, Timer } from "@tidemark/clock";
-import type { FrameRequestHandler } from "./frame-handler.ts";
+import type { ServingHandler } from "./frame-handler.ts";
 import type { ServerTls } from "./frame-server.ts";
+import { ServerSession } from "./server-session.ts";
 
 export interface ListenerOptions {
   readonly clock: Clock;
@@ -24,9 +25,11 @@ const http2Preface = "PRI";
 /** A port: sorts connections by what they speak, watches over them, and lets go of them. */
 export class Listener {
   readonly #options: ListenerOptions;
-  readonly #handler: FrameRequestHandler;
+  readonly #handler: ServingHandler;
   readonly #sockets = new Set<net.Socket>();
-  readonly #sessions = new Set<http2.ServerHttp2Session>();
+  /** Those that have not said yet what they speak, by whom they come from: behind TLS it is another socket that tells. */
+  readonly #silent = new Map<string, net.Socket>();
+  readonly #sessions = new Set<ServerSession>();
   readonly #handshakes = new WeakMap<net.Socket, Timer>();
   /** HTTP/1.1 connections and the calls under way on each. */
   readonly #http1Calls = new Map<net.Socket, number>();
@@ -35,7 +38,7 @@ export class Listener {
   readonly #server: net.Server;
   #isClosing = false;
 
-  constructor(options: ListenerOptions, handler: FrameRequestHandler) {
+  constructor(options: ListenerOptions, handler: ServingHandler) {
     const {
       tls,
       handshakeTimeoutMs: handshakeTimeout,
@@ -56,7 +59,10 @@ export class Listener {
         : createTlsServer({ ...tls, ALPNProtocols: ["h2", "http/1.1"], handshakeTimeout }, onConnection);
     this.#server.on("connection", (socket: net.Socket) => this.#onSocket(socket));
     this.#http2.on("session", (session) => this.#onSession(session));
-    this.#http2.on("stream", handler.onStream);
+    this.#http2.on("stream", (stream, headers, flags, raw) => {
+      handler.onStream(stream, headers, flags, raw);
+      if (this.#isClosing) handler.endCalls();
+    });
     this.#server.maxConnections = maxConnections;
   }
 
@@ -82,6 +88,7 @@ export class Listener {
     this.#handler.endCalls();
     for (const session of this.#sessions) session.close();
     for (const [socket, calls] of this.#http1Calls) if (calls === 0) socket.destroy();
+    for (const socket of this.#silent.values()) socket.destroy();
     const limit = this.#options.clock.setTimer(timeoutMs, () => {
       for (const socket of this.#sockets) socket.destroy();
     });
@@ -94,7 +101,12 @@ export class Listener {
   #onSocket(socket: net.Socket): void {
     this.#sockets.add(socket);
     socket.setNoDelay(true);
-    socket.once("close", () => this.#sockets.delete(socket));
+    const from = peerOf(socket);
+    this.#silent.set(from, socket);
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      this.#silent.delete(from);
+    });
     // A reset is no news: its streams hear of it themselves.
     socket.on("error", () => {});
   }
@@ -119,6 +131,7 @@ export class Listener {
         return;
       }
       socket.unshift(seen);
+      this.#silent.delete(peerOf(socket));
       if (start === http2Preface) {
         // From here on pings tell whether anybody is there.
         this.#handshakes.get(socket)?.cancel();
@@ -146,26 +159,11 @@ export class Listener {
 
   #onSession(session: http2.ServerHttp2Session): void {
     const { clock, pingIntervalMs, connectionWindowBytes } = this.#options;
-    this.#sessions.add(session);
-    session.on("error", () => {});
-    session.setLocalWindowSize(connectionWindowBytes);
-    let isAnswered = true;
-    const ping = () => {
-      if (session.destroyed || session.closed) return;
-      if (!isAnswered) {
-        session.destroy();
-        return;
-      }
-      isAnswered = false;
-      session.ping((error) => {
-        isAnswered = error === null;
-      });
-      timer = clock.setTimer(pingIntervalMs, ping).unref();
-    };
-    let timer = clock.setTimer(pingIntervalMs, ping).unref();
-    session.once("close", () => {
-      timer.cancel();
-      this.#sessions.delete(session);
-    });
+    const isFailed = (stream: http2.ServerHttp2Stream) => this.#handler.isFailed(stream);
+    const watched = new ServerSession(session, { clock, pingIntervalMs, connectionWindowBytes, isFailed });
+    this.#sessions.add(watched);
+    session.once("close", () => this.#sessions.delete(watched));
   }
 }
+
+const peerOf = (socket: net.Socket) => `${socket.remoteAddress} ${socket.remotePort}`;

@@ -48,7 +48,7 @@ export interface ServerCallOptions {
   readonly sendBufferBytes: number;
   /** How long the client may take to fetch what was sent before the end, in milliseconds. */
   readonly lingerTimeoutMs: number;
-  readonly onEnd: (call: ServerCall) => void;
+  onEnd(call: ServerCall, stream: ServerHttp2Stream, error: unknown): void;
 }
 
 const answerHeaders = { ":status": 200, "content-type": "application/grpc+proto" } as const;
@@ -224,7 +224,7 @@ export class ServerCall implements FrameCall {
     const reason = error === undefined ? new ConnectError("the call is over", Code.Canceled) : ConnectError.from(error);
     this.#writer.destroy(reason);
     this.#over.abort(reason);
-    this.#options.onEnd(this);
+    this.#options.onEnd(this, this.#stream, error);
   }
 }
 

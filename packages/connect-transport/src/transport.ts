@@ -1,9 +1,18 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { DescMessage, DescMethodStreaming, MessageInitShape } from "@bufbuild/protobuf";
-import { createContextValues, type StreamRequest, type StreamResponse, type Transport } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  createContextValues,
+  type StreamRequest,
+  type StreamResponse,
+  type Transport,
+} from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { ResolvedTransport } from "./channel-options.ts";
 import type { ClientCallOptions } from "./client-call.ts";
 import type { ClientSession } from "./client-session.ts";
+import { connectionError } from "./failure.ts";
 import { StreamCall } from "./stream-call.ts";
 
 interface ChannelSide {
@@ -15,12 +24,16 @@ interface ChannelSide {
 
 /** Unary calls are connect's own; streams are ours, with the same interceptors, headers, deadlines and errors. */
 export function createTransport(options: ResolvedTransport, channel: ChannelSide): Transport {
+  // Connect's session manager is not told which call it is that asks.
+  const calls = new AsyncLocalStorage<{ session: ClientSession | undefined }>();
   const unary = createGrpcTransport({
     baseUrl: channel.baseUrl,
     sessionManager: {
       authority: channel.authority,
       async request(method, path, headers) {
         const session = await channel.connect();
+        const call = calls.getStore();
+        if (call !== undefined) call.session = session;
         return session.request({ ...headers, ":method": method, ":path": path });
       },
       notifyResponseByteRead() {},
@@ -33,8 +46,16 @@ export function createTransport(options: ResolvedTransport, channel: ChannelSide
     ...(options.defaultTimeoutMs === undefined ? {} : { defaultTimeoutMs: clampTimeout(options.defaultTimeoutMs) }),
   });
   return {
-    unary: (method, signal, timeoutMs, ...rest) =>
-      unary.unary(method, signal, timeoutMs === undefined ? undefined : clampTimeout(timeoutMs), ...rest),
+    async unary(method, signal, timeoutMs, ...rest) {
+      const call: { session: ClientSession | undefined } = { session: undefined };
+      const limitMs = timeoutMs === undefined ? undefined : clampTimeout(timeoutMs);
+      try {
+        return await calls.run(call, () => unary.unary(method, signal, limitMs, ...rest));
+      } catch (error) {
+        if (signal?.aborted !== true && isCut(error, call.session)) throw lost(call.session, channel.authority, error);
+        throw error;
+      }
+    },
 
     async stream<I extends DescMessage, O extends DescMessage>(
       method: DescMethodStreaming<I, O>,
@@ -65,3 +86,10 @@ export function createTransport(options: ResolvedTransport, channel: ChannelSide
 
 /** Connect sends milliseconds, and gRPC allows eight digits: 27 hours, which no unary call should take. */
 const clampTimeout = (timeoutMs: number) => Math.min(timeoutMs, 99_999_999);
+
+/** Node resets the calls of a connection that it loses with CANCEL, and connect takes it for the peer's word. */
+const isCut = (error: unknown, session: ClientSession | undefined): boolean =>
+  error instanceof ConnectError && error.code === Code.Canceled && session?.isGone === true;
+
+const lost = (session: ClientSession | undefined, authority: string, error: unknown): ConnectError =>
+  ConnectError.from(session?.reason ?? connectionError(`the connection to ${authority} was lost`, error));
