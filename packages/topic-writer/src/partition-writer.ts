@@ -23,6 +23,7 @@ import type { ResolvedWriterOptions } from "./options.ts";
 import { type AckKind, type Frame, Outbox } from "./outbox.ts";
 import type { SeqNo } from "./seq-no.ts";
 import { KeepAlive } from "./keep-alive.ts";
+import { leaveSlabs, useSlabs } from "./slab.ts";
 import { Stage, type StagedBatch, type StagedMessage } from "./stage.ts";
 import { unacknowledgedIn } from "./unacknowledged.ts";
 import { ackKinds } from "./wire.ts";
@@ -103,6 +104,7 @@ export class PartitionWriter implements Writer {
   constructor(setup: PartitionWriterSetup) {
     const { options } = setup;
     this.#setup = setup;
+    useSlabs();
     this.producerId = setup.producerId;
     this.#isManual = options.seqNo === "manual";
     this.#limits = { isManual: this.#isManual, maxMessageBytes: options.maxMessageBytes };
@@ -577,6 +579,7 @@ export class PartitionWriter implements Writer {
     const refusal = error === undefined ? closedError(this.#name) : withUnacknowledged(error, this.#unacknowledged());
     this.#refusal = refusal;
     this.#waiters.reject(refusal);
+    leaveSlabs();
     this.#setup.onEnd(error === undefined ? undefined : refusal);
   }
 
