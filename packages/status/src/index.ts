@@ -18,6 +18,16 @@ export {
   type StatusOptions,
   statusDefaults,
 } from "./status.ts";
+export type { AsyncMigration, AsyncMigrationStatus } from "./migrations/async-migration.ts";
+export { addMigrationMetrics } from "./migrations/migration-metrics.ts";
+export type { MigrationHealth, PerfSection } from "./migrations/migration-routes.ts";
+export type { MigrationSample } from "./migrations/migration-sample.ts";
+export {
+  createMigrationSource,
+  type MigrationReading,
+  type MigrationSource,
+  type MigrationSourceOptions,
+} from "./migrations/migration-source.ts";
 export { StatusError, type StatusErrorCode } from "./status-error.ts";
 export {
   addStreamMetrics,

@@ -3,6 +3,16 @@ import { type Check, type CheckReport, createChecks } from "./checks.ts";
 import { errorText } from "./error-text.ts";
 import { methodRefusal, type PlainHandler, type PlainResponse, pathOf } from "./http.ts";
 import type { Metrics } from "./metrics.ts";
+import {
+  answerMigrations,
+  answerPerf,
+  hasTrouble,
+  type MigrationHealth,
+  migrationHealth,
+  type PerfSection,
+} from "./migrations/migration-routes.ts";
+import type { MigrationSource } from "./migrations/migration-source.ts";
+import { bannerScript } from "./migrations/banner-script.ts";
 import { StatusError } from "./status-error.ts";
 import { ttlCacheDefaults } from "./ttl-cache.ts";
 
@@ -13,6 +23,13 @@ export interface StatusOptions {
   readonly readiness?: Readonly<Record<string, Check>>;
   /** Served at `/metrics`. Left out, that path is unknown. */
   readonly metrics?: Pick<Metrics, "contentType" | "render">;
+  /**
+   * Shown at `/healthz`, `/api/perf` and `/api/perf/async-migrations`, with the banner's script at `/warmup-banner.js`.
+   * Left out, `/healthz` does not speak of migrations and the list is empty.
+   */
+  readonly migrations?: MigrationSource;
+  /** Parts of `/api/perf` by name, asked at every request. One that throws is an error in its place. */
+  readonly perf?: Readonly<Record<string, PerfSection>>;
   /** Shown at `/healthz`. */
   readonly version?: string;
   /**
@@ -35,8 +52,11 @@ export const statusDefaults = {
   checkTimeoutMs: ttlCacheDefaults.timeoutMs,
 } as const satisfies Partial<Required<StatusOptions>>;
 
-export interface HealthReport {
-  /** The worst state of any check; `ok` if there is none. */
+export interface HealthReport extends Partial<MigrationHealth> {
+  /**
+   * The worst state of any check; `ok` if there is none. Migrations that failed, stand still or cannot be read make it
+   * `degraded` at worst: restarting this process would help none of them.
+   */
   readonly status: "ok" | "degraded" | "failing";
   readonly version?: string;
   readonly uptimeSeconds: number;
@@ -51,7 +71,10 @@ export interface ReadyReport {
 }
 
 export interface Status {
-  /** Answers `/healthz`, `/readyz` and `/metrics`, to GET and HEAD; `undefined` for every other path. */
+  /**
+   * Answers `/healthz`, `/readyz`, `/metrics`, `/api/perf`, `/api/perf/async-migrations` and `/warmup-banner.js`, to GET and
+   * HEAD; `undefined` for every other path.
+   */
   readonly handle: PlainHandler;
   /** What `/healthz` shows. Never rejects. */
   health(): Promise<HealthReport>;
@@ -65,20 +88,20 @@ const headers = (contentType: string) => ({
   "x-content-type-options": "nosniff",
 });
 
-const json = (status: number, body: unknown): PlainResponse => ({
+const json = (status: number, body: unknown, more: Readonly<Record<string, string>> = {}): PlainResponse => ({
   status,
-  headers: headers("application/json; charset=utf-8"),
+  headers: { ...headers("application/json; charset=utf-8"), ...more },
   body: `${JSON.stringify(body)}\n`,
 });
 
 /**
- * The three answers every operator's tools ask for. They fail closed: whatever cannot be found out counts as failing,
+ * The answers every operator's tools ask for. They fail closed: whatever cannot be found out counts as failing,
  * with the reason shown and without credentials.
  *
  * @throws {StatusError} `OPTIONS_INVALID`.
  */
 export function createStatus(options: StatusOptions = {}): Status {
-  const { clock = systemClock, metrics, version } = options;
+  const { clock = systemClock, metrics, version, migrations, perf = {} } = options;
   const ttlMs = options.checkTtlMs ?? statusDefaults.checkTtlMs;
   const timeoutMs = options.checkTimeoutMs ?? statusDefaults.checkTimeoutMs;
   if (!(ttlMs >= 0)) throw new StatusError("OPTIONS_INVALID", `checkTtlMs must be at least 0, got ${ttlMs}`);
@@ -87,13 +110,22 @@ export function createStatus(options: StatusOptions = {}): Status {
   const readiness = createChecks({ checks: options.readiness ?? {}, clock, ttlMs, timeoutMs });
   const startedMs = clock.monotonic();
 
+  const facts = () => ({
+    ...(version === undefined ? {} : { version }),
+    uptimeSeconds: Math.floor((clock.monotonic() - startedMs) / 1000),
+  });
+
   const health = async (): Promise<HealthReport> => {
-    const reports = await liveness.run();
+    const [reports, migrating] = await Promise.all([
+      liveness.run(),
+      migrations === undefined ? undefined : migrationHealth(migrations, clock.now()),
+    ]);
     const states = new Set([...reports.values()].map((report) => report.state));
+    if (migrating !== undefined && hasTrouble(migrating)) states.add("degraded");
     return {
       status: states.has("failing") ? "failing" : states.has("degraded") ? "degraded" : "ok",
-      ...(version === undefined ? {} : { version }),
-      uptimeSeconds: Math.floor((clock.monotonic() - startedMs) / 1000),
+      ...facts(),
+      ...migrating,
       checks: Object.fromEntries(reports),
     };
   };
@@ -125,6 +157,21 @@ export function createStatus(options: StatusOptions = {}): Status {
       },
     ],
   ]);
+  if (migrations !== undefined || options.perf !== undefined) {
+    routes.set("/api/perf", () => {
+      const { rss, heapUsed, external } = process.memoryUsage();
+      const memory = { rssBytes: rss, heapUsedBytes: heapUsed, externalBytes: external };
+      return answerPerf({ ...facts(), memory }, perf, migrations, json);
+    });
+    routes.set("/api/perf/async-migrations", () => answerMigrations(migrations, json));
+  }
+  if (migrations !== undefined) {
+    routes.set("/warmup-banner.js", async () => ({
+      status: 200,
+      headers: { ...headers("text/javascript; charset=utf-8"), "cache-control": "no-cache" },
+      body: bannerScript(),
+    }));
+  }
   if (metrics !== undefined) {
     routes.set("/metrics", async () => {
       try {
