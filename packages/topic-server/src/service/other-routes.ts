@@ -16,7 +16,8 @@ import {
 import { issue, operation, succeeded } from "./messages.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Service } from "./service.ts";
-import { entry, isFolder } from "./topic-routes.ts";
+import { entry } from "./describe.ts";
+import { isFolder } from "./topic-routes.ts";
 
 /** Where clients reach this server. */
 export interface PublicEndpoint {

@@ -13,8 +13,8 @@ export interface GroupMember {
   /** Somebody else committed. */
   onMoved(topic: Topic, partition: number, offset: number): void;
   onConsumerGone(consumer: string): void;
-  /** Where it is, for who describes the consumer. */
-  lastReadOffset(topic: Topic, partition: number): number;
+  /** Where it is with a partition, and since when it has it, for who describes the consumer. */
+  position(topic: Topic, partition: number): { readonly readOffset: number; readonly createdAtMs: number } | undefined;
 }
 
 /** The readers of one consumer of one topic. */

@@ -1,5 +1,5 @@
 import type { FrameCall } from "@tidemark/connect-transport";
-import { encodeReadResponse, readResponseBytes } from "@tidemark/topic/internal";
+import { encodeReadResponse, readResponseBytes, type StoredBatch } from "@tidemark/topic/internal";
 import type { Partition } from "../storage/partition.ts";
 import type { StoredRecord } from "../storage/record.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -28,7 +28,7 @@ export interface Pumped {
 export interface PumpOwner<P extends Pumped> {
   /** Bytes that the client has room for. */
   readonly credit: number;
-  onSent(part: P, bytes: number, newest: StoredRecord): void;
+  onSent(part: P, bytes: number, batches: readonly StoredBatch[]): void;
   /** There is nothing more to send of it for now. */
   onReadToEnd(part: P): void;
   onReadFailed(error: unknown): void;
@@ -137,7 +137,7 @@ export class ReadPump<P extends Pumped> {
         const bytes = readResponseBytes(part.id, batches);
         part.readOffset = nextOffset;
         part.inFlight?.add(offset, nextOffset, bytes);
-        this.#owner.onSent(part, bytes, records[batches.length - 1] as StoredRecord);
+        this.#owner.onSent(part, bytes, batches);
         if (!this.#call.send(encodeReadResponse(part.id, batches, bytes))) this.#waitForRoom();
       }
     } catch (error) {

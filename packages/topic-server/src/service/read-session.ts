@@ -1,67 +1,21 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { CallReceiver, FrameCall } from "@tidemark/connect-transport";
-import { StatusCode, topicWire } from "@tidemark/topic/internal";
+import { StatusCode, type StoredBatch, topicWire } from "@tidemark/topic/internal";
 import type { Partition } from "../storage/partition.ts";
 import type { Topic } from "../storage/topic.ts";
 import type { Identity } from "./access.ts";
-import { InFlight } from "./in-flight.ts";
 import { readAnswer, readFailure, timestamp } from "./messages.ts";
-import {
-  openPartitionSession,
-  type PartitionSessionEvent,
-  partitionSessionNext,
-  type PartitionSessionState,
-} from "./partition-session-state.ts";
-import type { GroupMember, ReadGroup } from "./read-groups.ts";
-import { type Pumped, type PumpOwner, ReadPump } from "./read-pump.ts";
+import { type PartitionSessionEvent, partitionSessionNext } from "./partition-session-state.ts";
+import type { PartitionReadStats } from "./read-stats.ts";
+import type { GroupMember } from "./read-groups.ts";
+import { Part, type Wish } from "./read-part.ts";
+import { type PumpOwner, ReadPump } from "./read-pump.ts";
 import { initialReadState, type ReadEvent, type ReadInitRequest, readSessionNext } from "./read-session-state.ts";
 import { Refusal, refusalOf } from "./refusal.ts";
 import type { Service } from "./service.ts";
 
 type FromClient = topicWire.StreamReadMessage_FromClient["clientMessage"];
-
-interface Wish {
-  readonly topic: Topic;
-  readonly group: ReadGroup | undefined;
-  readonly maxLagMs: number | undefined;
-  readonly readFromMs: number;
-  /** Its partitions on this stream, by their id. */
-  readonly parts: Map<number, Part>;
-}
-
-/** A partition on this stream. */
-class Part implements Pumped {
-  readonly id: number;
-  readonly wish: Wish;
-  readonly partition: Partition;
-  readonly inFlight: InFlight | undefined;
-  readonly maxBytes: number;
-  state: PartitionSessionState;
-  readOffset: number;
-  /** Where the messages begin that are new enough. */
-  cut = 0;
-  isBusy = false;
-  isEndTold = false;
-  readonly last = { baseOffset: -1, columns: undefined };
-
-  constructor(id: number, wish: Wish, partition: Partition, committed: number, maxInFlightBytes: number) {
-    const hasConsumer = wish.group !== undefined;
-    this.id = id;
-    this.wish = wish;
-    this.partition = partition;
-    this.state = openPartitionSession(committed, hasConsumer);
-    this.readOffset = committed;
-    // Only a commit makes room again. Where nothing can be committed, that leaves the size of one response.
-    const isLimited = maxInFlightBytes > 0;
-    this.inFlight = isLimited && hasConsumer ? new InFlight(maxInFlightBytes) : undefined;
-    this.maxBytes = isLimited && !hasConsumer ? maxInFlightBytes : 0;
-  }
-
-  get isReading(): boolean {
-    return this.state.phase === "reading";
-  }
-}
 
 /** One StreamRead call: the rules of the two state files on a stream, a group of readers and logs. */
 export class ReadSession implements CallReceiver, GroupMember {
@@ -133,8 +87,8 @@ export class ReadSession implements CallReceiver, GroupMember {
     this.#refuse(new Refusal(StatusCode.SCHEME_ERROR, `The consumer ${consumer} was dropped`));
   }
 
-  lastReadOffset(topic: Topic, partition: number): number {
-    return this.#partOf(topic, partition)?.readOffset ?? 0;
+  position(topic: Topic, partition: number): Part | undefined {
+    return this.#partOf(topic, partition);
   }
 
   #event(event: ReadEvent): void {
@@ -222,7 +176,15 @@ export class ReadSession implements CallReceiver, GroupMember {
   async #start(wish: Wish, partition: Partition): Promise<void> {
     const { topic, group, maxLagMs, readFromMs } = wish;
     const committed = group === undefined ? 0 : topic.committedOffset(this.#consumer, partition.id);
-    const part = new Part(this.#nextId++, wish, partition, committed, this.#maxPartitionBytes);
+    const part = new Part({
+      id: this.#nextId++,
+      wish,
+      partition,
+      committed,
+      maxInFlightBytes: this.#maxPartitionBytes,
+      createdAtMs: this.#service.clock.now(),
+      stats: group === undefined ? undefined : this.#service.readStats.get(topic, this.#consumer, partition.id),
+    });
     wish.parts.set(partition.id, part);
     this.#parts.set(part.id, part);
     const since = Math.max(readFromMs, maxLagMs === undefined ? 0 : this.#service.clock.now() - maxLagMs);
@@ -340,10 +302,26 @@ export class ReadSession implements CallReceiver, GroupMember {
       get credit() {
         return credit();
       },
-      onSent: (_part, bytes) => this.#event({ type: "sent", bytes }),
+      onSent: (part, bytes, batches) => {
+        this.#event({ type: "sent", bytes });
+        if (part.stats !== undefined) this.#count(part, part.stats, bytes, batches);
+      },
       onReadToEnd: (part) => this.#tellEnd(part),
       onReadFailed: (error) => this.#refuse(error),
     };
+  }
+
+  #count(part: Part, stats: PartitionReadStats, bytes: number, batches: readonly StoredBatch[]): void {
+    const now = this.#service.clock.now();
+    let writeLagMs = 0;
+    for (const { messages, from, writtenAtMs } of batches) {
+      const lagMs = writtenAtMs - messages.createdAtMs(from ?? 0);
+      if (lagMs > writeLagMs) writeLagMs = lagMs;
+    }
+    // The first one was written before the others.
+    stats.traffic.add(now, bytes, writeLagMs, now - (batches[0]?.writtenAtMs ?? now));
+    stats.lastReadAtMs = now;
+    stats.lastReadOffset = part.readOffset;
   }
 
   #onVisible(topic: Topic, partition: number): void {
@@ -378,7 +356,7 @@ export class ReadSession implements CallReceiver, GroupMember {
       partitionSessionId: BigInt(id),
       partitionOffsets: { start: BigInt(startOffset), end: BigInt(endOffset) },
       committedOffset: BigInt(part.state.committed),
-      writeTimeHighWatermark: timestamp(lastWrittenAtMs),
+      ...(lastWrittenAtMs === undefined ? {} : { writeTimeHighWatermark: timestamp(lastWrittenAtMs) }),
       readOffset: BigInt(part.readOffset),
     };
     this.#call.send(readAnswer({ case: "partitionSessionStatusResponse", value }));

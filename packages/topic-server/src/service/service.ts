@@ -4,6 +4,7 @@ import { StatusCode } from "@tidemark/topic/internal";
 import type { Topic } from "../storage/topic.ts";
 import type { Access, Identity, Right } from "./access.ts";
 import { ReadGroups } from "./read-groups.ts";
+import { ReadStats } from "./read-stats.ts";
 import { Refusal } from "./refusal.ts";
 import { Transactions } from "./transactions.ts";
 
@@ -31,6 +32,7 @@ export class Service {
   readonly rng: Rng;
   readonly location: PartitionLocation;
   readonly groups = new ReadGroups();
+  readonly readStats = new ReadStats();
   readonly transactions: Transactions;
   readonly #sessions = new Set<(error: unknown) => void>();
   /** Who writes under a producer's name: the newest session. */

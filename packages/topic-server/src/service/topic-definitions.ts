@@ -183,23 +183,15 @@ export function alteredDefinition(known: TopicDefinition, request: wire.AlterTop
   });
 }
 
-/** Every sub-message is there: some clients read into them without looking. */
+/** Without its statistics. A time that nobody set is not there: it would be 1970. */
 export function consumerWire(consumer: ConsumerDefinition) {
-  const nothing = duration(0);
   return {
     name: consumer.name,
     important: consumer.important,
-    readFrom: timestamp(consumer.readFromMs),
+    ...(consumer.readFromMs > 0 ? { readFrom: timestamp(consumer.readFromMs) } : {}),
     supportedCodecs: { codecs: [...consumer.codecs] },
     attributes: { ...consumer.attributes },
     ...(consumer.availabilityPeriodMs > 0 ? { availabilityPeriod: duration(consumer.availabilityPeriodMs) } : {}),
-    consumerStats: {
-      minPartitionsLastReadTime: timestamp(0),
-      maxReadTimeLag: nothing,
-      maxWriteTimeLag: nothing,
-      maxCommittedTimeLag: nothing,
-      bytesRead: {},
-    },
   };
 }
 

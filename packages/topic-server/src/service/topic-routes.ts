@@ -1,21 +1,29 @@
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { isDeepStrictEqual } from "node:util";
-import { schemeWire, StatusCode, topicAdminWire as wire, TopicService } from "@tidemark/topic/internal";
+import { StatusCode, topicAdminWire as wire, TopicService } from "@tidemark/topic/internal";
 import type { Partition } from "../storage/partition.ts";
 import type { TopicDefinition } from "../storage/definition.ts";
 import type { Topic } from "../storage/topic.ts";
 import type { Right } from "./access.ts";
-import { duration, operation, succeeded, timestamp } from "./messages.ts";
+import { describeConsumer, describePartition, describeTopic } from "./describe.ts";
+import { operation, succeeded } from "./messages.ts";
 import { Refusal } from "./refusal.ts";
-import type { PartitionLocation, Service } from "./service.ts";
-import { alteredDefinition, consumerWire, definitionOf, partitioningWire } from "./topic-definitions.ts";
+import type { Service } from "./service.ts";
+import { alteredDefinition, definitionOf } from "./topic-definitions.ts";
 
 /** The unary calls of TopicService. */
 export function topicRoutes(router: ConnectRouter, service: Service): void {
-  const { store, access, groups, transactions, location } = service;
+  const { store, access, groups, transactions } = service;
   transactions.onOffsets.push((row, topic) => groups.committed(topic, row.consumer, row.partition, row.offset));
   const topicFor = (path: string, context: HandlerContext, right: Right): Topic =>
     service.topic(path, context.requestHeader, access.identify(context.requestHeader), right);
+  /** Whoever may do anything with a topic may know what it is. */
+  const describedFor = (named: string, context: HandlerContext): Topic => {
+    const identity = access.identify(context.requestHeader);
+    const path = service.absolute(named, context.requestHeader);
+    const right = (["read", "write", "manage"] as const).find((each) => access.allows(identity, path, each));
+    return topicFor(named, context, right ?? "read");
+  };
   const consumerFor = (topic: Topic, name: string): string => {
     if (!topic.hasConsumer(name)) throw new Refusal(StatusCode.SCHEME_ERROR, `${topic.path} has no consumer ${name}`);
     return name;
@@ -67,66 +75,31 @@ export function topicRoutes(router: ConnectRouter, service: Service): void {
   );
 
   router.rpc(TopicService.method.describeTopic, (request, context) =>
+    operation(async () => {
+      const topic = describedFor(request.path, context);
+      return succeeded(wire.DescribeTopicResultSchema, await describeTopic(service, topic, request));
+    }),
+  );
+
+  router.rpc(TopicService.method.describePartition, (request, context) =>
     operation(() => {
-      const identity = access.identify(context.requestHeader);
-      const path = service.absolute(request.path, context.requestHeader);
-      const right = (["read", "write", "manage"] as const).find((each) => access.allows(identity, path, each));
-      const topic = topicFor(request.path, context, right ?? "read");
-      const { definition } = topic;
-      const isRanged = hasKeyRanges(topic);
-      return succeeded(wire.DescribeTopicResultSchema, {
-        self: entry(topic),
-        partitioningSettings: partitioningWire(definition),
-        partitions: topic.partitions.map((partition) => partitionWire(partition, location, request, isRanged)),
-        retentionPeriod: duration(definition.retentionMs),
-        retentionStorageMb: BigInt(Math.floor(definition.retentionBytes / (1024 * 1024))),
-        supportedCodecs: { codecs: [...definition.codecs] },
-        partitionWriteSpeedBytesPerSecond: BigInt(definition.writeSpeedBytesPerSecond),
-        partitionWriteBurstBytes: BigInt(definition.writeBurstBytes),
-        attributes: { ...definition.attributes },
-        consumers: definition.consumers.map(consumerWire),
-        meteringMode: definition.meteringMode as wire.MeteringMode,
-        ...(definition.metricsLevel === undefined ? {} : { metricsLevel: definition.metricsLevel }),
-        topicStats: {
-          storeSizeBytes: BigInt(topic.partitions.reduce((sum, { log }) => sum + log.storedBytes, 0)),
-          minLastWriteTime: timestamp(Math.min(...topic.partitions.map(({ log }) => log.lastWrittenAtMs))),
-          maxWriteTimeLag: duration(0),
-          bytesWritten: {},
-        },
-      });
+      const topic = describedFor(request.path, context);
+      return succeeded(
+        wire.DescribePartitionResultSchema,
+        describePartition(service, topic, request.partitionId, request),
+      );
     }),
   );
 
   router.rpc(TopicService.method.describeConsumer, (request, context) =>
-    operation(() => {
+    operation(async () => {
       const topic = topicFor(request.path, context, "read");
-      const name = consumerFor(topic, request.consumer);
-      const definition = topic.definition.consumers.find((consumer) => consumer.name === name);
-      const group = groups.find(topic, name);
-      return succeeded(wire.DescribeConsumerResultSchema, {
-        self: { ...entry(topic), name: `${entry(topic).name}/${name}` },
-        ...(definition === undefined ? {} : { consumer: consumerWire(definition) }),
-        partitions: topic.partitions.map((partition) => {
-          const reader = group?.ownerOf(partition.id);
-          const committed = topic.committedOffset(name, partition.id);
-          return {
-            ...partitionWire(partition, location, request, false),
-            partitionConsumerStats: {
-              lastReadOffset: BigInt(reader?.lastReadOffset(topic, partition.id) ?? committed),
-              committedOffset: BigInt(committed),
-              readSessionId: reader?.id ?? "",
-              readerName: reader?.readerName ?? "",
-              connectionNodeId: reader === undefined ? 0 : 1,
-              partitionReadSessionCreateTime: timestamp(0),
-              lastReadTime: timestamp(0),
-              maxReadTimeLag: duration(0),
-              maxWriteTimeLag: duration(0),
-              maxCommittedTimeLag: duration(0),
-              bytesRead: {},
-            },
-          };
-        }),
-      });
+      const consumer = topic.definition.consumers.find(({ name }) => name === request.consumer);
+      if (consumer === undefined) {
+        throw new Refusal(StatusCode.SCHEME_ERROR, `${topic.path} has no consumer ${request.consumer}`);
+      }
+      const described = await describeConsumer(service, topic, consumer, request);
+      return succeeded(wire.DescribeConsumerResultSchema, described);
     }),
   );
 
@@ -185,59 +158,6 @@ export function topicRoutes(router: ConnectRouter, service: Service): void {
 /** Something has a path below it. */
 export function isFolder(service: Service, path: string): boolean {
   return service.store.topics().some((topic) => topic.path.startsWith(`${path}/`));
-}
-
-export function entry(topic: Topic) {
-  return {
-    name: topic.path.slice(topic.path.lastIndexOf("/") + 1),
-    owner: "root",
-    type: schemeWire.Entry_Type.TOPIC,
-    createdAt: { planStep: BigInt(topic.createdAtMs), txId: BigInt(topic.id) },
-  };
-}
-
-/** Without splits nobody may rely on ranges: some clients then refuse partitions that have one. */
-function hasKeyRanges({ definition, partitions }: Topic): boolean {
-  return (
-    definition.autoPartitioning.strategy !== "disabled" || partitions.some((each) => each.definition.parents.length > 0)
-  );
-}
-
-function partitionWire(
-  partition: Partition,
-  location: PartitionLocation,
-  { includeStats, includeLocation }: { readonly includeStats: boolean; readonly includeLocation: boolean },
-  isRanged: boolean,
-) {
-  const { id, isActive, children, parents, fromBound, toBound } = partition.definition;
-  const { log } = partition;
-  return {
-    partitionId: BigInt(id),
-    active: isActive,
-    childPartitionIds: children.map(BigInt),
-    parentPartitionIds: parents.map(BigInt),
-    ...(isRanged
-      ? {
-          keyRange: {
-            ...(fromBound === undefined ? {} : { fromBound: Buffer.from(fromBound, "hex") }),
-            ...(toBound === undefined ? {} : { toBound: Buffer.from(toBound, "hex") }),
-          },
-        }
-      : {}),
-    ...(includeStats
-      ? {
-          partitionStats: {
-            partitionOffsets: { start: BigInt(log.startOffset), end: BigInt(log.endOffset) },
-            storeSizeBytes: BigInt(log.storedBytes),
-            lastWriteTime: timestamp(log.lastWrittenAtMs),
-            maxWriteTimeLag: duration(0),
-            bytesWritten: {},
-            partitionNodeId: location.nodeId,
-          },
-        }
-      : {}),
-    ...(includeLocation ? { partitionLocation: location } : {}),
-  };
 }
 
 /** A definition that was read back has no properties that are undefined. */

@@ -13,6 +13,8 @@ export class PartitionLog {
   readonly #tail: TailCache;
   readonly #writer: LogWriter;
   #startOffset: number;
+  /** When the newest message was written that retention took. */
+  #lastTrimmedAtMs: number | undefined;
   #isClosed = false;
 
   private constructor(options: PartitionLogOptions) {
@@ -56,8 +58,9 @@ export class PartitionLog {
     return this.#segments.storedBytes;
   }
 
-  get lastWrittenAtMs(): number {
-    return this.#segments.lastWrittenAtMs;
+  /** When the newest message was written; undefined: there is none, and was none since the log was opened. */
+  get lastWrittenAtMs(): number | undefined {
+    return this.#segments.lastWrittenAtMs ?? this.#lastTrimmedAtMs;
   }
 
   /** Takes a record and gives it its offsets. `owner` hears the rest. @returns the offset of its first message. */
@@ -112,6 +115,7 @@ export class PartitionLog {
     this.#options.onTrim(start);
     this.#startOffset = start;
     for (const segment of this.#segments.shift(count)) {
+      this.#lastTrimmedAtMs = segment.lastWrittenAtMs;
       await segment.close();
       await this.#options.files.remove(segment.path);
     }

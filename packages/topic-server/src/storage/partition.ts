@@ -5,6 +5,7 @@ import type { PartitionDefinition } from "./definition.ts";
 import type { RecordOwner } from "./log-options.ts";
 import type { PartitionLog } from "./partition-log.ts";
 import type { RecordHead, StoredRecord } from "./record.ts";
+import { Traffic } from "./traffic.ts";
 import { WriteQuota } from "./write-quota.ts";
 
 /** What a partition knows about who writes to it. */
@@ -47,8 +48,17 @@ export class PendingWrite implements RecordOwner {
   queueMs = 0;
   persistingMs = 0;
   readonly #listener: WriteListener;
+  readonly #traffic: Traffic | undefined;
 
-  constructor(columns: WriteColumns, skipped: number, producer: Producer | undefined, listener: WriteListener) {
+  /** `traffic`: where it counts once it is stored. */
+  constructor(
+    columns: WriteColumns,
+    skipped: number,
+    producer: Producer | undefined,
+    listener: WriteListener,
+    traffic?: Traffic,
+  ) {
+    this.#traffic = traffic;
     this.columns = columns;
     this.skipped = skipped;
     this.producer = producer;
@@ -64,6 +74,9 @@ export class PendingWrite implements RecordOwner {
       producer.lastWrittenAtMs = record.writtenAtMs;
       producer.isDirty = true;
     }
+    // The first message of a request is the one that waited longest for it.
+    const { writtenAtMs } = record;
+    this.#traffic?.add(writtenAtMs, record.payload.length, writtenAtMs - this.columns.createdAtMs(this.skipped));
     this.isDone = true;
     this.#listener.onWritten(this);
   }
@@ -90,6 +103,7 @@ export class Partition {
   definition: PartitionDefinition;
   readonly log: PartitionLog;
   readonly quota = new WriteQuota();
+  readonly traffic = new Traffic();
   readonly #producers: Map<string, Producer>;
   readonly #parents: readonly Partition[];
   /** Bytes of messages since the server started. */
@@ -133,7 +147,7 @@ export class Partition {
     const { length } = columns;
     const last = columns.seqNo(length - 1);
     const skip = producer === undefined ? 0 : duplicates(columns, producer.lastSeqNo);
-    const write = new PendingWrite(columns, skip, producer, listener);
+    const write = new PendingWrite(columns, skip, producer, listener, this.traffic);
     if (skip === length) {
       void this.log.flush().then(() => write.onSkipped());
       return write;

@@ -23,8 +23,10 @@ export class SegmentList {
     return bytes;
   }
 
-  get lastWrittenAtMs(): number {
-    return this.#segments.reduce((last, segment) => Math.max(last, segment.lastWrittenAtMs), 0);
+  /** Of the newest record; undefined: there is none. */
+  get lastWrittenAtMs(): number | undefined {
+    const last = this.#segments.reduce((max, each) => Math.max(max, each.lastWrittenAtMs), Number.NEGATIVE_INFINITY);
+    return Number.isFinite(last) ? last : undefined;
   }
 
   [Symbol.iterator](): Iterator<Segment> {
