@@ -145,3 +145,27 @@ test("Python, npm: a driver opens, keeps and deletes a session of tables that ar
   expect(kept.sessionStatus).toBe(1);
   expect((await table.deleteSession({ sessionId })).operation?.status).toBe(StatusCode.SUCCESS);
 });
+
+test("Rust: statistics of an empty topic have every field that its client refuses to be without", async () => {
+  const client = rawClient(await openTestServer());
+  await client.createTopic(path);
+  const topic = await client.describe(path);
+  const request = { path, consumer: "c", includeStats: true, includeLocation: true };
+  const { operation } = await client.topics.describeConsumer(request);
+  const described = unpack(topicAdminWire.DescribeConsumerResultSchema, operation);
+  expect(topic.self).toBeDefined();
+  expect(topic.partitioningSettings).toBeDefined();
+  expect(topic.retentionPeriod).toBeDefined();
+  expect(topic.topicStats?.minLastWriteTime).toBeDefined();
+  expect(topic.topicStats?.maxWriteTimeLag).toBeDefined();
+  expect(topic.topicStats?.bytesWritten).toBeDefined();
+  expect(described.self).toBeDefined();
+  expect(described.consumer).toBeDefined();
+  expect(described.partitions).toHaveLength(1);
+  for (const { partitionStats } of [...topic.partitions, ...described.partitions]) {
+    expect(partitionStats?.partitionOffsets).toBeDefined();
+    expect(partitionStats?.lastWriteTime).toBeDefined();
+    expect(partitionStats?.maxWriteTimeLag).toBeDefined();
+    expect(partitionStats?.bytesWritten).toBeDefined();
+  }
+});
