@@ -13,6 +13,7 @@ export {
   type SetMigration,
   type WrittenColumns,
 } from "./definition.ts";
+export { type DualWrite, type DualWriteOptions, dualWrite } from "./dual-write.ts";
 export { type EngineOptions, engineDefaults } from "./engine-options.ts";
 export type { RunLogEntry } from "./ledger.ts";
 export { MigrateError, type MigrateErrorCode } from "./migrate-error.ts";
@@ -32,6 +33,7 @@ export type { DryRun, Sample } from "./rehearsal.ts";
 export type { TotalKind } from "./run-row.ts";
 export type { RunState } from "./run-state.ts";
 export { type MigrationReader, openMigrationReader, type OpenMigrationReaderOptions } from "./reader.ts";
+export { migrateSchema, type SchemaGateOptions } from "./schema-gate.ts";
 export type { ServoOptions } from "./servo.ts";
 export type { Reading, ThrottleSignal } from "./signals.ts";
 export {

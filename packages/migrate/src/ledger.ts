@@ -3,6 +3,7 @@ import { type SQL, sql } from "drizzle-orm";
 import { bookTables, type runColumns } from "./bookkeeping.ts";
 import type { SqlExecutor } from "./connection.ts";
 import type { Database } from "./dialect.ts";
+import { legacyRuns } from "./legacy-books.ts";
 import { MigrateError } from "./migrate-error.ts";
 import { phaseOf, type RunRow, runColumnNames, toRunRow } from "./run-row.ts";
 import { activeStates, isActive, nextRunState, type RunEvent, type RunState } from "./run-state.ts";
@@ -88,6 +89,7 @@ export class Ledger {
     };
     if ((await missing()).length === 0) return;
     await this.#database.transaction("write", async (executor) => {
+      await this.#adopt(runsToKnow, executor);
       for (const { name, definitionHash, body, tableName } of await missing(executor)) {
         const { verb, suffix } = this.#database.dialect.insertNew;
         const { changes } = await this.#database.execute(
@@ -100,6 +102,31 @@ export class Ledger {
         await this.record(await this.read(name, executor), "registered", {}, executor);
       }
     });
+  }
+
+  /** Takes over what an earlier runner knew, so that nothing it has done is done again. */
+  async #adopt(
+    runsToKnow: readonly Pick<RunRow, "name" | "body" | "tableName">[],
+    executor: SqlExecutor,
+  ): Promise<void> {
+    for (const legacy of await legacyRuns(this.#database, executor)) {
+      const { name, state, rowsProcessed, rowsTotal, startedAt, endedAt, error } = legacy;
+      const isDone = state === "done";
+      const { body, tableName } = runsToKnow.find((each) => each.name === name) ?? { body: "legacy", tableName: "" };
+      const { verb, suffix } = this.#database.dialect.insertNew;
+      // What is not done starts from the beginning: its cursor was the predicate of its body. So it has no counts yet.
+      const { changes } = await this.#database.execute(
+        sql`${verb} ${runs} (name, body, table_name, state, rows_done, rows_changed, total, total_kind, started_at, ended_at,
+              error_code, error, registered_at, updated_at)
+            values (${name}, ${body}, ${tableName}, ${state}, ${isDone ? rowsProcessed : 0}, ${isDone ? rowsProcessed : 0},
+              ${isDone ? rowsProcessed : null}, ${isDone ? "exact" : "pending"}, ${startedAt}, ${endedAt},
+              ${state === "failed" ? "BODY_FAILED" : null}, ${state === "failed" ? (error ?? "unknown error") : null},
+              ${this.now}, ${this.now})${suffix}`,
+        executor,
+      );
+      if (changes === 0) continue;
+      await this.record(await this.read(name, executor), "adopted", { state, rowsProcessed, rowsTotal }, executor);
+    }
   }
 
   /**

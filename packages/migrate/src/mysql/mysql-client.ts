@@ -103,7 +103,8 @@ function toldAway(error: unknown): never {
   throw new DatabaseAway(`the connection is gone: ${message}`, { cause: error });
 }
 
-function withLiterals({ sql, params }: SqlQuery): string {
+/** The statement with its values in it. */
+export function withLiterals({ sql, params }: SqlQuery): string {
   const parts = sql.split(slot);
   if (parts.length !== params.length + 1) throw new TypeError("a statement must not have the character U+0000");
   return parts.map((part, index) => (index === 0 ? part : literal(params[index - 1]) + part)).join("");

@@ -5,10 +5,17 @@
 import { seededRng, systemClock } from "@tidemark/clock";
 import { MigrationEngine, resolveEngine } from "@tidemark/migrate/internal";
 import { type Address, linkTo } from "./address.ts";
+import { migrateFolder } from "./schema-migration.ts";
 import { definitionsFor } from "./shared-tables.ts";
 
 const [, , text = "", mode = "drain", point, nth = "1"] = process.argv;
 const address = JSON.parse(text) as Address;
+
+// `schema` runs Drizzle's migrations of a folder, alone, and prints whether it found something to do.
+if (mode === "schema") {
+  await migrateFolder(address, point ?? "");
+  process.exit(0);
+}
 
 let left = Number(nth);
 const link = await linkTo(address);

@@ -1,0 +1,125 @@
+// Triggers that write the new columns while a migration writes them for the old rows.
+
+import { defineMigration, dualWrite, type Migration } from "@tidemark/migrate";
+import { serviceTest } from "@tidemark/tooling/services";
+import { type SQL, sql, type Table } from "drizzle-orm";
+import * as my from "drizzle-orm/mysql-core";
+import * as pg from "drizzle-orm/pg-core";
+import * as lite from "drizzle-orm/sqlite-core";
+import { expect, test } from "vitest";
+import { type Stage, stageOn } from "./support/stage.ts";
+
+const people = {
+  sqlite: lite.sqliteTable("people", {
+    id: lite.integer("id").primaryKey(),
+    first: lite.text("first_name").notNull(),
+    last: lite.text("last_name"),
+    full: lite.text("full_name"),
+    marks: lite.integer("marks").notNull().default(0),
+  }),
+  postgresql: pg.pgTable("people", {
+    id: pg.integer("id").primaryKey(),
+    first: pg.text("first_name").notNull(),
+    last: pg.text("last_name"),
+    full: pg.text("full_name"),
+    marks: pg.integer("marks").notNull().default(0),
+  }),
+  mysql: my.mysqlTable("people", {
+    id: my.int("id").primaryKey(),
+    first: my.varchar("first_name", { length: 50 }).notNull(),
+    last: my.varchar("last_name", { length: 50 }),
+    full: my.varchar("full_name", { length: 100 }),
+    marks: my.int("marks").notNull().default(0),
+  }),
+} as const;
+
+const between = " \\ it's ";
+
+function definition(dialect: keyof typeof people, where?: (table: (typeof people)["sqlite"]) => SQL): Migration {
+  const table = people[dialect] as (typeof people)["sqlite"];
+  // A value, not SQL: what a backslash means there differs.
+  const joined =
+    dialect === "mysql"
+      ? sql`concat(${table.first}, ${between}, coalesce(${table.last}, ''))`
+      : sql`${table.first} || ${between} || coalesce(${table.last}, '')`;
+  return defineMigration({
+    name: "2026-11.full",
+    table: table as Table,
+    key: "id",
+    set: { full: joined, marks: sql`(select count(*) from grades g where g.person = ${table.id})` },
+    ...(where !== undefined && { where: where(table) }),
+  } as never);
+}
+
+async function prepared(name: "sqlite" | "pg" | "mariadb"): Promise<Stage> {
+  const stage = await stageOn(name);
+  const text = stage.dialect === "mysql" ? "varchar(100)" : "text";
+  await stage.query(
+    `create table people (id integer primary key, first_name ${text} not null, last_name ${text}, full_name ${text},
+      marks integer not null default 0)`,
+  );
+  await stage.query("create table grades (person integer not null)");
+  await stage.query("insert into grades values (1), (2), (2), (5)");
+  await stage.query("insert into people (id, first_name, last_name) values (1, 'Ada', 'L')");
+  return stage;
+}
+
+for (const [name, register] of [
+  ["sqlite", test],
+  ["pg", serviceTest("postgres")],
+  ["mariadb", serviceTest("mariadb")],
+] as const) {
+  register(`${name}: rows that come or change while a migration runs are as if it had visited them`, async () => {
+    const stage = await prepared(name);
+    const migration = definition(stage.dialect);
+    const { up, down } = dualWrite(migration, stage.dialect);
+    for (const statement of up) await stage.query(statement);
+    await stage.query("insert into people (id, first_name, last_name) values (2, 'Bo', 'B'), (3, 'Cy', null)");
+    // A newer application knows better.
+    await stage.query("insert into people (id, first_name, full_name) values (4, 'Di', 'Diana')");
+    await stage.query("insert into people (id, first_name, full_name) values (5, 'Ed', 'Edgar')");
+    await stage.query("update people set last_name = 'E' where id = 5");
+    // Not an input: nothing happens.
+    await stage.query("update people set full_name = 'mine' where id = 3");
+    const rows = "select id, full_name, marks from people where id > 1 order by id";
+    expect(await stage.query(rows)).toEqual([
+      [2, `Bo${between}B`, 2],
+      [3, "mine", 0],
+      [4, "Diana", 0],
+      [5, `Ed${between}E`, 1],
+    ]);
+    await stage.query("update people set full_name = null where id = 3");
+    const engine = await stage.engine([migration]);
+    await stage.query("update people set full_name = 'x', marks = 9");
+    expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 5 });
+    for (const statement of down) await stage.query(statement);
+    await stage.query("insert into people (id, first_name) values (9, 'Old')");
+    expect(await stage.query("select full_name from people where id = 9")).toEqual([[null]]);
+  });
+
+  register(`${name}: rows the migration is not about are left alone by its triggers`, async () => {
+    const stage = await prepared(name);
+    const migration = definition(stage.dialect, (table) => sql`${table.last} is not null`);
+    for (const statement of dualWrite(migration, stage.dialect).up) await stage.query(statement);
+    await stage.query("insert into people (id, first_name, last_name) values (2, 'Bo', 'B'), (3, 'Cy', null)");
+    await stage.query("update people set first_name = 'Cyd' where id = 3");
+    expect(await stage.query("select id from people where full_name is not null order by id")).toEqual([[2]]);
+  });
+}
+
+test("what cannot be a trigger is refused, and a mapper can be given one", () => {
+  const table = people.sqlite;
+  const mapper = defineMigration({
+    name: "mapper",
+    table,
+    key: "id",
+    read: ["first"],
+    write: ["full"],
+    map: ({ first }) => ({ full: first.toUpperCase() }),
+  });
+  expect(() => dualWrite(mapper, "sqlite")).toThrow("give `set` with an expression");
+  const { up } = dualWrite(mapper, "sqlite", { set: { full: sql`upper(${table.first})` } });
+  expect(up[1]).toContain('after update of "first_name" on "people"');
+  const own = sql`coalesce(${table.full}, ${table.first})`;
+  expect(() => dualWrite(mapper, "sqlite", { set: { full: own } })).toThrow("computed from itself");
+});
