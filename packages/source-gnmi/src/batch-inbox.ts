@@ -1,0 +1,96 @@
+import type { StreamReceiver } from "@tidemark/connect-transport";
+
+/** Bytes that wait for a reader before the peer is held back. */
+const holdBytes = 1 << 20;
+
+type Step<T> = IteratorResult<readonly T[], undefined>;
+
+/**
+ * Frames as an async iterator over what arrived together, for one reader: one promise for many messages. They are decoded
+ * when they are taken.
+ */
+export class BatchInbox<T> implements StreamReceiver, AsyncIterableIterator<readonly T[], undefined> {
+  readonly #decode: (frame: Uint8Array) => T;
+  readonly #explain: (error: unknown) => unknown;
+  readonly #onLeave: (error: unknown) => void;
+  readonly #batches: (readonly Uint8Array[])[] = [];
+  #bytes = 0;
+  #release: (() => void) | undefined;
+  #waiter: PromiseWithResolvers<Step<T>> | undefined;
+  #end: { readonly error: unknown } | undefined;
+
+  /** `explain` makes our error of that which ended the call; `onLeave` is called when nobody reads any more. */
+  constructor(
+    decode: (frame: Uint8Array) => T,
+    explain: (error: unknown) => unknown,
+    onLeave: (error: unknown) => void,
+  ) {
+    this.#decode = decode;
+    this.#explain = explain;
+    this.#onLeave = onLeave;
+  }
+
+  frames(frames: readonly Uint8Array[]): void | Promise<void> {
+    const waiter = this.#waiter;
+    if (waiter !== undefined) {
+      this.#waiter = undefined;
+      this.#deliver(waiter, frames);
+      return undefined;
+    }
+    for (const frame of frames) this.#bytes += frame.length;
+    this.#batches.push(frames);
+    if (this.#bytes < holdBytes) return undefined;
+    return new Promise((resolve) => (this.#release = resolve));
+  }
+
+  end(error: unknown): void {
+    if (this.#end !== undefined) return;
+    this.#end = { error: error === undefined ? undefined : this.#explain(error) };
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    if (waiter !== undefined) this.#finish(waiter);
+  }
+
+  next(): Promise<Step<T>> {
+    const waiter = Promise.withResolvers<Step<T>>();
+    const batch = this.#batches.shift();
+    if (batch !== undefined) {
+      for (const frame of batch) this.#bytes -= frame.length;
+      if (this.#release !== undefined && this.#bytes < holdBytes / 2) {
+        this.#release();
+        this.#release = undefined;
+      }
+      this.#deliver(waiter, batch);
+    } else if (this.#end !== undefined) this.#finish(waiter);
+    else this.#waiter = waiter;
+    return waiter.promise;
+  }
+
+  return(): Promise<Step<T>> {
+    this.#batches.length = 0;
+    this.end(undefined);
+    this.#onLeave(undefined);
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #deliver(waiter: PromiseWithResolvers<Step<T>>, batch: readonly Uint8Array[]): void {
+    try {
+      waiter.resolve({ done: false, value: batch.map(this.#decode) });
+    } catch (error) {
+      waiter.reject(error);
+      this.#onLeave(error);
+    }
+  }
+
+  #finish(waiter: PromiseWithResolvers<Step<T>>): void {
+    const { error } = this.#end ?? { error: undefined };
+    // Told once, as any iterator does.
+    this.#end = { error: undefined };
+    if (error === undefined) waiter.resolve({ done: true, value: undefined });
+    else waiter.reject(error);
+  }
+}

@@ -1,0 +1,307 @@
+import { toBinary } from "@bufbuild/protobuf";
+import type { ChangeFrame, PoisonFrame } from "@tidemark/store-watch/contract";
+import { type Notification, type Path, type Update, UpdateSchema } from "./gen/gnmi/gnmi_pb.ts";
+import { GnmiError } from "./gnmi-error.ts";
+import { type Leaf, LeafTree, nodesBelow, type TreeNode, type Unreadable } from "./leaf-tree.ts";
+import { type GnmiPath, rootPath } from "./path.ts";
+import { type FlattenOptions, flatten } from "./subtree.ts";
+import { type LeafType, readUpdate } from "./typed-value.ts";
+import { fromWirePath, wholePath } from "./wire-path.ts";
+
+/** What happened to leaves, in numbers. */
+export interface LeafCounts {
+  notifications: number;
+  /** Leaves that got a value, the same again included. */
+  updates: number;
+  /** Of these, the ones that had it already. */
+  unchanged: number;
+  deletes: number;
+  /** Values that the device says it skipped. */
+  duplicates: number;
+  /** Values that were older than the one before, by the device's own clock. */
+  outOfOrder: number;
+  /** Values that could not be read. */
+  unreadable: number;
+}
+
+export interface DeviceStateOptions extends FlattenOptions {
+  /** What we asked for; only another target is part of a key. */
+  readonly target: string;
+}
+
+export type LeafFrame = ChangeFrame | PoisonFrame;
+
+const attributes: Readonly<Record<LeafType, string>> = {
+  bytes: '{"type":"bytes"}',
+  proto: '{"type":"proto"}',
+  any: '{"type":"any"}',
+  ascii: '{"type":"ascii"}',
+  double: '{"type":"double"}',
+};
+
+const attributesOf = (type: LeafType | undefined) => (type === undefined ? undefined : attributes[type]);
+
+/**
+ * What is known of a device over one connection, and what of it changes with each notification. No I/O, no clock.
+ *
+ * - N1 Within a notification deletions come first, then updates; of two values for one path the last one wins.
+ * - N2 A deletion takes everything below its path with it, and everything that its wildcards stand for. Only leaves that
+ *   are known can be deleted, and each of them is.
+ * - N3 An atomic notification is the whole state of its prefix: what it does not have is deleted.
+ * - N4 A value that a leaf has already is no change.
+ * - N5 Until `sync` nothing is handed on; then everything is, as it is at that moment.
+ * - N6 What cannot be read is set aside for its own leaf, and the rest of its notification is taken.
+ * - N7 The order of a leaf's values is that in which they came. gNMI's timestamps need not grow, so they decide nothing.
+ */
+export class DeviceState {
+  readonly counts: LeafCounts = {
+    notifications: 0,
+    updates: 0,
+    unchanged: 0,
+    deletes: 0,
+    duplicates: 0,
+    outOfOrder: 0,
+    unreadable: 0,
+  };
+  readonly #options: DeviceStateOptions;
+  readonly #tree = new LeafTree();
+  /** Values before the first sync that could not be read. */
+  readonly #unread = new Map<TreeNode, Unreadable>();
+  #isSynced = false;
+  #leaves = 0;
+  #emptyLeaves = 0;
+  #serial = 0;
+  #round = 1;
+  #touched: TreeNode[] = [];
+
+  constructor(options: DeviceStateOptions) {
+    this.#options = options;
+  }
+
+  /** How many leaves there are. */
+  get size(): number {
+    return this.#leaves;
+  }
+
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** Takes a notification and hands on what it changes, after `sync`. */
+  take(notification: Notification, write: (frame: LeafFrame) => void): void {
+    const { counts } = this;
+    counts.notifications++;
+    this.#serial++;
+    this.#touched = [];
+    const timestampNs = Number(notification.timestamp);
+    let prefix: GnmiPath;
+    try {
+      prefix = this.#known(fromWirePath(notification.prefix));
+    } catch (error) {
+      this.#lose(notification, error, write);
+      return;
+    }
+    if (notification.atomic) this.#stageDelete(prefix);
+    for (const path of notification.delete) this.#delete(prefix, path, write);
+    for (const update of notification.update) this.#update(prefix, update, timestampNs, write);
+    const sourceTimeMs = notification.timestamp > 0n ? timestampNs / 1e6 : undefined;
+    for (const node of this.#touched) this.#settle(node, sourceTimeMs, write);
+    this.#touched = [];
+  }
+
+  /** Everything was sent once: what is there now, value by value. From now on changes are handed on. */
+  *sync(): IterableIterator<LeafFrame> {
+    this.#isSynced = true;
+    for (const root of this.#tree.roots()) {
+      for (const node of nodesBelow(root)) {
+        const unread = this.#unread.get(node);
+        if (unread !== undefined) yield poison(node, unread);
+        else if (node.leaf !== undefined) yield change(node, node.leaf, timeOf(node));
+      }
+    }
+    this.#unread.clear();
+  }
+
+  /** A round of a poll begins: what it does not show has vanished. */
+  beginRound(): void {
+    this.#round++;
+  }
+
+  /** The round is over. */
+  endRound(write: (frame: LeafFrame) => void): void {
+    const gone: TreeNode[] = [];
+    for (const root of this.#tree.roots()) {
+      for (const node of nodesBelow(root)) if (node.leaf !== undefined && node.round !== this.#round) gone.push(node);
+    }
+    for (const node of gone) this.#remove(node, undefined, write);
+  }
+
+  /** The leaves as they are, by path. */
+  *leaves(): IterableIterator<readonly [path: string, leaf: Readonly<Leaf>]> {
+    for (const root of this.#tree.roots()) {
+      for (const { text, leaf } of nodesBelow(root)) if (leaf !== undefined) yield [text, leaf];
+    }
+  }
+
+  /** The target is ours unless the device names another. */
+  #known(path: GnmiPath): GnmiPath {
+    return path.target !== "" && path.target === this.#options.target ? { ...path, target: "" } : path;
+  }
+
+  #delete(prefix: GnmiPath, path: Path, write: (frame: LeafFrame) => void): void {
+    try {
+      this.#stageDelete(this.#known(wholePath(prefix, path)));
+    } catch (error) {
+      this.#aside(JSON.stringify(path.element), new Uint8Array(), error, write);
+    }
+  }
+
+  #stageDelete(path: GnmiPath): void {
+    for (const match of this.#tree.matching(path)) {
+      for (const node of nodesBelow(match)) {
+        if (node.leaf !== undefined || node.stagedBy === this.#serial) this.#stage(node, undefined);
+      }
+    }
+  }
+
+  #update(prefix: GnmiPath, update: Update, timestampNs: number, write: (frame: LeafFrame) => void): void {
+    this.counts.duplicates += update.duplicates;
+    let path: GnmiPath;
+    try {
+      path = this.#known(wholePath(prefix, update.path));
+      if (path.elems.some(({ name }) => name === "*" || name === "..." || name === "")) {
+        throw new GnmiError("PATH_INVALID", "the path of a value has a wildcard or an element without a name");
+      }
+    } catch (error) {
+      this.#aside(JSON.stringify(update.path?.element ?? []), toBinary(UpdateSchema, update), error, write);
+      return;
+    }
+    const node = this.#tree.node(path);
+    try {
+      const value = readUpdate(update);
+      if (!("subtree" in value)) {
+        this.#stage(node, value, timestampNs);
+        return;
+      }
+      // A list at its own path: its entries are beside each other, not below it.
+      const last = path.elems.at(-1);
+      const isList = Array.isArray(value.subtree) && last !== undefined && last.keys.length === 0;
+      const above = isList ? path.elems.slice(0, -1) : path.elems;
+      const subtree = isList ? { [last.name]: value.subtree } : value.subtree;
+      const leaves: (readonly [TreeNode, string])[] = [];
+      flatten(subtree, this.#options, (elems, text) => {
+        leaves.push([this.#tree.node({ ...path, elems: [...above, ...elems] }), text]);
+      });
+      for (const [below, text] of leaves) this.#stage(below, { text, type: undefined }, timestampNs);
+    } catch (error) {
+      this.#stage(node, { raw: toBinary(UpdateSchema, update), error: sentence(error) }, timestampNs);
+    }
+  }
+
+  #stage(node: TreeNode, value: Leaf | Unreadable | undefined, timestampNs?: number): void {
+    if (node.stagedBy !== this.#serial) {
+      node.stagedBy = this.#serial;
+      this.#touched.push(node);
+    }
+    node.staged = value;
+    if (timestampNs === undefined) return;
+    node.round = this.#round;
+    if (timestampNs < node.timestampNs) this.counts.outOfOrder++;
+    node.timestampNs = timestampNs;
+  }
+
+  #settle(node: TreeNode, sourceTimeMs: number | undefined, write: (frame: LeafFrame) => void): void {
+    const { staged } = node;
+    node.staged = undefined;
+    if (staged === undefined) {
+      this.#unread.delete(node);
+      this.#remove(node, sourceTimeMs, write);
+      return;
+    }
+    if ("error" in staged) {
+      this.counts.unreadable++;
+      if (this.#isSynced) write(poison(node, staged));
+      else this.#unread.set(node, staged);
+      return;
+    }
+    this.#unread.delete(node);
+    this.counts.updates++;
+    const { leaf } = node;
+    if (leaf !== undefined && leaf.text === staged.text && leaf.type === staged.type) {
+      this.counts.unchanged++;
+      return;
+    }
+    if (isEmpty(staged.text) && leaf === undefined && hasLeafBelow(node)) return;
+    if (leaf === undefined) {
+      this.#leaves++;
+      if (this.#emptyLeaves > 0) this.#fill(node, sourceTimeMs, write);
+    }
+    this.#emptyLeaves += Number(isEmpty(staged.text)) - Number(leaf !== undefined && isEmpty(leaf.text));
+    node.leaf = staged;
+    if (this.#isSynced) write(change(node, staged, sourceTimeMs));
+  }
+
+  /** What is above a leaf is not empty any more. */
+  #fill(node: TreeNode, sourceTimeMs: number | undefined, write: (frame: LeafFrame) => void): void {
+    for (let above = node.parent; above !== undefined; above = above.parent) {
+      if (above.leaf !== undefined && isEmpty(above.leaf.text)) this.#remove(above, sourceTimeMs, write);
+    }
+  }
+
+  #remove(node: TreeNode, sourceTimeMs: number | undefined, write: (frame: LeafFrame) => void): void {
+    const { leaf } = node;
+    if (leaf !== undefined) {
+      this.#leaves--;
+      if (isEmpty(leaf.text)) this.#emptyLeaves--;
+      node.leaf = undefined;
+      this.counts.deletes++;
+      if (this.#isSynced) write({ type: "change", key: node.key, value: undefined, sourceTimeMs });
+    }
+    this.#tree.prune(node);
+  }
+
+  /** Nobody can tell which leaf it is about. */
+  #aside(path: string, raw: Uint8Array, error: unknown, write: (frame: LeafFrame) => void): void {
+    const node = this.#tree.node({ ...rootPath, elems: [{ name: `unreadable path ${path}`, keys: [] }] });
+    this.counts.unreadable++;
+    const unread = { raw, error: sentence(error) };
+    if (this.#isSynced) write(poison(node, unread));
+    else this.#unread.set(node, unread);
+  }
+
+  #lose(notification: Notification, error: unknown, write: (frame: LeafFrame) => void): void {
+    for (const update of notification.update) {
+      this.#aside(
+        JSON.stringify(update.path?.elem.map(({ name }) => name)),
+        toBinary(UpdateSchema, update),
+        error,
+        write,
+      );
+    }
+  }
+}
+
+function change(node: TreeNode, { text, type }: Leaf, sourceTimeMs: number | undefined): ChangeFrame {
+  return { type: "change", key: node.key, value: Buffer.from(text), attributes: attributesOf(type), sourceTimeMs };
+}
+
+function poison(node: TreeNode, { raw, error }: Unreadable): PoisonFrame {
+  return { type: "poison", key: node.key, raw, error };
+}
+
+function timeOf({ timestampNs }: TreeNode): number | undefined {
+  return timestampNs > 0 ? timestampNs / 1e6 : undefined;
+}
+
+/** A container or list without anything in it. */
+const isEmpty = (text: string) => text === "{}";
+
+function hasLeafBelow(node: TreeNode): boolean {
+  for (const below of nodesBelow(node)) if (below !== node && below.leaf !== undefined) return true;
+  return false;
+}
+
+function sentence(error: unknown): string {
+  if (GnmiError.is(error)) return error.detail;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,149 @@
+import { create } from "@bufbuild/protobuf";
+import type { StreamTransport } from "@tidemark/stream";
+import {
+  GetRequest_DataType,
+  GetRequestSchema,
+  SubscribeRequestSchema,
+  type SubscribeRequest,
+  type SubscribeResponse,
+  SubscribeResponseSchema,
+} from "./gen/gnmi/gnmi_pb.ts";
+import { capabilitiesOf } from "./gnmi-client.ts";
+import type { GnmiLink, SubscribeCall } from "./gnmi-link.ts";
+import type { GnmiSourceMode } from "./options.ts";
+
+export type Batch = readonly SubscribeResponse[];
+
+export interface DeviceTransportOptions {
+  readonly link: GnmiLink;
+  readonly mode: GnmiSourceMode;
+  /** Waits for the next round. */
+  pause(signal: AbortSignal): Promise<void>;
+  /** Whether the device ends connections that ping often; then it is asked for its capabilities instead. */
+  readonly isPingRefused: boolean;
+  /** A sign of life came. */
+  onAlive(): void;
+}
+
+/**
+ * One connection to a device as a stream of batches, whatever the mode: every round of `poll`, `once` and `get` looks like
+ * a subscription that sends everything and then `sync_response`. The first outgoing message says what to subscribe to.
+ */
+export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch> {
+  readonly #options: DeviceTransportOptions;
+  readonly #ended = new AbortController();
+  #call: SubscribeCall | undefined;
+  #pauses = 0;
+
+  constructor(options: DeviceTransportOptions) {
+    this.#options = options;
+  }
+
+  async *start(outgoing: AsyncIterable<SubscribeRequest>): AsyncGenerator<Batch, void> {
+    const requests = outgoing[Symbol.asyncIterator]();
+    const first = await requests.next();
+    if (first.done === true) return;
+    switch (this.#options.mode) {
+      case "stream":
+        yield* this.#subscribe(first.value);
+        return;
+      case "poll":
+        yield* this.#poll(first.value);
+        return;
+      case "once":
+        yield* this.#rounds(() => this.#once(first.value));
+        return;
+      case "get":
+        yield* this.#rounds(() => this.#get(first.value));
+        return;
+      default:
+        this.#options.mode satisfies never;
+    }
+  }
+
+  async ping(signal: AbortSignal): Promise<void> {
+    const { link, isPingRefused, onAlive } = this.#options;
+    if (isPingRefused) await capabilitiesOf(link, signal);
+    else await link.ping(signal);
+    onAlive();
+  }
+
+  cancel(reason: unknown): void {
+    this.#ended.abort(reason);
+    this.#call?.cancel(reason);
+    this.#options.link.destroy(reason);
+  }
+
+  #subscribe(request: SubscribeRequest): AsyncIterable<Batch> {
+    this.#ended.signal.throwIfAborted();
+    this.#call = this.#options.link.subscribe(request);
+    return this.#call.responses;
+  }
+
+  async *#poll(request: SubscribeRequest): AsyncGenerator<Batch, void> {
+    const poll = create(SubscribeRequestSchema, { request: { case: "poll", value: {} } });
+    const { signal } = this.#ended;
+    // Some devices send everything at once, others only when they are asked, and some say at once that they sent nothing.
+    let hasData = false;
+    const responses = this.#subscribe(request);
+    this.#call?.send(poll);
+    for await (const batch of responses) {
+      const from = hasData ? 0 : batch.findIndex((response) => !isSync(response));
+      if (from === -1) {
+        hasData = true;
+        this.#call?.send(poll);
+        continue;
+      }
+      hasData = true;
+      const rest = from === 0 ? batch : batch.slice(from);
+      yield rest;
+      if (rest.some(isSync)) void this.#pollLater(poll, signal);
+    }
+  }
+
+  async #pollLater(poll: SubscribeRequest, signal: AbortSignal): Promise<void> {
+    const id = ++this.#pauses;
+    try {
+      await this.#options.pause(signal);
+      // A later answer has begun a pause of its own.
+      if (id === this.#pauses) this.#call?.send(poll);
+    } catch {
+      // The connection is over.
+    }
+  }
+
+  async *#once(request: SubscribeRequest): AsyncGenerator<Batch, void> {
+    const responses = this.#subscribe(request);
+    this.#call?.end();
+    yield* responses;
+  }
+
+  async *#get(request: SubscribeRequest): AsyncGenerator<Batch, void> {
+    const { signal } = this.#ended;
+    const { request: list } = request;
+    if (list.case !== "subscribe") return;
+    const { prefix, subscription, encoding } = list.value;
+    const get = create(GetRequestSchema, {
+      ...(prefix !== undefined && { prefix }),
+      path: subscription.flatMap(({ path }) => (path === undefined ? [] : [path])),
+      type: GetRequest_DataType.ALL,
+      encoding,
+    });
+    const { notification } = await this.#options.link.call((client, options) => client.get(get, options), signal);
+    yield [
+      ...notification.map((value) => create(SubscribeResponseSchema, { response: { case: "update", value } })),
+      create(SubscribeResponseSchema, { response: { case: "syncResponse", value: true } }),
+    ];
+  }
+
+  async *#rounds(round: () => AsyncIterable<Batch>): AsyncGenerator<Batch, void> {
+    for (;;) {
+      yield* round();
+      await this.#options.pause(this.#ended.signal);
+    }
+  }
+}
+
+export function isSync({ response }: SubscribeResponse): boolean {
+  return response.case === "syncResponse";
+}

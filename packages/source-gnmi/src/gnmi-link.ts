@@ -1,0 +1,141 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
+import { type ChannelTls, FrameChannel } from "@tidemark/connect-transport";
+import { type Clock, deadline } from "@tidemark/clock";
+import { BatchInbox } from "./batch-inbox.ts";
+import type { Endpoint, GnmiTls } from "./endpoint.ts";
+import { toGnmiError } from "./failure.ts";
+import {
+  gNMI,
+  type SubscribeRequest,
+  SubscribeRequestSchema,
+  SubscribeResponseSchema,
+  type SubscribeResponse,
+} from "./gen/gnmi/gnmi_pb.ts";
+import { GnmiError } from "./gnmi-error.ts";
+
+/** What goes with every call; asked for again for each, because tokens expire. */
+export type Metadata = () => HeadersInit | Promise<HeadersInit>;
+
+export interface GnmiLinkOptions {
+  readonly endpoint: Endpoint;
+  readonly tls: GnmiTls | undefined;
+  readonly metadata: Metadata;
+  readonly clock: Clock;
+  readonly connectTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly maxMessageBytes: number;
+  readonly windowBytes: number;
+}
+
+/** A Subscribe call under way. */
+export interface SubscribeCall {
+  /** What came together, in order. Reads no further than the window while nobody takes it. */
+  readonly responses: AsyncIterableIterator<readonly SubscribeResponse[]>;
+  send(request: SubscribeRequest): void;
+  /** Says that no more requests come. */
+  end(): void;
+  cancel(reason: unknown): void;
+}
+
+/** Everything that goes over one connection to a device. Every error it throws is ours. */
+export class GnmiLink {
+  readonly endpoint: Endpoint;
+  readonly #options: GnmiLinkOptions;
+  readonly #channel: FrameChannel;
+  readonly #client: Client<typeof gNMI>;
+
+  /** Does no I/O. `reopens`: the connection is opened again by the next call after it broke. */
+  constructor(options: GnmiLinkOptions, reopens: boolean) {
+    this.endpoint = options.endpoint;
+    this.#options = options;
+    this.#channel = new FrameChannel({
+      baseUrl: options.endpoint.origin,
+      ...(options.tls !== undefined && { tls: channelTls(options.tls) }),
+      clock: options.clock,
+      reopens,
+      connectTimeoutMs: options.connectTimeoutMs,
+      readMaxBytes: options.maxMessageBytes,
+      streamWindowBytes: options.windowBytes,
+      connectionWindowBytes: 2 * options.windowBytes,
+    });
+    this.#client = createClient(gNMI, this.#channel.transport);
+  }
+
+  /**
+   * One unary call with a deadline.
+   *
+   * @throws {GnmiError}
+   * @throws `signal.reason`
+   */
+  async call<T>(
+    send: (client: Client<typeof gNMI>, options: CallOptions) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    const { clock, requestTimeoutMs, endpoint, metadata } = this.#options;
+    using limit = deadline(clock, requestTimeoutMs, signal);
+    try {
+      return await send(this.#client, { signal: limit.signal, headers: await metadata() });
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (limit.signal.aborted) {
+        const what = `${endpoint.name} did not answer within ${requestTimeoutMs / 1000} s: is the device overloaded?`;
+        throw new GnmiError("SILENT", what, { cause: error });
+      }
+      throw toGnmiError(error, endpoint);
+    }
+  }
+
+  /** Starts a Subscribe call with its first message. */
+  subscribe(first: SubscribeRequest): SubscribeCall {
+    const { metadata, endpoint } = this.#options;
+    const stream = this.#channel.stream("/gnmi.gNMI/Subscribe", { headers: () => metadata() });
+    const responses = new BatchInbox(
+      (frame) => decode(frame, endpoint.name),
+      (error) => toGnmiError(error, endpoint),
+      (error) => stream.cancel(error),
+    );
+    const sender = stream.open(responses);
+    sender.send(toBinary(SubscribeRequestSchema, first));
+    return {
+      responses,
+      send: (request) => void sender.send(toBinary(SubscribeRequestSchema, request)),
+      end: () => sender.end(),
+      cancel: (reason) => stream.cancel(reason),
+    };
+  }
+
+  /** Resolves when the device's HTTP/2 layer answered. */
+  ping(signal: AbortSignal): Promise<void> {
+    return this.#channel.ping(signal);
+  }
+
+  /** Lets calls under way finish. */
+  close(): Promise<void> {
+    return this.#channel.close();
+  }
+
+  /** Cuts the connection and every call on it. Idempotent. */
+  destroy(reason: unknown): void {
+    this.#channel.destroy(reason);
+  }
+}
+
+function decode(frame: Uint8Array, name: string): SubscribeResponse {
+  try {
+    return fromBinary(SubscribeResponseSchema, frame);
+  } catch (error) {
+    throw new GnmiError("PROTOCOL", `${name} sent ${frame.length} bytes that are no message of gNMI`, { cause: error });
+  }
+}
+
+function channelTls(tls: GnmiTls): ChannelTls {
+  const pem = (value: string | Uint8Array) => (typeof value === "string" ? value : Buffer.from(value));
+  return {
+    ...(tls.ca !== undefined && { ca: pem(tls.ca) }),
+    ...(tls.cert !== undefined && { cert: pem(tls.cert) }),
+    ...(tls.key !== undefined && { key: pem(tls.key) }),
+    ...(tls.passphrase !== undefined && { passphrase: tls.passphrase }),
+    ...(tls.serverName !== undefined && { servername: tls.serverName }),
+  };
+}

@@ -1,0 +1,366 @@
+import type { Timer } from "@tidemark/clock";
+import { type Epoch, type FrameSink, type ResumePoint, sortableInteger } from "@tidemark/store-watch/contract";
+import {
+  type Handshake,
+  type RetryClass,
+  type StreamConnection,
+  type StreamDisconnect,
+  type StreamProtocol,
+  StreamReconnector,
+} from "@tidemark/stream";
+import { type LeafCounts, DeviceState, type LeafFrame } from "./device-state.ts";
+import { type Batch, DeviceTransport } from "./device-transport.ts";
+import { toGnmiError } from "./failure.ts";
+import { Fallback } from "./fallback.ts";
+import type { SubscribeRequest, SubscribeResponse } from "./gen/gnmi/gnmi_pb.ts";
+import { type GnmiCapabilities, capabilitiesOf } from "./gnmi-client.ts";
+import { GnmiError, retryClassOf } from "./gnmi-error.ts";
+import { GnmiLink } from "./gnmi-link.ts";
+import { GuardedSink, sinkErrorOf } from "./guarded-sink.ts";
+import type { ResolvedSource } from "./options.ts";
+import { subscribeRequest } from "./subscription.ts";
+import type { EncodingName } from "./typed-value.ts";
+
+/** What a handshake found out. */
+export interface Session {
+  readonly encoding: EncodingName;
+}
+
+type Connection = StreamConnection<SubscribeRequest, Batch, Session>;
+
+export interface GnmiRunOptions {
+  readonly options: ResolvedSource;
+  readonly from: ResumePoint | undefined;
+  readonly sink: FrameSink;
+  /** The connections that this process has counted, over all runs. */
+  readonly lastConnection: number;
+}
+
+/** Leaves that are handed on before the sink is asked for room. */
+const snapshotChunk = 512;
+
+/**
+ * One run of the source. Every connection is an epoch of its own, `c1`, `c2` and so on: a device cannot go on where it
+ * was, so each begins with a snapshot at `sync_response`, and what happened in between is a gap.
+ */
+export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session> {
+  readonly name = "gnmi.subscribe";
+  readonly #options: ResolvedSource;
+  readonly #sink: FrameSink;
+  readonly #fallback: Fallback;
+  readonly #reconnector: StreamReconnector<SubscribeRequest, Batch, Session>;
+  #link: GnmiLink | undefined;
+  #state: DeviceState;
+  #past: LeafCounts | undefined;
+  #connection: number;
+  /** Something was followed before, in this run or in one before it. */
+  #hasPast: boolean;
+  #lostBecause = "The process was not running.";
+  #groups = 0;
+  /** Leaves that the status has told of before `sync_response`. */
+  #reported = 0;
+  /** Changes were handed on that are not a group yet. */
+  #isOpen = false;
+  #isSnapshotOpen = false;
+  /** The device tells the ends of its commits; undefined: nobody knows. */
+  #tellsCommits: boolean | undefined;
+  #commitTimer: Timer | undefined;
+  #syncTimer: Timer | undefined;
+  #isPingRefused = false;
+  #session: Session | undefined;
+
+  constructor({ options, from, sink, lastConnection }: GnmiRunOptions) {
+    this.#options = options;
+    this.#sink = new GuardedSink(sink);
+    this.#fallback = new Fallback(options.subscriptions, options.mode === "stream" && options.fallbackSampleIntervalMs);
+    this.#connection = Math.max(lastConnection, Number(/^c(\d{1,15})$/.exec(from?.epoch ?? "")?.[1] ?? 0));
+    this.#hasPast = from !== undefined;
+    this.#state = new DeviceState(options);
+    this.#reconnector = new StreamReconnector(this, {
+      ...options.backoff,
+      ...(options.limiter !== undefined && { limiter: options.limiter }),
+      clock: options.clock,
+      rng: options.rng,
+      handshakeTimeoutMs: options.connectTimeoutMs,
+      pingIntervalMs: options.pingIntervalMs,
+      pingTimeoutMs: options.pingTimeoutMs,
+      silenceTimeoutMs: options.silenceTimeoutMs,
+      onConnected: (connection) => this.#onConnected(connection),
+      onDisconnected: (disconnect) => this.#onDisconnected(disconnect),
+    });
+  }
+
+  /** How many connections were counted, those of earlier runs included. */
+  get connections(): number {
+    return this.#connection;
+  }
+
+  get state(): DeviceState {
+    return this.#state;
+  }
+
+  get link(): GnmiLink | undefined {
+    return this.#link;
+  }
+
+  get encoding(): EncodingName | undefined {
+    return this.#session?.encoding;
+  }
+
+  /** In the place of `on_change`. */
+  get onChangeMode() {
+    return this.#fallback.mode;
+  }
+
+  counts(): LeafCounts {
+    const now = this.#state.counts;
+    const past = this.#past;
+    if (past === undefined) return { ...now };
+    const names = Object.keys(now) as (keyof LeafCounts)[];
+    return Object.fromEntries(names.map((name) => [name, now[name] + past[name]])) as unknown as LeafCounts;
+  }
+
+  /**
+   * Follows until the signal aborts.
+   *
+   * @throws what the sink threw; `signal.reason`.
+   */
+  async execute(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const onAbort = () => this.#reconnector.destroy(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      this.#reconnector.start();
+      const { error } = await this.#reconnector.done;
+      signal.throwIfAborted();
+      throw sinkErrorOf(error);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.#stopTimers();
+    }
+  }
+
+  openTransport(): DeviceTransport {
+    const { clock, mode, intervalMs } = this.#options;
+    const link = new GnmiLink(this.#options, false);
+    this.#link = link;
+    this.#sink.status({ state: "connecting", attempt: this.#reconnector.attempt + 1 });
+    return new DeviceTransport({
+      link,
+      mode,
+      isPingRefused: this.#isPingRefused,
+      pause: (signal) => clock.sleep(intervalMs, { signal, isRef: false }),
+      onAlive: () => this.#sink.alive(),
+    });
+  }
+
+  async handshake(stream: Handshake<SubscribeRequest, Batch>): Promise<Session> {
+    const { mode, target, allowAggregation, configOnly, qos } = this.#options;
+    const encoding = await this.#chooseEncoding(stream.signal);
+    const request = subscribeRequest({
+      subscriptions: this.#fallback.subscriptions(),
+      encoding,
+      mode: mode === "get" ? "once" : mode,
+      target,
+      allowAggregation,
+      configOnly,
+      ...(qos !== undefined && { qos }),
+    });
+    stream.send(request);
+    return { encoding };
+  }
+
+  onMessage(batch: Batch, connection: Connection): void | Promise<void> {
+    this.#sink.alive();
+    let hasRoom = true;
+    for (let index = 0; index < batch.length; index++) {
+      const response = batch[index] as SubscribeResponse;
+      const first = response.response.case === "syncResponse" && !this.#state.isSynced;
+      // Rare, and long: reading waits until everything that is there was handed on.
+      if (first) return this.#snapshot(connection, batch.slice(index + 1));
+      if (!this.#take(response)) hasRoom = false;
+    }
+    if (this.#state.isSynced) {
+      if (this.#isOpen && !this.#awaitsCommit(connection) && !this.#commit()) hasRoom = false;
+    } else {
+      const received = this.#state.size;
+      if (received >= this.#reported + 1_000) {
+        this.#reported = received;
+        this.#sink.status({ state: "snapshotting", received });
+      }
+      this.#awaitSync(connection);
+    }
+    return hasRoom ? undefined : this.#sink.ready(connection.signal);
+  }
+
+  classify(error: unknown): RetryClass {
+    const explained = this.#explained(error);
+    return this.#canAskForLess(explained) || isTooManyPings(error) ? "fast" : retryClassOf(explained);
+  }
+
+  #onConnected(connection: Connection): void {
+    this.#connection++;
+    this.#reported = 0;
+    this.#session = connection.session;
+    this.#sink.alive();
+    this.#sink.status({ state: "snapshotting", received: 0 });
+    this.#awaitSync(connection);
+  }
+
+  #onDisconnected({ error, attempt, delayMs }: StreamDisconnect): void {
+    this.#stopTimers();
+    if (this.#isOpen || this.#isSnapshotOpen) this.#sink.write({ type: "discard" });
+    this.#isOpen = false;
+    this.#isSnapshotOpen = false;
+    const explained = this.#explained(error);
+    const canAskForLess = this.#canAskForLess(explained);
+    this.#past = this.counts();
+    this.#state = new DeviceState(this.#options);
+    if (isTooManyPings(error)) this.#isPingRefused = true;
+    if (delayMs === undefined) return;
+    this.#lostBecause = explained.detail;
+    const more = canAskForLess ? ` ${this.#fallback.stepDown()}` : "";
+    this.#sink.status({ state: "waiting", attempt, delayMs, error: `${explained.detail}${more}` });
+  }
+
+  /** False: the sink is full. */
+  #take(response: SubscribeResponse): boolean {
+    let hasRoom = true;
+    const write = (frame: LeafFrame) => {
+      this.#isOpen = true;
+      if (!this.#sink.write(frame)) hasRoom = false;
+    };
+    switch (response.response.case) {
+      case "update":
+        this.#state.take(response.response.value, write);
+        break;
+      case "syncResponse":
+        // With `stream` it comes once; some devices repeat it, and it means nothing then.
+        if (this.#options.mode === "stream") break;
+        this.#state.endRound(write);
+        this.#state.beginRound();
+        break;
+      case "error": {
+        const { code, message } = response.response.value;
+        throw new GnmiError("REFUSED", `${this.#options.endpoint.name} sent the error ${code}: ${message}`);
+      }
+      case undefined:
+        break;
+      default:
+        response.response satisfies never;
+    }
+    for (const { ext } of response.extension) {
+      if (ext.case !== "configSubscription" || ext.value.action.case !== "syncDone") continue;
+      this.#tellsCommits = true;
+      if (this.#isOpen && this.#state.isSynced && !this.#commit()) hasRoom = false;
+    }
+    return hasRoom;
+  }
+
+  /** Hands on everything that is there; then `rest`, which came in the same batch. */
+  async #snapshot(connection: Connection, rest: Batch): Promise<void> {
+    const { signal } = connection;
+    this.#syncTimer?.cancel();
+    const epoch: Epoch = `c${this.#connection}`;
+    if (this.#hasPast) {
+      const detail = `The device cannot tell what changed while it was not followed, only how it is now. ${this.#lostBecause}`;
+      this.#sink.write({ type: "gap", reason: "disconnected", detail });
+    }
+    this.#isSnapshotOpen = true;
+    this.#sink.write({ type: "begin-snapshot", epoch });
+    let written = 0;
+    let hasRoom = true;
+    for (const frame of this.#state.sync()) {
+      if (!this.#sink.write(frame)) hasRoom = false;
+      if (++written % snapshotChunk !== 0) continue;
+      this.#sink.status({ state: "snapshotting", received: written });
+      if (!hasRoom) await this.#sink.ready(signal);
+      // Others have something to do as well.
+      else await new Promise<void>((resolve) => this.#options.clock.setImmediate(resolve));
+      // Once the connection is gone somebody else may be writing.
+      signal.throwIfAborted();
+      hasRoom = true;
+    }
+    this.#groups = 0;
+    const isFull = !this.#sink.write({ type: "snapshot-end", cursor: this.#nextCursor() });
+    this.#isSnapshotOpen = false;
+    this.#hasPast = true;
+    this.#state.beginRound();
+    this.#sink.status({ state: "live" });
+    if (isFull) await this.#sink.ready(signal);
+    if (rest.length > 0) await this.onMessage(rest, connection);
+  }
+
+  /** Whether the open group waits for the end of the device's commit. */
+  #awaitsCommit(connection: Connection): boolean {
+    if (!this.#options.configOnly || this.#tellsCommits === false) return false;
+    this.#commitTimer ??= this.#options.clock.setTimer(this.#options.commitTimeoutMs, () => {
+      this.#commitTimer = undefined;
+      if (!this.#isOpen || !connection.isLive) return;
+      // Does it ever? Then it is only slow, and is waited for again.
+      this.#tellsCommits ??= false;
+      this.#commit();
+    });
+    this.#commitTimer.unref();
+    return true;
+  }
+
+  #commit(): boolean {
+    this.#commitTimer?.cancel();
+    this.#commitTimer = undefined;
+    this.#isOpen = false;
+    return this.#sink.write({ type: "commit", cursor: this.#nextCursor() });
+  }
+
+  #nextCursor(): string {
+    return sortableInteger(BigInt(++this.#groups));
+  }
+
+  #awaitSync(connection: Connection): void {
+    const { clock, syncTimeoutMs, endpoint } = this.#options;
+    this.#syncTimer?.cancel();
+    this.#syncTimer = clock.setTimer(syncTimeoutMs, () => {
+      const what = `${endpoint.name} has sent nothing for ${syncTimeoutMs / 1000} s, and not yet everything that is there`;
+      connection.fail(new GnmiError("SILENT", `${what}: is it overloaded?`));
+    });
+    this.#syncTimer.unref();
+  }
+
+  #stopTimers(): void {
+    this.#syncTimer?.cancel();
+    this.#commitTimer?.cancel();
+    this.#syncTimer = undefined;
+    this.#commitTimer = undefined;
+  }
+
+  async #chooseEncoding(signal: AbortSignal): Promise<EncodingName> {
+    const { encoding } = this.#options;
+    let known: GnmiCapabilities | undefined;
+    try {
+      known = await capabilitiesOf(this.#link as GnmiLink, signal);
+    } catch (error) {
+      // Not every device has that call, and no question of ours is worth failing for.
+      if (!(GnmiError.is(error) && error.code === "REFUSED")) throw error;
+    }
+    this.#sink.alive();
+    if (encoding !== "auto") return encoding;
+    const order = ["proto", "json_ietf", "json"] as const;
+    return order.find((name) => known?.encodings.includes(name)) ?? "json";
+  }
+
+  #canAskForLess(error: GnmiError): boolean {
+    return !this.#state.isSynced && this.#fallback.canStepDown(error);
+  }
+
+  #explained(error: unknown): GnmiError {
+    return toGnmiError(error, this.#options.endpoint);
+  }
+}
+
+/** GOAWAY with ENHANCE_YOUR_CALM: what gRPC servers answer to pings more often than every five minutes. */
+function isTooManyPings(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (/(error code 11|ENHANCE_YOUR_CALM|too_many_pings)/i.test(cause.message)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,272 @@
+import { create } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { DeviceState, type LeafFrame } from "../src/device-state.ts";
+import { type Notification, NotificationSchema, type TypedValue } from "../src/gen/gnmi/gnmi_pb.ts";
+import { coversPath, formatPath, parsePath } from "../src/path.ts";
+import { writeValue } from "../src/typed-value.ts";
+import { toWirePath } from "../src/wire-path.ts";
+
+interface Told {
+  readonly prefix?: string;
+  readonly atomic?: boolean;
+  readonly timestamp?: bigint;
+  readonly delete?: readonly string[];
+  readonly update?: readonly (readonly [path: string, value: string | number | TypedValue, duplicates?: number])[];
+}
+
+function told({ prefix, atomic = false, timestamp = 1n, delete: gone = [], update = [] }: Told): Notification {
+  return create(NotificationSchema, {
+    timestamp,
+    atomic,
+    ...(prefix !== undefined && { prefix: toWirePath(parsePath(prefix)) }),
+    delete: gone.map((path) => toWirePath(parsePath(path))),
+    update: update.map(([path, value, duplicates = 0]) => ({
+      path: toWirePath(parsePath(path)),
+      val: typeof value === "object" ? value : writeValue(value, "proto"),
+      duplicates,
+    })),
+  });
+}
+
+const json = (value: unknown) => writeValue(value as never, "json_ietf");
+
+class Device {
+  readonly state: DeviceState;
+  constructor(options: Partial<ConstructorParameters<typeof DeviceState>[0]> = {}) {
+    this.state = new DeviceState({ target: "", ...options });
+  }
+  take(...notifications: readonly Told[]): string[] {
+    const frames: string[] = [];
+    for (const each of notifications) this.state.take(told(each), (frame) => frames.push(shown(frame)));
+    return frames;
+  }
+  sync(): string[] {
+    return [...this.state.sync()].map(shown);
+  }
+  get leaves(): string[] {
+    return [...this.state.leaves()].map(([path, { text }]) => `${path}=${text}`);
+  }
+}
+
+function shown(frame: LeafFrame): string {
+  const key = Buffer.from(frame.key).toString();
+  if (frame.type === "poison") return `${key}! ${frame.error}`;
+  return `${key}${frame.value === undefined ? " gone" : `=${Buffer.from(frame.value)}`}`;
+}
+
+function live(...initial: readonly Told[]): Device {
+  const device = new Device();
+  device.take(...initial);
+  device.sync();
+  return device;
+}
+
+test("N1: deletions come first, then updates, and of two values the last one wins", () => {
+  const device = live({
+    update: [
+      ["/a/x", 1],
+      ["/a/y", 2],
+    ],
+  });
+  expect(
+    device.take({
+      delete: ["/a"],
+      update: [
+        ["/a/x", 3],
+        ["/a/z", 4],
+        ["/a/x", 5],
+      ],
+    }),
+  ).toEqual(["/a/x=5", "/a/y gone", "/a/z=4"]);
+  // The same value again is no deletion and no change.
+  expect(device.take({ delete: ["/a/x"], update: [["/a/x", 5]] })).toEqual([]);
+});
+
+test("N2: a deletion takes everything below it, wildcards and lists without keys included", () => {
+  const initial = {
+    update: ["/i/i[n=1]/s/a", "/i/i[n=1]/c/a", "/i/i[n=2]/s/a", "/ii/x", "/j/j[n=2][m=3]/s/a"].map(
+      (path) => [path, 1] as const,
+    ),
+  };
+  const gone = (path: string) => live(initial).take({ delete: [path] });
+  expect(gone("/i/i[n=1]")).toEqual(["/i/i[n=1]/s/a gone", "/i/i[n=1]/c/a gone"]);
+  expect(gone("/i/i[n=*]/s")).toEqual(["/i/i[n=1]/s/a gone", "/i/i[n=2]/s/a gone"]);
+  expect(gone("/j/j[n=2]")).toEqual(["/j/j[m=3][n=2]/s/a gone"]);
+  expect(gone("/i/i")).toHaveLength(3);
+  expect(gone("/.../s")).toHaveLength(3);
+  expect(gone("/")).toHaveLength(5);
+  expect(gone("/i/nothing")).toEqual([]);
+});
+
+test("N3: an atomic notification is the whole state of its prefix and of nothing else", () => {
+  const device = live({
+    update: [
+      ["/a/x", 1],
+      ["/a/y", 2],
+      ["/b", 3],
+    ],
+  });
+  expect(
+    device.take({
+      prefix: "/a",
+      atomic: true,
+      update: [
+        ["/x", 1],
+        ["/z", 4],
+      ],
+    }),
+  ).toEqual(["/a/y gone", "/a/z=4"]);
+  expect(device.take({ prefix: "/a", update: [["/q", 5]] })).toEqual(["/a/q=5"]);
+  expect(device.take({ prefix: "/a", atomic: true })).toEqual(["/a/x gone", "/a/z gone", "/a/q gone"]);
+  expect(device.leaves).toEqual(["/b=3"]);
+});
+
+test("N5: what is deleted or replaced before the sync is in no snapshot", () => {
+  const device = new Device();
+  expect(
+    device.take(
+      {
+        update: [
+          ["/a/x", 1],
+          ["/a/y", 1],
+        ],
+      },
+      { delete: ["/a/x"] },
+      { update: [["/a/y", 2]] },
+    ),
+  ).toEqual([]);
+  expect(device.sync()).toEqual(["/a/y=2"]);
+});
+
+test("N6: what cannot be read is set aside alone, before the sync and after it", () => {
+  const broken = writeValue("x", "json");
+  broken.value = { case: "jsonVal", value: Buffer.from("{") };
+  const device = new Device();
+  device.take({
+    update: [
+      ["/a", broken],
+      ["/b", 1],
+    ],
+  });
+  expect(device.sync()).toEqual([expect.stringMatching(/^\/a! the text is not JSON/), "/b=1"]);
+  const frames = device.take({
+    update: [
+      ["/b", broken],
+      ["/c", 1],
+      ["/d/*", 1],
+    ],
+  });
+  expect(frames).toEqual([
+    expect.stringMatching(/unreadable path.*wildcard/),
+    expect.stringMatching(/^\/b! the text is not JSON/),
+    "/c=1",
+  ]);
+  expect(device.state.counts.unreadable).toBe(3);
+  // The history's value stands until a better one comes.
+  expect(device.take({ update: [["/b", 2]] })).toEqual(["/b=2"]);
+});
+
+test("N7: what came last is what is, whatever its timestamp, and is counted", () => {
+  const device = live({ timestamp: 10n, update: [["/a", 1]] });
+  expect(device.take({ timestamp: 9n, update: [["/a", 2, 3]] })).toEqual(["/a=2"]);
+  expect(device.state.counts).toMatchObject({ outOfOrder: 1, duplicates: 3 });
+});
+
+test("JSON subtrees become leaves, lists at their own path too, and empty containers come and go", () => {
+  const device = new Device();
+  device.take({
+    update: [
+      ["/a", json({ b: { c: 1 }, e: {}, l: [1, 2] })],
+      ["/r/i", json([{ name: "x", v: 1 }])],
+    ],
+  });
+  expect(device.sync()).toEqual(["/a/b/c=1", "/a/e={}", "/a/l=[1,2]", '/r/i[name=x]/name="x"', "/r/i[name=x]/v=1"]);
+  expect(device.take({ update: [["/a/e/f", 1]] })).toEqual(["/a/e gone", "/a/e/f=1"]);
+  expect(device.take({ update: [["/a/e", json({})]] })).toEqual([]);
+});
+
+test("a key has the origin that the device gives, and a target only if it is not ours", () => {
+  const device = new Device({ target: "r1" });
+  device.take(
+    { prefix: "//r1/a", update: [["/b", 1]] },
+    { prefix: "//r2/a", update: [["/b", 1]] },
+    { prefix: "openconfig:/a", update: [["/b", 1]] },
+  );
+  expect(device.sync().toSorted()).toEqual(["//r2/a/b=1", "/a/b=1", "openconfig:/a/b=1"]);
+});
+
+test("a round of a poll shows what vanished", () => {
+  const device = live({
+    update: [
+      ["/a", 1],
+      ["/b", 1],
+    ],
+  });
+  device.state.beginRound();
+  const frames = device.take({
+    update: [
+      ["/a", 1],
+      ["/c", 1],
+    ],
+  });
+  device.state.endRound((frame) => frames.push(shown(frame)));
+  expect(frames).toEqual(["/c=1", "/b gone"]);
+});
+
+test("a list with more entries than a call may have arguments is no problem", () => {
+  const { state } = new Device();
+  const total = 130_000;
+  const members = Object.fromEntries(Array.from({ length: total }, (_, index) => [`n${index}`, 1]));
+  state.take(told({ update: [["/l", json(members)]] }), () => {});
+  expect(state.size).toBe(total);
+  let frames = 0;
+  for (const _ of state.sync()) frames++;
+  state.take(told({ delete: ["/l"] }), () => frames++);
+  expect(frames).toBe(2 * total);
+  expect(state.size).toBe(0);
+});
+
+const names = fc.constantFrom("a", "b", "l[k=1]", "l[k=2]", "c");
+const leafPath = fc.array(names, { minLength: 1, maxLength: 3 }).map((parts) => `/${parts.join("/")}/v`);
+const pattern = fc
+  .array(fc.oneof(names, fc.constantFrom("*", "...", "l", "l[k=*]")), { minLength: 1, maxLength: 3 })
+  .map((parts) => `/${parts.join("/")}`);
+const notification: fc.Arbitrary<Told> = fc.record({
+  delete: fc.array(pattern, { maxLength: 2 }),
+  update: fc.array(fc.tuple(leafPath, fc.integer({ min: 0, max: 3 })), { maxLength: 3 }),
+});
+
+test("is always what a plain map of paths is, and what it hands on leads there, leaf by leaf", () => {
+  fc.assert(
+    fc.property(fc.array(notification, { maxLength: 30 }), fc.nat({ max: 30 }), (notifications, syncAt) => {
+      const device = new Device();
+      const model = new Map<string, string>();
+      const told = new Map<string, string>();
+      const follow = (frames: readonly string[]) => {
+        for (const frame of frames) {
+          const [, path = "", value] = /^(.*?)(?: gone|\/v=(\d+))$/.exec(frame) ?? [];
+          if (value === undefined) expect(told.delete(path), frame).toBe(true);
+          else {
+            expect(told.get(`${path}/v`), frame).not.toBe(value);
+            told.set(`${path}/v`, value);
+          }
+        }
+      };
+      for (const [index, each] of notifications.entries()) {
+        if (index === syncAt) follow(device.sync());
+        follow(device.take(each));
+        for (const gone of each.delete ?? []) {
+          for (const path of model.keys()) if (coversPath(parsePath(gone), parsePath(path))) model.delete(path);
+        }
+        for (const [path, value] of each.update ?? []) model.set(formatPath(parsePath(path)), String(value));
+      }
+      if (syncAt >= notifications.length) follow(device.sync());
+      const sorted = (map: Map<string, string>) => [...map].map(([path, value]) => `${path}=${value}`).toSorted();
+      expect(device.leaves.toSorted()).toEqual(sorted(model));
+      expect(sorted(told)).toEqual(sorted(model));
+      expect(device.state.size).toBe(model.size);
+    }),
+    { numRuns: 500 },
+  );
+});
