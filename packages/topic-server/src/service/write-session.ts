@@ -182,6 +182,8 @@ export class WriteSession implements CallReceiver, WriteListener {
     const { clock, transactions } = this.#service;
     const { frame, tx } = columns;
     try {
+      // It is closed before everybody is told of it, and readers may have read it to its end.
+      if (!partition.definition.isActive) throw inactivePartition(partition.id);
       // Counted first: what fails is told at once.
       this.#inFlightBytes += frame.length;
       const write =
@@ -207,11 +209,13 @@ export class WriteSession implements CallReceiver, WriteListener {
       this.#releases.push(this.#service.claimProducer(topic, producerId, replaced));
       // What is still on its way to the disk may fail, and then it was not written.
       if (producer.lastSeqNo !== producer.storedSeqNo) await partition.log.flush();
-      if (this.#service.store.catalog.partitionOf(topic.id, producerId) !== partition.id) {
-        this.#service.store.catalog.bindProducer(topic.id, producerId, partition.id);
-      }
+      const { commits } = this.#service.store;
+      if (commits.partitionOf(topic, producerId) !== partition.id) await commits.bind(topic, producerId, partition.id);
     }
     if (this.#state !== "opening") return;
+    // Nobody was told of what happened while the disk was waited for.
+    if (topic.isDropped) throw new Refusal(StatusCode.SCHEME_ERROR, `The topic ${topic.path} was dropped`);
+    if (!partition.definition.isActive) throw inactivePartition(partition.id);
     this.#open = { topic, partition, producer, meta: encodeSessionMeta(writeSessionMeta) };
     this.#releases.push(
       topic.listen({
@@ -251,7 +255,7 @@ export class WriteSession implements CallReceiver, WriteListener {
     }
     // Without a name there is nothing to keep in order.
     if (producerId === "") return this.#service.rng.pick(topic.partitions.filter((each) => each.definition.isActive));
-    const bound = this.#service.store.catalog.partitionOf(topic.id, producerId);
+    const bound = this.#service.store.commits.partitionOf(topic, producerId);
     return topic.partitionOfKey(producerId, bound);
   }
 

@@ -1,8 +1,9 @@
-import { mkdirSync } from "node:fs";
+import { closeSync, fdatasync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { TopicServerError } from "../topic-server-error.ts";
 import type { PartitionDefinition, TopicDefinition } from "./definition.ts";
+import { diskError } from "./log-files.ts";
 import type { SegmentMeta } from "./segment.ts";
 
 export interface TopicRow {
@@ -27,6 +28,13 @@ export interface OffsetRow {
   readonly consumer: string;
   readonly partition: number;
   readonly offset: number;
+}
+
+/** Where a producer of a topic writes. */
+export interface ProducerBinding {
+  readonly topicId: number;
+  readonly producer: string;
+  readonly partition: number;
 }
 
 /** A write of a committed transaction that is not in the log yet. */
@@ -85,11 +93,13 @@ interface DatabaseTopic {
   definition: string;
 }
 
-/** What is not a message: topics, offsets, producers, transactions. Every call is durable when it returns. */
+/** What is not a message: topics, offsets, producers, transactions. Every call but `commit` is durable when it returns. */
 export class Catalog {
   /** How often it was opened, this time included. */
   readonly starts: number;
   readonly #db: Database.Database;
+  /** SQLite's log, where everything is on the disk first. */
+  readonly #wal: number | undefined;
   readonly #statements = new Map<string, Database.Statement>();
 
   /** @throws {TopicServerError} `LOCKED` when another process has it open. */
@@ -108,6 +118,7 @@ export class Catalog {
         );
       }
       this.#db.exec(`BEGIN EXCLUSIVE; ${schema} ${countStart} PRAGMA user_version = ${formatVersion}; COMMIT`);
+      if (folder !== undefined) this.#wal = openSync(join(folder, "catalog.db-wal"), "r+");
       this.starts = this.#sql("SELECT value FROM counters WHERE name = 'starts'").pluck().get() as number;
     } catch (error) {
       this.#db.close();
@@ -258,8 +269,27 @@ export class Catalog {
     return select.pluck().get(topicId, producer) as number | undefined;
   }
 
-  bindProducer(topicId: number, producer: string, partition: number): void {
-    this.#run("INSERT OR REPLACE INTO producer_partitions VALUES (?, ?, ?)", topicId, producer, partition);
+  /** Offsets and bindings, all or nothing. Not on the disk when it returns: `sync()` says when it is. */
+  commit(offsets: readonly OffsetRow[], bindings: readonly ProducerBinding[]): void {
+    this.#db.pragma("synchronous = NORMAL");
+    try {
+      this.transaction(() => {
+        this.setOffsets(offsets);
+        const bind = this.#sql("INSERT OR REPLACE INTO producer_partitions VALUES (?, ?, ?)");
+        for (const { topicId, producer, partition } of bindings) bind.run(topicId, producer, partition);
+      });
+    } finally {
+      this.#db.pragma("synchronous = FULL");
+    }
+  }
+
+  /** What was committed before the call is on the disk when it resolves; the disk is waited for off this thread. */
+  sync(): Promise<void> {
+    const wal = this.#wal;
+    if (wal === undefined) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      fdatasync(wal, (error) => (error === null ? resolve() : reject(diskError(error, "sync the catalogue"))));
+    });
   }
 
   offsets(topicId: number): OffsetRow[] {
@@ -317,6 +347,7 @@ export class Catalog {
 
   close(): void {
     this.#db.close();
+    if (this.#wal !== undefined) closeSync(this.#wal);
   }
 
   #run(sql: string, ...values: unknown[]): void {

@@ -5,7 +5,7 @@ import { Catalog, type PartitionRow, type TopicRow } from "./catalog.ts";
 import { evenPartitions, type PartitionDefinition, splitPartition, type TopicDefinition } from "./definition.ts";
 import { diskFiles, type LogFiles } from "./log-files.ts";
 import { memoryFiles } from "./memory-files.ts";
-import { OffsetCommits } from "./offset-commits.ts";
+import { CatalogCommits } from "./catalog-commits.ts";
 import { Partition, Producer, recover } from "./partition.ts";
 import type { SyncPolicy } from "./log-options.ts";
 import { PartitionLog } from "./partition-log.ts";
@@ -20,7 +20,7 @@ const producerLifeMs = 14 * 24 * 3_600_000;
 export class TopicStore implements AsyncDisposable {
   readonly clock: Clock;
   readonly catalog: Catalog;
-  readonly commits: OffsetCommits;
+  readonly commits: CatalogCommits;
   /** How often this data was opened. */
   readonly generation: number;
   readonly #files: LogFiles;
@@ -51,7 +51,7 @@ export class TopicStore implements AsyncDisposable {
     this.#tail = new TailBudget(resolved.tailCacheBytes);
     this.catalog = new Catalog(dataDir);
     this.generation = this.catalog.starts;
-    this.commits = new OffsetCommits(this.catalog, this.clock);
+    this.commits = new CatalogCommits(this.catalog, this.clock);
     this.#files = options.files ?? (dataDir === undefined ? memoryFiles() : diskFiles(join(dataDir, "topics")));
   }
 
@@ -173,7 +173,7 @@ export class TopicStore implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#timer?.cancel();
     await this.#changes.catch(() => {});
-    this.commits.flush();
+    await this.commits.flush();
     for (const topic of this.topics()) {
       for (const partition of topic.partitions) {
         // What is not on the disk for certain is read again at the next start.
