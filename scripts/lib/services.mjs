@@ -8,6 +8,12 @@ const services = {
   etcd: { programs: ["etcd", "etcdctl"], install: "apt-get install etcd-server etcd-client" },
   chromium: { programs: ["chromium"], install: "apt-get install chromium" },
   postgres: { programs: ["postgres", "initdb"], install: "apt-get install postgresql" },
+  // Debian's own interpreter: its packages are for no other.
+  "python-grpcio": {
+    programs: [],
+    files: ["/usr/lib/python3/dist-packages/grpc/__init__.py", "/usr/lib/python3/dist-packages/grpc_tools/__init__.py"],
+    install: "apt-get install python3-grpcio python3-grpc-tools",
+  },
   mariadb: { programs: ["mariadbd", "mariadb-install-db"], install: "apt-get install mariadb-server" },
 };
 
@@ -41,7 +47,10 @@ export function findServices() {
       `TIDEMARK_REQUIRE_SERVICES must name ${Object.keys(services).join(" or ")}, got "${unknown.join(",")}".`,
     );
   }
-  const missing = (name) => services[name].programs.filter((program) => !isThere(program));
+  const missing = (name) => [
+    ...services[name].programs.filter((program) => !isThere(program)),
+    ...(services[name].files ?? []).filter((file) => !existsSync(file)),
+  ];
   for (const name of required) {
     const programs = missing(name);
     if (programs.length === 0) continue;

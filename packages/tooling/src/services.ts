@@ -1,6 +1,6 @@
 import { type TestFunction, test } from "vitest";
 
-export type Service = "etcd" | "chromium" | "postgres" | "mariadb";
+export type Service = "etcd" | "chromium" | "postgres" | "mariadb" | "python-grpcio";
 
 const listed = (variable: string) => (process.env[variable] ?? "").split(",").filter((name) => name !== "");
 
