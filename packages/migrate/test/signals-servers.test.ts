@@ -121,7 +121,7 @@ async function blockedByOthers(stage: Stage, read: () => Promise<{ readonly util
       ([row]) => Number(row?.[0]) > 0,
     );
     expect((await read()).utilisation).toBe(0);
-    ended = waiting.finally(() => waiter.end());
+    ended = waiting.then(() => waiter.end());
   });
   await ended;
   await database.connection.close();

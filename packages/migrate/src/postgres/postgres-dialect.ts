@@ -81,8 +81,9 @@ export function classifyPostgresError(error: unknown): SqlFailure {
   if (isAway(error)) return "retry";
   const { code: state } = error as { readonly code?: unknown };
   if (typeof state !== "string" || state.length !== 5) return "fatal";
-  // Serialisation, deadlock, lock timeout, too many connections, shutdown; and whatever happened to the connection.
-  if (["40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"].includes(state)) return "retry";
+  // Serialisation, deadlock, lock timeout, too many connections, shutdown, idling in a transaction for too long, which a
+  // process does that was stopped; and whatever happened to the connection.
+  if (["40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "25P03"].includes(state)) return "retry";
   if (state.startsWith("08")) return "retry";
   if (state === "57014") return "split";
   // Data, constraints, subqueries with too many rows, what a trigger raised, views with a check, and limits of a row.
