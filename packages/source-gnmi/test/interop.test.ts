@@ -74,7 +74,9 @@ interop("our client asks a device written in Python, and sends no secret that it
   expect(await client.capabilities()).toEqual({ version: "0.10.0", encodings: ["json", "proto"], models: [] });
   await client.set({ update: [{ path: "/a/b[c=d]", value: "x" }], encoding: "proto" });
   const [got] = await client.get({ paths: ["/"], encoding: "proto" });
-  expect(got?.updates).toMatchObject([{ path: { elems: [{ name: "a" }, { name: "b", keys: [["c", "d"]] }] }, value: { text: '"x"' } }]);
+  expect(got?.updates).toMatchObject([
+    { path: { elems: [{ name: "a" }, { name: "b", keys: [["c", "d"]] }] }, value: { text: '"x"' } },
+  ]);
   const events = [];
   for await (const { type } of client.subscribe({ subscriptions: [{ path: "/a" }], mode: "once", encoding: "proto" })) {
     events.push(type);

@@ -43,7 +43,8 @@ function shapeOf(field: DescField): Record<string, unknown> {
   };
 }
 
-const shapes = (message: DescMessage) => Object.fromEntries(message.fields.map((field) => [field.name, shapeOf(field)]));
+const shapes = (message: DescMessage) =>
+  Object.fromEntries(message.fields.map((field) => [field.name, shapeOf(field)]));
 
 function* messagesOf(messages: readonly DescMessage[]): IterableIterator<DescMessage> {
   for (const message of messages) {
