@@ -18,7 +18,7 @@ export function isSplit({ database, migration }: Plan): boolean {
 }
 
 /** A SET whose values are computed without a lock and written as they are into rows that still are what was read. */
-export function splitBody(plan: Plan): BodyRunner {
+export function splitBody(plan: Plan): Required<Pick<BodyRunner, "prepare">> {
   const { database, migration, key } = plan;
   const { dialect } = database;
   const assignments = plan.assignments();

@@ -57,6 +57,8 @@ export type Prepared = (executor: SqlExecutor) => Promise<Effect>;
 
 /** A body, as the chunk protocol uses it. */
 export interface BodyRunner {
+  /** What has to be known before a range can be prepared, for many chunks at a time; its time is not that of the chunk. */
+  gather?(range: KeyRange): Promise<void>;
   /**
    * Looks at the rows of a range without holding a lock, and returns what is to be done in the transaction. Undefined
    * where everything happens in there.
@@ -86,13 +88,18 @@ export async function performChunk(
   spent: Spent,
 ): Promise<ChunkResult> {
   const { plan, ledger, lease, worker, probe, monotonic } = context;
-  const startMs = monotonic();
-  let lockedMs = startMs;
+  let startMs = monotonic();
   probe("before-begin");
   let range: (KeyRange & { readonly isLast: boolean }) | undefined;
   let prepared: Prepared | undefined;
   // A chunk of one row is the end of a search for it: it has to be that row, whoever inserts another one before it.
   if (body.prepare !== undefined || limit > 1) range = await plan.nextRange(after, bound, limit);
+  if (body.gather !== undefined && range !== undefined) {
+    const gatheredMs = monotonic();
+    await body.gather(range);
+    startMs += monotonic() - gatheredMs;
+  }
+  let lockedMs = startMs;
   if (body.prepare !== undefined && range !== undefined) {
     prepared = await body.prepare(range);
     probe("prepared");

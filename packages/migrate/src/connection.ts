@@ -21,6 +21,11 @@ export interface SqlExecutor {
    * Resolves with the number of rows each of them changed.
    */
   executeEach?(sql: string, lists: readonly (readonly unknown[])[]): Promise<readonly number[]>;
+  /**
+   * Rows with integers as numbers, which is many times cheaper than bigint. One beyond 2^53 is rounded to a number that is no
+   * safe integer either, or refused with `ERR_OUT_OF_RANGE`.
+   */
+  numbers?(query: SqlQuery): Promise<readonly (readonly unknown[])[]>;
 }
 
 /**

@@ -1,4 +1,5 @@
 import { type Column, getTableColumns, getTableName, type SQL, type Table } from "drizzle-orm";
+import { type Aggregate, aggregateOf, expressionOf } from "./aggregate/aggregate.ts";
 import { MigrateError } from "./migrate-error.ts";
 import { type MigrationTuning, resolveTuning } from "./options.ts";
 import { mentionsColumn } from "./sql-mentions.ts";
@@ -107,9 +108,44 @@ export interface EffectContext {
 
 type Row = Readonly<Record<string, unknown>>;
 
+/** What is made of a column of the children: one of `max`, `min`, `sum` and `count`. */
+export type AggregateOf<C extends Table> = (
+  | { readonly max: ColumnName<C> }
+  | { readonly min: ColumnName<C> }
+  | { readonly sum: ColumnName<C> }
+  /** `true` counts the children, a column those that have it. */
+  | { readonly count: ColumnName<C> | true }
+) & {
+  /**
+   * What a row without children gets, or with NULLs alone.
+   * @default NULL; 0 for `count`
+   */
+  readonly otherwise?: number | string | bigint | null;
+};
+
+/**
+ * Columns that say something about the rows of another table. The same can be said with `set`; said like this, SQLite reads
+ * the children once, in the order they lie in, instead of looking for those of each row.
+ */
+export interface AggregateMigration<T extends Table, C extends Table> extends MigrationCommon<T> {
+  readonly aggregate: {
+    /** The table of the children; another one than the migration's. */
+    readonly child: C;
+    /** The child's column that has the key of its parent, which is one column then. */
+    readonly parentKey: ColumnName<C>;
+    /**
+     * Which children count.
+     * @default all
+     */
+    readonly where?: SQL;
+    /** What each column of the migration's table gets. */
+    readonly set: { readonly [Name in ColumnName<T>]?: AggregateOf<C> };
+  };
+}
+
 /** What a definition does, without its types. */
 export type MigrationBody =
-  | { readonly type: "set"; readonly set: ReadonlyMap<string, unknown> }
+  | { readonly type: "set"; readonly set: ReadonlyMap<string, unknown>; readonly aggregate?: Aggregate }
   | {
       readonly type: "map";
       readonly read: readonly string[];
@@ -158,6 +194,7 @@ export function columnOf(migration: Pick<Migration, "table" | "name">, property:
  * @throws {MigrateError} `DEFINITION_INVALID`, `OPTIONS_INVALID`
  */
 export function defineMigration<T extends Table>(definition: SetMigration<T>): Migration;
+export function defineMigration<T extends Table, C extends Table>(definition: AggregateMigration<T, C>): Migration;
 export function defineMigration<T extends Table>(definition: RunMigration<T>): Migration;
 export function defineMigration<T extends Table, R extends ColumnName<T>>(definition: EffectMigration<T, R>): Migration;
 export function defineMigration<T extends Table, R extends ColumnName<T>, W extends ColumnName<T>>(
@@ -172,25 +209,35 @@ export function defineMigration(definition: MigrationCommon<Table>): Migration {
     [brand]: true,
     name,
     table,
-    key: typeof key === "string" ? [key] : [...(key as readonly string[])],
+    key: keyOf(key),
     where,
     remaining,
     dependsOn: [...dependsOn],
     version,
-    body: bodyOf(name, definition as unknown as Readonly<Record<string, unknown>>),
+    body: bodyOf(definition, definition as unknown as Readonly<Record<string, unknown>>),
     tuning: resolveTuning(definition),
   };
   check(migration);
   return migration;
 }
 
-function bodyOf(name: string, given: Readonly<Record<string, unknown>>): MigrationBody {
-  const kinds = (["set", "map", "run", "effect"] as const).filter((kind) => given[kind] !== undefined);
+const keyOf = (key: string | readonly string[]) => (typeof key === "string" ? [key] : [...key]);
+
+const kindsOfBody = ["set", "aggregate", "map", "run", "effect"] as const;
+
+function bodyOf({ name, table, key }: MigrationCommon<Table>, given: Readonly<Record<string, unknown>>): MigrationBody {
+  const kinds = kindsOfBody.filter((kind) => given[kind] !== undefined);
   const [kind] = kinds;
   if (kinds.length !== 1 || kind === undefined) {
-    throw invalid(name, `expected one of set, map, run and effect, got ${kinds.join(" and ") || "none"}`);
+    throw invalid(name, `expected one of ${kindsOfBody.join(", ")}, got ${kinds.join(" and ") || "none"}`);
   }
   switch (kind) {
+    case "aggregate": {
+      const aggregate = aggregateOf({ name, table, key: keyOf(key) }, given["aggregate"]);
+      const parentKey = columnOf({ name, table }, keyOf(key)[0] ?? "");
+      const set = aggregate.columns.map((each) => [each.property, expressionOf(aggregate, each, parentKey)] as const);
+      return { type: "set", set: new Map(set), aggregate };
+    }
     case "set":
       return { type: "set", set: new Map(Object.entries(given["set"] as object).filter(([, v]) => v !== undefined)) };
     case "map":

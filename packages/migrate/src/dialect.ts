@@ -79,11 +79,19 @@ export class Database {
   readonly connection: SqlConnection;
   /** Undefined for SQLite, where nothing in this thread is beside anything. */
   readonly beside: Beside | undefined;
+  /** A connection for one long read, whose snapshot lasts from its `begin` until it is closed. */
+  readonly openSnapshots: (() => Promise<SqlConnection>) | undefined;
 
-  constructor(dialect: Dialect, connection: SqlConnection, beside?: Beside) {
+  constructor(
+    dialect: Dialect,
+    connection: SqlConnection,
+    beside?: Beside,
+    openSnapshots?: () => Promise<SqlConnection>,
+  ) {
     this.dialect = dialect;
     this.connection = connection;
     this.beside = beside;
+    this.openSnapshots = openSnapshots;
   }
 
   execute(statement: SQL, executor: SqlExecutor = this.connection): Promise<SqlResult> {

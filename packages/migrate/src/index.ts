@@ -1,4 +1,6 @@
 export {
+  type AggregateMigration,
+  type AggregateOf,
   type ColumnName,
   defineMigration,
   type EffectContext,

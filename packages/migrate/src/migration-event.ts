@@ -31,8 +31,9 @@ export type MigrationEvent =
       /**
        * `retry`: somebody was in the way. `split`: it is tried with fewer rows. `panic`: it took far too long, so the next
        * is much smaller. `quarantine`: rows were set aside. `repair`: verification put rows right.
+       * `fallback`: a quicker way is closed, and the message says why.
        */
-      readonly kind: "retry" | "split" | "panic" | "quarantine" | "repair";
+      readonly kind: "retry" | "split" | "panic" | "quarantine" | "repair" | "fallback";
       readonly message: string;
     }
   /** Somebody else has the lease now, or an operator ended it. */

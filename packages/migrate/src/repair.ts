@@ -6,7 +6,7 @@ import { gapAfter } from "./pace.ts";
 import type { RunHandle } from "./run-handle.ts";
 
 /** Rows in one transaction: each is computed under the lock. */
-const rowsAtOnce = 10;
+export const rowsAtOnce = 10;
 
 /** Puts wrong rows right, and resolves with the keys of those that still are wrong. */
 export type Repair = (keys: readonly string[]) => Promise<string[]>;

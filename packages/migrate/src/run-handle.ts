@@ -152,7 +152,7 @@ export class RunHandle {
     this.context.emit(progress);
   }
 
-  trouble(kind: "retry" | "split" | "panic" | "quarantine" | "repair", message: string): void {
+  trouble(kind: "retry" | "split" | "panic" | "quarantine" | "repair" | "fallback", message: string): void {
     this.context.emit({ type: "trouble", name: this.migration.name, kind, message });
   }
 

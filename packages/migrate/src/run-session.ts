@@ -1,4 +1,5 @@
 import { sql } from "drizzle-orm";
+import { aggregateRunner, suspectsOf } from "./aggregate/run-aggregate.ts";
 import { effectBody, mapBody, messageOf } from "./body-rows.ts";
 import { isSplit, splitBody } from "./body-split.ts";
 import { runBody, setBody, updateOf } from "./body-sql.ts";
@@ -35,7 +36,7 @@ export class RunSession {
   constructor(context: RunContext, migration: Migration, claimed: RunRow, lease: Lease, stop: AbortSignal) {
     this.#stop = stop;
     this.#run = new RunHandle(context, migration, claimed, lease, AbortSignal.any([stop, this.#lost.signal]));
-    this.#copier = new Copier(this.#run, bodyRunner(this.#run.plan, this.#run.signal));
+    this.#copier = new Copier(this.#run, aggregateRunner(this.#run) ?? bodyRunner(this.#run.plan, this.#run.signal));
   }
 
   /** Works until the run is over or the lease is. Rejects only when not even a failure could be written. */
@@ -172,7 +173,7 @@ export class RunSession {
       await this.#run.sleep(isAlone ? 0 : gapAfter(tookMs, tuning));
       await this.#run.waitForSignals();
     });
-    return findWrong(verifier, slices, setAside, repairOf(this.#run));
+    return findWrong(verifier, (await suspectsOf(this.#run)) ?? slices, setAside, repairOf(this.#run));
   }
 
   async #end(error: unknown): Promise<RunOutcome> {

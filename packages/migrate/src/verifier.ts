@@ -1,7 +1,7 @@
 import { RowWriter } from "./body-rows.ts";
 import { encodeKey } from "./key-codec.ts";
 import type { KeyRange, Plan } from "./plan.ts";
-import type { Repair } from "./repair.ts";
+import { type Repair, rowsAtOnce } from "./repair.ts";
 
 /** Keys that are told when rows are wrong. */
 const maxShown = 5;
@@ -59,17 +59,26 @@ export async function findWrong(
   repair?: Repair,
 ): Promise<string | undefined> {
   const wrong: string[] = [];
+  const pending: string[] = [];
+  const putRight = async () => {
+    if (pending.length > 0) wrong.push(...((await repair?.(pending.splice(0))) ?? []));
+  };
   for await (const range of slices) {
     let found = await verifier.wrongIn(range, setAside);
-    // A slice tells of so many at a time.
-    while (repair !== undefined && found.length > 0) {
-      const left = await repair(found);
-      wrong.push(...left);
-      found = left.length > 0 || found.length < maxWrong ? [] : await verifier.wrongIn(range, setAside);
+    if (repair === undefined) wrong.push(...found);
+    else {
+      pending.push(...found);
+      // A slice tells of so many at a time; the others are seen when those are right.
+      while (found.length >= maxWrong && wrong.length === 0) {
+        await putRight();
+        found = await verifier.wrongIn(range, setAside);
+        pending.push(...found);
+      }
+      if (pending.length >= rowsAtOnce) await putRight();
     }
-    wrong.push(...found);
     if (wrong.length >= maxWrong) return describe(wrong, false);
   }
+  await putRight();
   return wrong.length === 0 ? undefined : describe(wrong, true);
 }
 

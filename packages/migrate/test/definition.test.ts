@@ -36,7 +36,7 @@ test("a definition that contradicts itself or its table is refused with what is 
   const define = (definition: object) => () => defineMigration({ table: counters, key: "id", ...definition } as never);
   const invalid = "DEFINITION_INVALID";
   refused(define({ name: "a b", set }), invalid, "letters, digits");
-  refused(define({ name: "x" }), invalid, "expected one of set, map, run and effect, got none");
+  refused(define({ name: "x" }), invalid, "expected one of set, aggregate, map, run, effect, got none");
   refused(define({ name: "x", set, run: () => 0 }), invalid, "got set and run");
   refused(define({ name: "x", set: {} }), invalid, "nothing is written");
   refused(define({ name: "x", set: { m: 1 } }), invalid, 'table counters has no column "m"');

@@ -1,4 +1,5 @@
 import { MigrateError } from "../migrate-error.ts";
+import type { SqlConnection } from "../connection.ts";
 import { Database } from "../dialect.ts";
 import { openSqliteClient, type SqliteClient, type SqliteDriver } from "./sqlite-client.ts";
 import { requireFit, SqliteConnection } from "./sqlite-connection.ts";
@@ -43,17 +44,25 @@ export async function openSqlite(options: SqliteFile): Promise<Database> {
     const because = error instanceof Error ? error.message : String(error);
     throw new MigrateError("SQL_FAILED", `${options.file} cannot be opened: ${because}`, { cause: error });
   });
-  return attachSqlite(client, options);
+  return attachSqlite(client, options, async () => {
+    const snapshots = await openSqliteClient(options.file, options.driver);
+    snapshots.execute("pragma query_only = 1", []);
+    return new SqliteConnection(snapshots);
+  });
 }
 
 /** Prepares a connection that is the engine's alone. @throws {MigrateError} `DATABASE_UNFIT` */
-function attachSqlite(client: SqliteClient, { file, busyTimeoutMs }: Omit<SqliteFile, "dialect">): Database {
+function attachSqlite(
+  client: SqliteClient,
+  { file, busyTimeoutMs }: Omit<SqliteFile, "dialect">,
+  openSnapshots: () => Promise<SqlConnection>,
+): Database {
   try {
     if (busyTimeoutMs !== undefined || client.execute("pragma busy_timeout", []).rows[0]?.[0] === 0n) {
       client.execute(`pragma busy_timeout = ${busyTimeoutMs ?? defaultBusyTimeoutMs}`, []);
     }
     requireFit(client, file);
-    return new Database(sqliteDialect, new SqliteConnection(client));
+    return new Database(sqliteDialect, new SqliteConnection(client), undefined, openSnapshots);
   } catch (error) {
     client.close();
     throw error;

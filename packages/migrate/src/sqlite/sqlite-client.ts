@@ -12,6 +12,8 @@ export interface SqliteClient {
   execute(sql: string, params: readonly unknown[]): SqlResult;
   /** Runs a statement that returns nothing for each list; values are bound as they are. */
   executeEach(sql: string, lists: readonly (readonly unknown[])[]): number[];
+  /** Rows of a statement that reads, with integers as numbers; see `SqlExecutor`. */
+  numbers(sql: string, params: readonly unknown[]): unknown[][];
   readonly isInTransaction: boolean;
   close(): void;
 }
@@ -94,6 +96,11 @@ export function bindable(value: unknown): unknown {
 }
 
 function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {
+  const inNumbers = new Prepared((sql) => {
+    const statement = database.prepare(sql);
+    statement.raw(true);
+    return statement;
+  });
   const prepared = new Prepared((sql) => {
     const statement = database.prepare(sql);
     if (statement.reader) {
@@ -113,6 +120,7 @@ function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {
       const statement = prepared.get(sql);
       return lists.map((params) => Number(statement.run(...params).changes));
     },
+    numbers: (sql, params) => inNumbers.get(sql).all(...params.map(bindable)) as unknown[][],
     get isInTransaction() {
       return database.inTransaction;
     },
@@ -121,6 +129,11 @@ function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {
 }
 
 function nodeSqliteClient(database: NodeSqliteLike): SqliteClient {
+  const inNumbers = new Prepared((sql) => {
+    const statement = database.prepare(sql);
+    statement.setReturnArrays(true);
+    return statement;
+  });
   const prepared = new Prepared((sql) => {
     const statement = database.prepare(sql);
     const isReader = statement.columns().length > 0;
@@ -141,6 +154,7 @@ function nodeSqliteClient(database: NodeSqliteLike): SqliteClient {
       const { statement } = prepared.get(sql);
       return lists.map((params) => Number(statement.run(...(params as never[])).changes));
     },
+    numbers: (sql, params) => inNumbers.get(sql).all(...(params.map(bindable) as never[])) as unknown[][],
     get isInTransaction() {
       return database.isTransaction;
     },

@@ -13,6 +13,7 @@ export class SqliteConnection implements SqlConnection {
   readonly #direct: SqlExecutor = {
     execute: (query) => Promise.resolve(this.#execute(query)),
     executeEach: (sql, lists) => Promise.resolve(this.#executeEach(sql, lists)),
+    numbers: (query) => Promise.resolve(this.#numbers(query)),
   };
 
   constructor(client: SqliteClient) {
@@ -53,6 +54,15 @@ export class SqliteConnection implements SqlConnection {
     } catch {
       // The first error is the one to tell.
     }
+  }
+
+  numbers(query: SqlQuery): Promise<readonly (readonly unknown[])[]> {
+    return this.#turns.alone(() => this.#numbers(query));
+  }
+
+  #numbers({ sql, params }: SqlQuery): readonly (readonly unknown[])[] {
+    this.#turns.requireOpen();
+    return this.#client.numbers(sql, params);
   }
 
   #executeEach(sql: string, lists: readonly (readonly unknown[])[]): number[] {

@@ -37,19 +37,27 @@ async function expectExactlyOnce({ query }: Stage): Promise<void> {
   expect(await one("select count(distinct id) from effects")).toBe(rows);
   expect(await one("select count(*) from counters where n <> 1")).toBe(0);
   expect(await one("select count(*) from notes where length is null or length <> length(body)")).toBe(0);
-  expect(await query("select state, rows_done, total from tidemark_migrations order by name")).toEqual([
-    ["done", rows, rows],
-    ["done", rows, rows],
-  ]);
+  // Rows of `totals` by their keys, rows of `parts` by the same below zero.
+  expect(await one("select count(*) from written")).toBe(2 * rows);
+  expect(await one("select count(distinct id) from written")).toBe(2 * rows);
+  const sum = "(select coalesce(sum(amount), 0) from parts where total_id = totals.id)";
+  expect(await one(`select count(*) from totals where total is null or total <> ${sum}`)).toBe(0);
+  const total = "(select total from totals where id = parts.total_id)";
+  expect(await one(`select count(*) from parts where largest is null or largest <> ${total}`)).toBe(0);
+  expect(await query("select state, rows_done, total from tidemark_migrations order by name")).toEqual(
+    Array.from({ length: 4 }, () => ["done", rows, rows]),
+  );
 }
 
 /** The counters say exactly what was done, at any instant: one statement sees one snapshot. */
 async function expectTrueBooks({ query }: Stage): Promise<void> {
+  const done = (name: string) => `(select rows_done from tidemark_migrations where name = '${name}')`;
   const [row] = await query(
-    "select (select count(*) from effects), (select rows_done from tidemark_migrations where name = 'bump')",
+    `select (select count(*) from effects), ${done("bump")}, (select count(*) from written where id > 0), ${done("sums")},
+      (select count(*) from written where id < 0), ${done("largest")}`,
   );
-  const [effects, done] = row ?? [];
-  expect(done).toBe(effects);
+  const [effects, bumped, totals, summed, parts, filled] = row ?? [];
+  expect([bumped, summed, filled]).toEqual([effects, totals, parts]);
 }
 
 type Register = (name: string, run: TestFunction, timeoutMs?: number) => void;

@@ -35,6 +35,15 @@ export function createCounters(db: Database, count: number): void {
   db.transaction(() => upTo(count).forEach((id) => insert.run(id)))();
 }
 
+/** Rows, and others that belong to them. */
+export const totals = sqliteTable("totals", { id: integer("id").primaryKey(), total: integer("total") });
+export const parts = sqliteTable("parts", {
+  id: integer("id").primaryKey(),
+  totalId: integer("total_id"),
+  amount: integer("amount"),
+  largest: integer("largest"),
+});
+
 /** Text that a mapper makes something of. */
 export const notes = sqliteTable("notes", {
   id: integer("id").primaryKey(),
