@@ -81,7 +81,7 @@ async function server(): Promise<void> {
   };
   child.on("message", (message) => {
     if (round !== "") report();
-    round = String(message);
+    round = message as string;
     if (round === "done") return;
     commits = [];
     startMs = performance.now();

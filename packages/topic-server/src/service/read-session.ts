@@ -32,6 +32,8 @@ export class ReadSession implements CallReceiver, GroupMember {
   #nextId = 1;
   readonly #parts = new Map<number, Part>();
   readonly #pump: ReadPump<Part>;
+  /** The client does not read what it is told. */
+  #isSendFull = false;
   readonly #releases: (() => void)[] = [];
 
   constructor(service: Service, call: FrameCall) {
@@ -60,7 +62,10 @@ export class ReadSession implements CallReceiver, GroupMember {
       }
       this.#event({ type: "message", message });
     }
-    return undefined;
+    // Who asks and does not read the answers is not read either.
+    if (!this.#isSendFull) return undefined;
+    this.#isSendFull = false;
+    return this.#call.drained().catch(() => {});
   }
 
   end(): void {
@@ -121,6 +126,10 @@ export class ReadSession implements CallReceiver, GroupMember {
     }
   }
 
+  #tell(serverMessage: Parameters<typeof readAnswer>[0]): void {
+    if (!this.#call.send(readAnswer(serverMessage))) this.#isSendFull = true;
+  }
+
   #refuse(error: unknown): void {
     const { status, message } = refusalOf(error);
     this.#event({ type: "refused", status, detail: message });
@@ -154,7 +163,7 @@ export class ReadSession implements CallReceiver, GroupMember {
     this.seesSplits = request.autoPartitioningSupport;
     this.#maxPartitionBytes = Number(request.partitionMaxInFlightBytes);
     this.#wishes = wishes;
-    this.#call.send(readAnswer({ case: "initResponse", value: { sessionId: this.id } }));
+    this.#tell({ case: "initResponse", value: { sessionId: this.id } });
     for (const wish of wishes.values()) {
       const { topic, group, partitions } = wish;
       this.#releases.push(
@@ -203,7 +212,7 @@ export class ReadSession implements CallReceiver, GroupMember {
       partitionOffsets: { start: BigInt(startOffset), end: BigInt(endOffset) },
       partitionLocation: this.#service.location,
     };
-    this.#call.send(readAnswer({ case: "startPartitionSessionRequest", value }));
+    this.#tell({ case: "startPartitionSessionRequest", value });
   }
 
   #dispatch(message: FromClient): void {
@@ -275,13 +284,13 @@ export class ReadSession implements CallReceiver, GroupMember {
           break;
         case "acknowledge": {
           const partitionsCommittedOffsets = [{ partitionSessionId, committedOffset: BigInt(effect.offset) }];
-          this.#call.send(readAnswer({ case: "commitOffsetResponse", value: { partitionsCommittedOffsets } }));
+          this.#tell({ case: "commitOffsetResponse", value: { partitionsCommittedOffsets } });
           break;
         }
         case "sendStop": {
           const committedOffset = BigInt(part.state.committed);
           const value = { partitionSessionId, graceful: effect.isGraceful, committedOffset };
-          this.#call.send(readAnswer({ case: "stopPartitionSessionRequest", value }));
+          this.#tell({ case: "stopPartitionSessionRequest", value });
           break;
         }
         case "released":
@@ -344,7 +353,7 @@ export class ReadSession implements CallReceiver, GroupMember {
       adjacentPartitionIds: [],
       childPartitionIds: partition.definition.children.map(BigInt),
     };
-    this.#call.send(readAnswer({ case: "endPartitionSession", value }));
+    this.#tell({ case: "endPartitionSession", value });
     wish.group?.readToEnd(this, partition.id);
   }
 
@@ -359,7 +368,7 @@ export class ReadSession implements CallReceiver, GroupMember {
       ...(lastWrittenAtMs === undefined ? {} : { writeTimeHighWatermark: timestamp(lastWrittenAtMs) }),
       readOffset: BigInt(part.readOffset),
     };
-    this.#call.send(readAnswer({ case: "partitionSessionStatusResponse", value }));
+    this.#tell({ case: "partitionSessionStatusResponse", value });
   }
 
   #checkToken(token: string): void {
@@ -371,7 +380,7 @@ export class ReadSession implements CallReceiver, GroupMember {
       }
       this.#identity = identity;
       // Also for a token that is the same: who waits for the answer would wait forever.
-      this.#call.send(readAnswer({ case: "updateTokenResponse", value: {} }));
+      this.#tell({ case: "updateTokenResponse", value: {} });
     } catch (error) {
       this.#refuse(error);
     }

@@ -276,7 +276,7 @@ export class WriteSession implements CallReceiver, WriteListener {
     while (partition !== undefined) {
       const acks = this.#acks.next(partition.id);
       if (acks === undefined) break;
-      this.#isSendFull = !this.#call.send(acks);
+      if (!this.#call.send(acks)) this.#isSendFull = true;
     }
     if (this.#isFinishing && this.#acks.isEmpty) this.#call.end();
   }
@@ -289,7 +289,7 @@ export class WriteSession implements CallReceiver, WriteListener {
         throw new Refusal(StatusCode.UNAUTHORIZED, `${identity.user} may not write ${path}`);
       }
       this.#identity = identity;
-      this.#call.send(writeAnswer({ case: "updateTokenResponse", value: {} }));
+      if (!this.#call.send(writeAnswer({ case: "updateTokenResponse", value: {} }))) this.#isSendFull = true;
     } catch (error) {
       this.#refuse(error);
     }

@@ -1,0 +1,149 @@
+import { once } from "node:events";
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
+import { create, type DescMessage, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { topicWire } from "@tidemark/topic/internal";
+import { expect, onTestFinished, test } from "vitest";
+import type { TopicServer } from "../src/index.ts";
+import { message, openTestServer, openWrite, rawClient, type RawClient, write } from "./support.ts";
+
+const path = "/local/t";
+const { StreamWriteMessage_FromClientSchema: ToWrite, StreamWriteMessage_FromServerSchema: FromWrite } = topicWire;
+const { StreamReadMessage_FromClientSchema: ToRead, StreamReadMessage_FromServerSchema: FromRead } = topicWire;
+
+/** A client that sends without an end, and reads only when it is told to. */
+class Deaf {
+  readonly session: ClientHttp2Session;
+  readonly #stream: ClientHttp2Stream;
+  #rest = Buffer.alloc(0);
+
+  constructor(server: TopicServer, method: string) {
+    // Node takes headers only while less than this is waiting to be sent, in MB.
+    this.session = connect(`http://${server.host}:${server.port}`, { maxSessionMemory: 1000 });
+    onTestFinished(() => this.session.destroy());
+    this.#stream = this.session.request({
+      ":method": "POST",
+      ":path": `/Ydb.Topic.V1.TopicService/${method}`,
+      "content-type": "application/grpc+proto",
+      te: "trailers",
+    });
+    this.#stream.on("error", () => {});
+  }
+
+  send(...frames: readonly Uint8Array[]): void {
+    this.#stream.write(Buffer.concat(frames));
+  }
+
+  /** What the connection took until neither it nor anything else moves, while others are served. */
+  async bytesTaken(others: RawClient): Promise<number> {
+    let taken = -1;
+    for (let same = 0; same < 100; same++) {
+      await others.describe(path);
+      const now = this.session.socket?.bytesWritten ?? 0;
+      if (now !== taken) same = 0;
+      taken = now;
+    }
+    return taken;
+  }
+
+  /** Reads one message after the other. */
+  async *messages<D extends DescMessage>(schema: D) {
+    for await (const chunk of this.#stream as AsyncIterable<Buffer>) {
+      this.#rest = Buffer.concat([this.#rest, chunk]);
+      while (this.#rest.length >= 5 && this.#rest.length >= 5 + this.#rest.readUInt32BE(1)) {
+        const end = 5 + this.#rest.readUInt32BE(1);
+        yield fromBinary(schema, this.#rest.subarray(5, end));
+        this.#rest = this.#rest.subarray(end);
+      }
+    }
+  }
+}
+
+/** A request that is `padding` bytes longer by a field that nobody knows: the server takes it for as long as its window. */
+function frame<D extends DescMessage>(schema: D, init: MessageInitShape<D>, padding = 0): Buffer {
+  const body = toBinary(schema, create(schema, init));
+  // Field 1000, of a length below 2^14.
+  const unknown = padding === 0 ? [] : [0xc2, 0x3e, (padding & 0x7f) | 0x80, padding >> 7];
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(body.length + unknown.length + padding, 1);
+  return Buffer.concat([prefix, body, Buffer.from(unknown), Buffer.alloc(padding)]);
+}
+
+const toWrite = (init: MessageInitShape<typeof ToWrite>, padding = 0) => frame(ToWrite, init, padding);
+const toRead = (init: MessageInitShape<typeof ToRead>, padding = 0) => frame(ToRead, init, padding);
+
+/** What is on its way to a server that does not read: HTTP/2's window. */
+const windowBytes = 16 * 1024 * 1024;
+
+/** Offers requests by the hundred, without waiting for anything. @returns the bytes. */
+function offer(deaf: Deaf, count: number, request: (index: number) => Buffer): number {
+  let bytes = 0;
+  for (let from = 0; from < count; from += 100) {
+    const frames = Array.from({ length: Math.min(100, count - from) }, (_, index) => request(from + index));
+    for (const each of frames) bytes += each.length;
+    deaf.send(...frames);
+  }
+  return bytes;
+}
+
+test("a writer that does not read its acks is not read either, and loses nothing when it does", async () => {
+  const server = await openTestServer();
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const deaf = new Deaf(server, "StreamWrite");
+  await once(deaf.session, "connect");
+  deaf.send(toWrite({ clientMessage: { case: "initRequest", value: { path, producerId: "deaf" } } }));
+  const count = 60_000;
+  const data = new Uint8Array(1);
+  const offered = offer(deaf, count, (index) => {
+    const value = { messages: [message(index + 1, data)], codec: 1 };
+    return toWrite({ clientMessage: { case: "writeRequest", value } }, 1200);
+  });
+  expect(await deaf.bytesTaken(client)).toBeLessThan(offered - windowBytes / 2);
+  const { partitions } = await client.describe(path);
+  expect(Number(partitions[0]?.partitionStats?.partitionOffsets?.end)).toBeLessThan(count * 0.75);
+  // Nobody else is held up.
+  const { stream } = await openWrite(client, path, "other");
+  await write(stream, [message(1)]);
+  let acked = 0;
+  for await (const { serverMessage } of deaf.messages(FromWrite)) {
+    if (serverMessage.case !== "writeResponse") continue;
+    for (const { seqNo } of serverMessage.value.acks) if (Number(seqNo) === acked + 1) acked++;
+    if (acked === count) break;
+  }
+  expect(acked).toBe(count);
+});
+
+test("a writer that asks for new tokens and does not read the answers is not read either", async () => {
+  const server = await openTestServer();
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const deaf = new Deaf(server, "StreamWrite");
+  await once(deaf.session, "connect");
+  deaf.send(toWrite({ clientMessage: { case: "initRequest", value: { path, producerId: "deaf" } } }));
+  const request = toWrite({ clientMessage: { case: "updateTokenRequest", value: { token: "t" } } }, 300);
+  const offered = offer(deaf, 200_000, () => request);
+  expect(await deaf.bytesTaken(client)).toBeLessThan(offered - windowBytes / 2);
+});
+
+test("a reader that asks and does not read the answers is not read either, and gets all of them when it does", async () => {
+  const server = await openTestServer();
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const { stream: writer } = await openWrite(client, path);
+  await write(writer, [message(1)]);
+  const deaf = new Deaf(server, "StreamRead");
+  await once(deaf.session, "connect");
+  const init = { topicsReadSettings: [{ path }], consumer: "c" };
+  deaf.send(toRead({ clientMessage: { case: "initRequest", value: init } }));
+  deaf.send(toRead({ clientMessage: { case: "startPartitionSessionResponse", value: { partitionSessionId: 1n } } }));
+  const count = 80_000;
+  const status = { case: "partitionSessionStatusRequest", value: { partitionSessionId: 1n } } as const;
+  const request = toRead({ clientMessage: status }, 1000);
+  const offered = offer(deaf, count, () => request);
+  expect(await deaf.bytesTaken(client)).toBeLessThan(offered - windowBytes / 2);
+  let answers = 0;
+  for await (const { serverMessage } of deaf.messages(FromRead)) {
+    if (serverMessage.case === "partitionSessionStatusResponse" && ++answers === count) break;
+  }
+  expect(answers).toBe(count);
+});
