@@ -171,6 +171,38 @@ test("a split partition ends for its reader, its writer is told, and its produce
   expect((await expectRead(reader, "commitOffsetResponse")).partitionsCommittedOffsets[0]?.committedOffset).toBe(2n);
 });
 
+test("children stay with their parent's reader until it is committed: nobody gets a parent's messages after a child's", async () => {
+  const server = await openTestServer();
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const { stream: writer } = await openWrite(client, path, "p");
+  await write(writer, [message(1), message(2)]);
+  const { stream: first } = await openRead(client, path, { supportsSplits: true });
+  const parent = await acceptPartition(first);
+  await readMessages(first, 2);
+  const topic = server.store.topic(path);
+  if (topic === undefined) throw new Error("no topic");
+  await server.store.splitPartition(topic, 0);
+  await expectRead(first, "endPartitionSession");
+  const children = [await acceptPartition(first), await acceptPartition(first)];
+  const { stream: again } = await openWrite(client, path, "p");
+  await write(again, [message(3)]);
+  expect((await readMessages(first, 1))[0]?.text).toBe("m3");
+  // Somebody joins, and there is nothing that could be taken from the first without it going back in time.
+  const { stream: second } = await openRead(client, path, { supportsSplits: true });
+  const value = { partitionSessionId: parent.id };
+  first.send({ clientMessage: { case: "partitionSessionStatusRequest", value } });
+  await expectRead(first, "partitionSessionStatusResponse");
+  void commit(first, parent.id, 0, 2);
+  await expectRead(first, "commitOffsetResponse");
+  const stop = await expectRead(first, "stopPartitionSessionRequest");
+  expect(children.map(({ id }) => id)).toContain(stop.partitionSessionId);
+  const answer = { partitionSessionId: stop.partitionSessionId };
+  first.send({ clientMessage: { case: "stopPartitionSessionResponse", value: answer } });
+  const given = await acceptPartition(second);
+  expect(given.partition).toBe(children.find(({ id }) => id === stop.partitionSessionId)?.partition);
+});
+
 test("altering goes on under open streams, dropping ends them with SCHEME_ERROR", async () => {
   const client = rawClient(await openTestServer());
   await client.createTopic(path);

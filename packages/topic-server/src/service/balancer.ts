@@ -9,8 +9,10 @@ interface Held {
   isStopping: boolean;
   /** Whether somebody may read it: its parents are done. */
   isReady: boolean;
-  /** Its parents are done only for this session. */
+  /** Nobody else may have it: the session is ahead of what it committed of it, or of its parents. */
   only: string | undefined;
+  /** There is nothing left to read of it, so it is no work for whoever has it. */
+  isDone: boolean;
 }
 
 /**
@@ -41,12 +43,15 @@ export class Balancer {
   }
 
   /** A partition exists, and may be read by everybody, by one session, or by nobody yet. */
-  offer(partition: number, isReady: boolean, only?: string): BalancerEffect[] {
+  offer(partition: number, isReady: boolean, only?: string, isDone = false): BalancerEffect[] {
     const held = this.#partitions.get(partition);
-    if (held === undefined) this.#partitions.set(partition, { owner: undefined, isStopping: false, isReady, only });
-    else {
+    if (held === undefined) {
+      this.#partitions.set(partition, { owner: undefined, isStopping: false, isReady, only, isDone });
+    } else {
+      if (held.isReady === isReady && held.only === only && held.isDone === isDone) return [];
       held.isReady = isReady;
       held.only = only;
+      held.isDone = isDone;
     }
     return this.#balance();
   }
@@ -64,19 +69,19 @@ export class Balancer {
     const effects: BalancerEffect[] = [];
     const load = new Map<string, number>();
     for (const session of this.#sessions.keys()) load.set(session, 0);
-    for (const { owner, isStopping } of this.#partitions.values()) {
-      if (owner !== undefined && !isStopping) load.set(owner, (load.get(owner) ?? 0) + 1);
+    for (const { owner, isStopping, isDone } of this.#partitions.values()) {
+      if (owner !== undefined && !isStopping && !isDone) load.set(owner, (load.get(owner) ?? 0) + 1);
     }
     let shared = 0;
     for (const [partition, held] of this.#partitions) {
       if (!held.isReady) continue;
       const takers = this.#takers(partition, held);
-      if (takers.length > 0 && this.#sessions.get(takers[0] as string) === undefined) shared++;
+      if (!held.isDone && takers.length > 0 && this.#sessions.get(takers[0] as string) === undefined) shared++;
       if (held.owner === undefined) {
         const session = least(takers, load);
         if (session === undefined) continue;
         held.owner = session;
-        load.set(session, (load.get(session) as number) + 1);
+        if (!held.isDone) load.set(session, (load.get(session) as number) + 1);
         effects.push({ type: "assign", session, partition });
       } else if (!held.isStopping && takers.length > 0 && !takers.includes(held.owner)) {
         this.#stop(partition, held, load, effects);
@@ -106,7 +111,7 @@ export class Balancer {
       if (surplus <= 0) continue;
       for (const [partition, held] of [...this.#partitions].toReversed()) {
         if (surplus === 0) break;
-        if (held.owner !== session || held.isStopping || held.only !== undefined) continue;
+        if (held.owner !== session || held.isStopping || held.isDone || held.only !== undefined) continue;
         this.#stop(partition, held, load, effects);
         surplus--;
       }
@@ -116,7 +121,7 @@ export class Balancer {
   #stop(partition: number, held: Held, load: Map<string, number>, effects: BalancerEffect[]): void {
     const session = held.owner as string;
     held.isStopping = true;
-    load.set(session, (load.get(session) as number) - 1);
+    if (!held.isDone) load.set(session, (load.get(session) as number) - 1);
     effects.push({ type: "stop", session, partition });
   }
 }

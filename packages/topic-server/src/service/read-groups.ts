@@ -75,11 +75,14 @@ export class ReadGroup {
   /** Committed offsets or partitions changed. */
   refresh(): void {
     for (const partition of this.topic.partitions) {
+      const isDone = this.#isDone(partition);
       const waiting = partition.parents.filter((parent) => !this.#isDone(parent));
       const readers = new Set(waiting.map((parent) => this.#readToEnd.get(parent.id)));
-      const [only] = readers;
-      const isReady = waiting.length === 0 || (readers.size === 1 && only !== undefined);
-      this.#apply(this.#balancer.offer(partition.id, isReady, waiting.length === 0 ? undefined : only));
+      const [reader] = readers;
+      const isReady = waiting.length === 0 || (readers.size === 1 && reader !== undefined);
+      // Who reads children stays with their parents: somebody else would get these after what came later.
+      const only = waiting.length > 0 ? reader : isDone ? undefined : this.#readToEnd.get(partition.id);
+      this.#apply(this.#balancer.offer(partition.id, isReady, only, isDone));
     }
   }
 

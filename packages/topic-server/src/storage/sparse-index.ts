@@ -3,19 +3,23 @@ const stepBytes = 128 * 1024;
 
 /** Where in a segment an offset or a time is, roughly: never after it. */
 export class SparseIndex {
-  /** Triples: offset, position, time. Times never decrease here, whatever the clock did. */
+  /** Triples: offset, position, and the latest time so far, which never decreases, whatever the clock did. */
   #entries: number[];
+  /** Of all records, also of those that have no entry. */
+  #latestMs: number;
 
   constructor(entries: number[] = []) {
     this.#entries = entries;
+    this.#latestMs = entries.at(-1) ?? Number.NEGATIVE_INFINITY;
   }
 
   /** Call for every record, in order. */
   add(offset: number, position: number, timeMs: number): void {
     const entries = this.#entries;
     const length = entries.length;
+    if (timeMs > this.#latestMs) this.#latestMs = timeMs;
     if (length > 0 && position - (entries[length - 2] as number) < stepBytes) return;
-    entries.push(offset, position, length > 0 ? Math.max(timeMs, entries[length - 1] as number) : timeMs);
+    entries.push(offset, position, this.#latestMs);
   }
 
   positionOfOffset(offset: number): number {
