@@ -1,5 +1,5 @@
 import type { Clock } from "@tidemark/clock";
-import { FrameBuilder } from "./frame-builder.ts";
+import { FrameBuilder } from "@tidemark/topic/internal";
 import type { MessageBody } from "./message.ts";
 import type { Frame } from "./outbox.ts";
 import { type SeqNo, seqNoAfter } from "./seq-no.ts";

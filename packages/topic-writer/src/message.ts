@@ -1,4 +1,4 @@
-import { int64Length, writeInt64 } from "@tidemark/topic/internal";
+import { encodeMetadataItems } from "@tidemark/topic/internal";
 import { isSeqNo, type SeqNo, toSeqNo } from "./seq-no.ts";
 import { WriterError } from "./writer-error.ts";
 
@@ -69,41 +69,11 @@ export function encodeMetadata(metadata: Readonly<Record<string, MessageBody>> |
     throw new WriterError("MESSAGE_INVALID", `at most ${maxMetadataItems} metadata items, got ${items.length}`);
   }
   let total = 0;
-  let length = 0;
-  for (const [key, value] of items) {
-    const keyBytes = Buffer.byteLength(key);
-    const valueBytes = bodyLength(value);
-    total += keyBytes + valueBytes;
-    const item = itemLength(keyBytes) + itemLength(valueBytes);
-    length += 1 + int64Length(item) + item;
-  }
+  for (const [key, value] of items) total += Buffer.byteLength(key) + bodyLength(value);
   if (total > maxMetadataBytes) {
     throw new WriterError("MESSAGE_INVALID", `at most ${maxMetadataBytes} bytes of metadata, got ${total}`);
   }
-  const bytes = Buffer.allocUnsafe(length);
-  let at = 0;
-  for (const [key, value] of items) {
-    const keyBytes = Buffer.byteLength(key);
-    bytes[at++] = 0x3a;
-    at = writeInt64(bytes, at, itemLength(keyBytes) + itemLength(bodyLength(value)));
-    at = writeField(bytes, at, 0x0a, key, keyBytes);
-    at = writeField(bytes, at, 0x12, value, bodyLength(value));
-  }
-  return bytes;
-}
-
-/** An empty field is not on the wire. */
-function itemLength(bytes: number): number {
-  return bytes === 0 ? 0 : 1 + int64Length(bytes) + bytes;
-}
-
-function writeField(bytes: Buffer, start: number, tag: number, value: MessageBody, length: number): number {
-  if (length === 0) return start;
-  bytes[start] = tag;
-  const at = writeInt64(bytes, start + 1, length);
-  if (typeof value === "string") bytes.write(value, at, length, "utf8");
-  else bytes.set(value, at);
-  return at + length;
+  return encodeMetadataItems(items);
 }
 
 /** What a writer allows. */

@@ -1,7 +1,7 @@
+import { releaseFrame, type Slab } from "@tidemark/topic/internal";
 import { Fifo } from "./fifo.ts";
 import { type EncodedMessage, messagesOf, withoutFirst } from "./frame-reader.ts";
 import { type SeqNo, seqNoAfter } from "./seq-no.ts";
-import { releaseFrame, type Slab } from "./slab.ts";
 
 /** One encoded request with all messages of it that are not acknowledged. */
 export interface Frame {

@@ -1,5 +1,5 @@
 import type { Compression, PartitionDescription } from "@tidemark/topic";
-import { encodeTransaction, type WriteAcks } from "@tidemark/topic/internal";
+import { encodeTransaction, leaveSlabs, useSlabs, type WriteAcks } from "@tidemark/topic/internal";
 import { type StreamConnection, type StreamDisconnect, StreamError, StreamReconnector } from "@tidemark/stream";
 import type { EventHub } from "@tidemark/stream/internal";
 import { AckGroup, AckPromise, type AckWaiter, AckWaiters, type WriteAck } from "./acks.ts";
@@ -23,7 +23,6 @@ import type { ResolvedWriterOptions } from "./options.ts";
 import { type AckKind, type Frame, Outbox } from "./outbox.ts";
 import type { SeqNo } from "./seq-no.ts";
 import { KeepAlive } from "./keep-alive.ts";
-import { leaveSlabs, useSlabs } from "./slab.ts";
 import { Stage, type StagedBatch, type StagedMessage } from "./stage.ts";
 import { unacknowledgedIn } from "./unacknowledged.ts";
 import { ackKinds } from "./wire.ts";

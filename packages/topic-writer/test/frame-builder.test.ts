@@ -1,9 +1,8 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { encodeTransaction, topicWire } from "@tidemark/topic/internal";
+import { encodeTransaction, FrameBuilder, topicWire } from "@tidemark/topic/internal";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FrameBuilder } from "../src/frame-builder.ts";
 import { decodeMessage, messagesOf, withoutFirst } from "../src/frame-reader.ts";
 import { encodeMetadata } from "../src/message.ts";
 import { toSeqNo } from "../src/seq-no.ts";

@@ -4,10 +4,11 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { systemClock } from "@tidemark/clock";
 import { createRequire } from "node:module";
+import { FrameBuilder } from "../src/frames/frame-builder.ts";
 import { decodeReadResponse } from "../src/frames/read-response.ts";
 import { encodeReadResponse } from "../src/frames/read-response-encode.ts";
+import { releaseFrame } from "../src/frames/slab.ts";
 import { scanWriteRequest } from "../src/frames/write-request.ts";
-import { encodeWriteRequest } from "../src/frames/write-request-encode.ts";
 import { decodeWriteAcks, encodeWriteAcks } from "../src/frames/write-response.ts";
 import {
   StreamReadMessage_FromServerSchema,
@@ -101,7 +102,21 @@ for (const [bytes = 0, count = 0] of sizes) {
   const data = Array.from({ length: count }, (_, n) => new Uint8Array(bytes).fill(n));
   const seqNos = Float64Array.from({ length: count }, (_, n) => 1_000_000 + n);
   const createdAtMs = new Float64Array(count).fill(now);
-  const columns = { count, seqNos, createdAtMs, data, codec: 1 };
+  // As the writer does it: message by message into memory that is used again when the frame is acknowledged.
+  const builder = new FrameBuilder(16 * 1024 * 1024, 32 * (bytes + 64) * count);
+  builder.setTrailer(1, undefined);
+  const build = () => {
+    for (let n = 0; n < count; n++) {
+      const payload = data[n] as Uint8Array;
+      builder.append(seqNos[n] as number, createdAtMs[n] as number, payload, bytes, bytes, undefined);
+    }
+    return builder.take();
+  };
+  const encode = () => {
+    const { bytes: frame, slab } = build();
+    releaseFrame(slab);
+    return frame.length;
+  };
   const esWrite = () => {
     const messages = data.map((payload, n) => ({
       seqNo: BigInt(seqNos[n] as number),
@@ -121,7 +136,7 @@ for (const [bytes = 0, count = 0] of sizes) {
     }));
     return pbjs?.write.create({ writeRequest: { messages, codec: 1 } });
   };
-  const frame = encodeWriteRequest(columns);
+  const frame = Buffer.from(build().bytes);
   if (Buffer.compare(frame, toBinary(StreamWriteMessage_FromClientSchema, esWrite())) !== 0)
     throw new Error("not the same bytes");
   isAllMet =
@@ -129,7 +144,7 @@ for (const [bytes = 0, count = 0] of sizes) {
       `encode WriteRequest ${title}`,
       count,
       {
-        ours: () => encodeWriteRequest(columns).length,
+        ours: encode,
         "protobuf-es": () => toBinary(StreamWriteMessage_FromClientSchema, esWrite()).length,
         ...(pbjs && { protobufjs: () => pbjs.write.encode(pbjsWrite()).finish().length }),
       },

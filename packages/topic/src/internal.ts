@@ -18,8 +18,9 @@ export { TopicService } from "./gen/ydb/topic_v1_pb.ts";
 export * as valueWire from "./gen/ydb/value_pb.ts";
 export { classifyError, isConnectionError, isUnauthenticated, statusError, transportError } from "./client/status.ts";
 export { codecName, codecNumber } from "./compression/codec-name.ts";
+export { FrameBuilder } from "./frames/frame-builder.ts";
 export { type Int64, int64Length, toInt64, writeInt64 } from "./frames/int64.ts";
-export type { MetadataItem } from "./frames/metadata.ts";
+export { encodeMetadataItems, type MetadataItem } from "./frames/metadata.ts";
 export { ReadColumns } from "./frames/read-columns.ts";
 export { decodeReadResponse, type ReadResponseColumns } from "./frames/read-response.ts";
 export {
@@ -28,7 +29,9 @@ export {
   readResponseBytes,
   type StoredBatch,
 } from "./frames/read-response-encode.ts";
-export { scanWriteRequest, type TransactionRef, WriteColumns } from "./frames/write-request.ts";
+export { leaveSlabs, releaseFrame, type Slab, useSlabs } from "./frames/slab.ts";
+export { type TransactionRef, WriteColumns } from "./frames/write-columns.ts";
+export { scanWriteRequest } from "./frames/write-request.ts";
 export { encodeTransaction, encodeWriteRequest, type WriteRequestColumns } from "./frames/write-request-encode.ts";
 export {
   type AckKind,

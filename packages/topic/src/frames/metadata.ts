@@ -1,3 +1,4 @@
+import { int64Length, writeInt64 } from "./int64.ts";
 import { type Scanner, wire } from "./scanner.ts";
 import { decodeText } from "./text.ts";
 
@@ -43,4 +44,39 @@ export function readMetadata(scanner: Scanner, end: number, field: number): read
     items.push(readMetadataItem(scanner, stop));
   }
   return items ?? none;
+}
+
+/** The bytes of text in UTF-8, or of bytes. */
+const lengthOf = (value: string | Uint8Array): number =>
+  typeof value === "string" ? Buffer.byteLength(value) : value.length;
+/** An empty field is not on the wire. */
+const fieldLength = (bytes: number): number => (bytes === 0 ? 0 : 1 + int64Length(bytes) + bytes);
+
+/** The items as the fields `metadata_items` (7) of a message to write. */
+export function encodeMetadataItems(items: readonly (readonly [string, string | Uint8Array])[]): Uint8Array {
+  let total = 0;
+  for (const [key, value] of items) {
+    const item = fieldLength(Buffer.byteLength(key)) + fieldLength(lengthOf(value));
+    total += 1 + int64Length(item) + item;
+  }
+  const bytes = Buffer.allocUnsafe(total);
+  let at = 0;
+  for (const [key, value] of items) {
+    const keyBytes = Buffer.byteLength(key);
+    const valueBytes = lengthOf(value);
+    bytes[at++] = 0x3a;
+    at = writeInt64(bytes, at, fieldLength(keyBytes) + fieldLength(valueBytes));
+    at = writeField(bytes, at, 0x0a, key, keyBytes);
+    at = writeField(bytes, at, 0x12, value, valueBytes);
+  }
+  return bytes;
+}
+
+function writeField(bytes: Buffer, start: number, tag: number, value: string | Uint8Array, length: number): number {
+  if (length === 0) return start;
+  bytes[start] = tag;
+  const at = writeInt64(bytes, start + 1, length);
+  if (typeof value === "string") bytes.write(value, at, length, "utf8");
+  else bytes.set(value, at);
+  return at + length;
 }

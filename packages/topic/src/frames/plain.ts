@@ -43,6 +43,23 @@ export function plainNumber(bytes: Uint8Array, at: number): number {
 
 /** Whether [start, end) is a timestamp: seconds and nanoseconds, of any value, in this order. */
 export function isPlainTimestamp(bytes: Uint8Array, start: number, end: number): boolean {
+  return isStampOfToday(bytes, start, end - start) || isOtherStamp(bytes, start, end);
+}
+
+/** As nearly all are: five bytes of seconds (1978 to 2255), and four or five of nanoseconds (above 2 ms), if any. */
+function isStampOfToday(bytes: Uint8Array, at: number, length: number): boolean {
+  if (length !== 12 && length !== 11 && length !== 6) return false;
+  const seconds =
+    (bytes[at + 1] as number) & (bytes[at + 2] as number) & (bytes[at + 3] as number) & (bytes[at + 4] as number);
+  if (bytes[at] !== 0x08 || seconds < 0x80 || (bytes[at + 5] as number) >= 0x80) return false;
+  if (length === 6) return true;
+  const nanos = (bytes[at + 7] as number) & (bytes[at + 8] as number) & (bytes[at + 9] as number);
+  if (bytes[at + 6] !== 0x10 || nanos < 0x80) return false;
+  const last = bytes[at + 10] as number;
+  return length === 11 ? last < 0x80 : last >= 0x80 && (bytes[at + 11] as number) < 0x80;
+}
+
+function isOtherStamp(bytes: Uint8Array, start: number, end: number): boolean {
   // With two full numbers it has 22 bytes.
   if (end - start > 12) return false;
   let at = start;

@@ -1,7 +1,7 @@
 import { int64Length, writeInt64 } from "./int64.ts";
 import { Scanner } from "./scanner.ts";
 import { TimestampWriter } from "./timestamp.ts";
-import type { WriteColumns } from "./write-request.ts";
+import type { WriteColumns } from "./write-columns.ts";
 
 /** Messages of one write request, or some of them, as they are given to readers. */
 export interface StoredBatch {
@@ -107,7 +107,14 @@ export function encodeReadResponse(
     frame[at++] = 0x12;
     at = writeInt64(frame, at, batchLengths[index] as number);
     const count = countOf(batch);
-    for (let n = 0; n < count; n++) at = writeMessage(frame, at, batch, n, lengths[place++] as number);
+    const messagesEnd = at + (batchLengths[index] as number) - measureHead(batch);
+    // The bodies move from the end of their place to where they belong.
+    const shift = canMove(batch, count) ? moveIn(frame, messagesEnd, batch, count) : Number.NaN;
+    for (let n = 0; n < count; n++) {
+      const length = lengths[place++] as number;
+      at =
+        shift === shift ? moveMessage(frame, at, batch, n, length, shift) : writeMessage(frame, at, batch, n, length);
+    }
     at = writeHead(frame, at, batch);
   }
   if (credit !== 0) {
@@ -170,6 +177,10 @@ function measureMessage(batch: StoredBatch, n: number): number {
   const { messages } = batch;
   const index = (batch.from ?? 0) + n;
   const offset = batch.firstOffset + n;
+  if (messages.isCanonical(index)) {
+    const body = messages.bodyEnd(index) - messages.bodyStart(index);
+    return body + (offset === 0 ? 0 : 1 + int64Length(offset)) + bytesField(batch.messageGroupId.length);
+  }
   const seqNo = messages.seqNo(index);
   const uncompressed = messages.uncompressedBytes(index);
   const created = messages.createdAtStart(index);
@@ -182,6 +193,63 @@ function measureMessage(batch: StoredBatch, n: number): number {
   if (uncompressed !== 0) length += 1 + int64Length(uncompressed);
   if (messages.metadataItems(index) > 0) length += metadata(messages, index, undefined, 0);
   return length;
+}
+
+/**
+ * Whether the bodies can be copied all at once and then moved: between them is nothing but their lengths, so none is
+ * ever overwritten before its turn, as every message is longer in an answer.
+ */
+function canMove({ messages, from = 0 }: StoredBatch, count: number): boolean {
+  if (count === 0) return false;
+  let end = messages.bodyStart(from);
+  for (let index = from; index < from + count; index++) {
+    const start = messages.bodyStart(index);
+    const next = messages.bodyEnd(index);
+    if (!messages.isCanonical(index)) return false;
+    if (index > from && start - end !== 1 + int64Length(next - start)) return false;
+    end = next;
+  }
+  return true;
+}
+
+/** Copies all bodies to the end of the messages' place. Returns what is to be added to a place in the source. */
+function moveIn(frame: Buffer, messagesEnd: number, { messages, from = 0 }: StoredBatch, count: number): number {
+  const start = messages.bodyStart(from);
+  const end = messages.bodyEnd(from + count - 1);
+  frame.set(messages.frame.subarray(start, end), messagesEnd - (end - start));
+  return messagesEnd - end;
+}
+
+/**
+ * A canonical body has the same fields in the same order as in an answer, with other numbers, all of which take one byte.
+ * A move within one buffer costs half of a copy from another.
+ */
+function moveMessage(frame: Buffer, start: number, batch: StoredBatch, n: number, length: number, shift: number) {
+  const { messages } = batch;
+  const index = (batch.from ?? 0) + n;
+  let at = start;
+  frame[at++] = 0x0a;
+  at = writeInt64(frame, at, length);
+  const offset = batch.firstOffset + n;
+  if (offset !== 0) {
+    frame[at++] = 0x08;
+    at = writeInt64(frame, at, offset);
+  }
+  const body = messages.bodyStart(index);
+  const end = messages.bodyEnd(index);
+  frame.copyWithin(at, body + shift, end + shift);
+  const moved = at - body;
+  if (end > body && frame[at] === 0x08) frame[at] = 0x10;
+  const created = messages.createdAtStart(index);
+  if (created !== 0) frame[created + moved - 2] = 0x1a;
+  const dataEnd = messages.dataEnd(index);
+  if (dataEnd !== 0) {
+    const data = messages.dataStart(index);
+    frame[data + moved - 1 - int64Length(dataEnd - data)] = 0x2a;
+  }
+  const uncompressed = messages.uncompressedBytes(index);
+  if (uncompressed !== 0) frame[end + moved - 1 - int64Length(uncompressed)] = 0x30;
+  return writeBytes(frame, at + end - body, 0x3a, batch.messageGroupId);
 }
 
 function writeMessage(frame: Buffer, start: number, batch: StoredBatch, n: number, length: number): number {

@@ -1,14 +1,11 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StreamReadMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
-import { TopicError } from "../topic-error.ts";
+import { type FrameShape, inPieces, readFrame } from "./frame-shape.ts";
 import { readMetadataItem } from "./metadata.ts";
 import { isPlainTimestamp, plain, plainNumber } from "./plain.ts";
 import { type BatchHead, f64, ReadColumns, slots, u32 } from "./read-columns.ts";
 import { rowAllocator } from "./rows.ts";
-import { Scanner, wire } from "./scanner.ts";
+import { type Scanner, wire } from "./scanner.ts";
 import { readTimestampMs } from "./timestamp.ts";
-
-const success = 400_000;
 
 /** A `ReadResponse`. */
 export interface ReadResponseColumns {
@@ -17,9 +14,12 @@ export interface ReadResponseColumns {
   readonly partitions: readonly ReadColumns[];
 }
 
-const shared = new Scanner(new Uint8Array(0));
-const nothing = new Uint8Array(0);
-const inPieces = Symbol("in pieces");
+const fromServer: FrameShape = {
+  schema: StreamReadMessage_FromServerSchema,
+  wanted: 4,
+  last: 11,
+  isAnswer: true,
+};
 
 /**
  * Reads a `StreamReadMessage.FromServer` without copying it. Undefined: it is not a successful `ReadResponse`, so let
@@ -28,55 +28,7 @@ const inPieces = Symbol("in pieces");
  * @throws {TopicError} `FRAME_INVALID`
  */
 export function decodeReadResponse(frame: Uint8Array): ReadResponseColumns | undefined {
-  try {
-    return decodeFrame(frame);
-  } catch (error) {
-    if (error !== inPieces) throw error;
-    return decodeFrame(whole(frame));
-  } finally {
-    shared.bytes = nothing;
-  }
-}
-
-function whole(frame: Uint8Array): Uint8Array {
-  try {
-    return toBinary(StreamReadMessage_FromServerSchema, fromBinary(StreamReadMessage_FromServerSchema, frame));
-  } catch (cause) {
-    throw new TopicError("FRAME_INVALID", `Not a valid message: ${String(cause)}`, { cause });
-  }
-}
-
-function decodeFrame(frame: Uint8Array): ReadResponseColumns | undefined {
-  const scanner = shared;
-  scanner.bytes = frame;
-  scanner.at = 0;
-  const end = frame.length;
-  let status = 0;
-  let start = -1;
-  let stop = -1;
-  let others = false;
-  while (scanner.at < end) {
-    const tag = scanner.tag(end);
-    const field = tag >>> 3;
-    if (field > 11) scanner.skip(tag, end);
-    else if (field === 1) {
-      scanner.expect(tag, wire.varint);
-      status = scanner.int32(end);
-    } else {
-      scanner.expect(tag, wire.bytes);
-      const next = scanner.span(end);
-      if (field === 4) {
-        if (start >= 0) throw inPieces;
-        start = scanner.at;
-        stop = next;
-      } else if (field !== 2) others = true;
-      scanner.at = next;
-    }
-  }
-  if (start < 0 || status !== success) return undefined;
-  if (others) throw inPieces;
-  scanner.at = start;
-  return decodeBody(scanner, stop);
+  return readFrame(frame, fromServer, decodeBody);
 }
 
 function decodeBody(scanner: Scanner, end: number): ReadResponseColumns {

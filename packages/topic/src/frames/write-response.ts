@@ -1,16 +1,15 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StreamWriteMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
 import { TopicError } from "../topic-error.ts";
+import { type FrameShape, inPieces, readFrame } from "./frame-shape.ts";
 import { type Int64, int64Length, toInt64, writeInt64 } from "./int64.ts";
 import { plain, plainNumber } from "./plain.ts";
 import { rowAllocator, type Rows } from "./rows.ts";
-import { Scanner, wire } from "./scanner.ts";
+import { type Scanner, wire } from "./scanner.ts";
 
 /** What became of messages; the numbers are those of `WriteAck`'s fields, and 0 is an ack that does not say. */
 export const ackKind = { unknown: 0, written: 2, skipped: 3, writtenInTx: 4 } as const;
 export type AckKind = (typeof ackKind)[keyof typeof ackKind];
 
-const success = 400_000;
 /** `FromServer.status` = SUCCESS, which comes before every response. */
 const successField = [0x08, 0x80, 0xb5, 0x18] as const;
 
@@ -74,9 +73,12 @@ export class WriteAcks {
   }
 }
 
-const shared = new Scanner(new Uint8Array(0));
-const nothing = new Uint8Array(0);
-const inPieces = Symbol("in pieces");
+const fromServer: FrameShape = {
+  schema: StreamWriteMessage_FromServerSchema,
+  wanted: 4,
+  last: 5,
+  isAnswer: true,
+};
 
 /**
  * Reads the acknowledgements of a `StreamWriteMessage.FromServer`. Undefined: it is not a successful `WriteResponse`, so
@@ -85,55 +87,7 @@ const inPieces = Symbol("in pieces");
  * @throws {TopicError} `FRAME_INVALID`
  */
 export function decodeWriteAcks(frame: Uint8Array): WriteAcks | undefined {
-  try {
-    return decodeFrame(frame);
-  } catch (error) {
-    if (error !== inPieces) throw error;
-    return decodeFrame(whole(frame));
-  } finally {
-    shared.bytes = nothing;
-  }
-}
-
-function whole(frame: Uint8Array): Uint8Array {
-  try {
-    return toBinary(StreamWriteMessage_FromServerSchema, fromBinary(StreamWriteMessage_FromServerSchema, frame));
-  } catch (cause) {
-    throw new TopicError("FRAME_INVALID", `Not a valid message: ${String(cause)}`, { cause });
-  }
-}
-
-function decodeFrame(frame: Uint8Array): WriteAcks | undefined {
-  const scanner = shared;
-  scanner.bytes = frame;
-  scanner.at = 0;
-  const end = frame.length;
-  let status = 0;
-  let start = -1;
-  let stop = -1;
-  let others = false;
-  while (scanner.at < end) {
-    const tag = scanner.tag(end);
-    const field = tag >>> 3;
-    if (field > 5) scanner.skip(tag, end);
-    else if (field === 1) {
-      scanner.expect(tag, wire.varint);
-      status = scanner.int32(end);
-    } else {
-      scanner.expect(tag, wire.bytes);
-      const next = scanner.span(end);
-      if (field === 4) {
-        if (start >= 0) throw inPieces;
-        start = scanner.at;
-        stop = next;
-      } else if (field !== 2) others = true;
-      scanner.at = next;
-    }
-  }
-  if (start < 0 || status !== success) return undefined;
-  if (others) throw inPieces;
-  scanner.at = start;
-  return decodeBody(scanner, stop);
+  return readFrame(frame, fromServer, decodeBody);
 }
 
 // The ack read last; its parts may be above 2^53.

@@ -1,6 +1,6 @@
-import { int64Length, writeInt64 } from "@tidemark/topic/internal";
-import type { SeqNo } from "./seq-no.ts";
+import { type Int64, int64Length, writeInt64 } from "./int64.ts";
 import { releaseFrame, type Slab, takeSlab } from "./slab.ts";
+import { TimestampWriter } from "./timestamp.ts";
 
 /** `FromClient.write_request` (field 2) and its length, below 2^35. */
 const headerRoom = 6;
@@ -14,6 +14,7 @@ const tag = {
   uncompressed: 0x20,
   writeRequest: 0x12,
 };
+const stamps = new TimestampWriter();
 const noSlab: Slab = { bytes: Buffer.alloc(0), frames: 0, isLent: true };
 const smallestSlabBytes = 16 * 1024;
 /** Below this a loop is faster than the call of `set`. */
@@ -29,19 +30,22 @@ export class FrameBuilder {
   /** What follows the messages: the codec and the transaction. */
   #trailer: Uint8Array = new Uint8Array(0);
   #slab = noSlab;
-  #slabBytes = smallestSlabBytes;
+  #slabBytes: number;
   /** Where the messages of the frame begin; its header is written before that when its length is known. */
   #start = 0;
   #at = 0;
   /** Where the messages have to end. */
   #limit = 0;
   #count = 0;
-  #stampMs = Number.NaN;
-  readonly #stamp = new Uint8Array(20);
-  #stampLength = 0;
+  #createdAtMs = Number.NaN;
+  /** The field `created_at` with that time, which neighbours share; empty where it is not set. */
+  readonly #created = new Uint8Array(24);
+  #createdLength = 0;
 
-  constructor(maxFrameBytes: number) {
+  /** @param firstSlabBytes how much memory it begins with. */
+  constructor(maxFrameBytes: number, firstSlabBytes: number = smallestSlabBytes) {
     this.#maxFrameBytes = maxFrameBytes;
+    this.#slabBytes = firstSlabBytes;
   }
 
   /** Messages in the open frame. */
@@ -52,8 +56,11 @@ export class FrameBuilder {
   /** The codec of all frames from now on, and the encoded `TransactionIdentity`, if any. No frame may be open. */
   setTrailer(codec: number, transaction: Uint8Array | undefined): void {
     const bytes = new Uint8Array(16 + (transaction?.length ?? 0));
-    bytes[0] = tag.codec;
-    let at = writeInt64(bytes, 1, codec);
+    let at = 0;
+    if (codec !== 0) {
+      bytes[at++] = tag.codec;
+      at = writeInt64(bytes, at, codec);
+    }
     if (transaction !== undefined) {
       bytes[at++] = 0x1a;
       at = writeInt64(bytes, at, transaction.length);
@@ -68,19 +75,21 @@ export class FrameBuilder {
 
   /**
    * Adds a message. False: it does not fit into the open frame, so take that first. A message that is larger than a
-   * frame gets one of its own. `dataBytes` is the length of `data` in UTF-8, `metadata` its encoded items.
+   * frame gets one of its own. `createdAtMs` is NaN where it is not set, `dataBytes` the length of `data` in UTF-8,
+   * `metadata` the items from `encodeMetadataItems`.
    */
   append(
-    seqNo: SeqNo,
+    seqNo: Int64,
     createdAtMs: number,
     data: Uint8Array | string,
     dataBytes: number,
     uncompressedBytes: number,
     metadata: Uint8Array | undefined,
   ): boolean {
-    if (createdAtMs !== this.#stampMs) this.#setStamp(createdAtMs);
-    const stampLength = this.#stampLength;
-    let length = 3 + int64Length(seqNo) + stampLength;
+    if (createdAtMs !== this.#createdAtMs) this.#setCreated(createdAtMs);
+    const createdLength = this.#createdLength;
+    let length = createdLength;
+    if (seqNo !== 0) length += 1 + int64Length(seqNo);
     if (dataBytes > 0) length += 1 + int64Length(dataBytes) + dataBytes;
     if (uncompressedBytes > 0) length += 1 + int64Length(uncompressedBytes);
     if (metadata !== undefined) length += metadata.length;
@@ -90,12 +99,12 @@ export class FrameBuilder {
     let at = this.#at;
     slab[at++] = tag.message;
     at = writeInt64(slab, at, length);
-    slab[at++] = tag.seqNo;
-    at = writeInt64(slab, at, seqNo);
-    slab[at++] = tag.createdAt;
-    slab[at++] = stampLength;
-    const stamp = this.#stamp;
-    for (let n = 0; n < stampLength; n++) slab[at++] = stamp[n] as number;
+    if (seqNo !== 0) {
+      slab[at++] = tag.seqNo;
+      at = writeInt64(slab, at, seqNo);
+    }
+    const created = this.#created;
+    for (let n = 0; n < createdLength; n++) slab[at++] = created[n] as number;
     if (dataBytes > 0) {
       slab[at++] = tag.data;
       at = writeInt64(slab, at, dataBytes);
@@ -118,7 +127,7 @@ export class FrameBuilder {
   }
 
   /** Adds a message of another frame under a new number. `rest` is what follows its sequence number there. */
-  appendEncoded(seqNo: SeqNo, rest: Uint8Array): boolean {
+  appendEncoded(seqNo: Int64, rest: Uint8Array): boolean {
     const length = 1 + int64Length(seqNo) + rest.length;
     const need = 1 + int64Length(length) + length;
     if (this.#at + need > this.#limit && !this.#makeRoom(need)) return false;
@@ -133,8 +142,9 @@ export class FrameBuilder {
     return true;
   }
 
-  /** Closes the open frame, which has at least one message. It is in `slab` until `releaseFrame` of that. */
+  /** Closes the open frame. It is in `slab` until `releaseFrame` of that. */
   take(): { readonly bytes: Uint8Array; readonly slab: Slab } {
+    if (this.#slab === noSlab) this.#makeRoom(0);
     const slab = this.#slab.bytes;
     slab.set(this.#trailer, this.#at);
     const end = this.#at + this.#trailer.length;
@@ -175,20 +185,13 @@ export class FrameBuilder {
     if (this.#slab !== noSlab) releaseFrame(this.#slab);
   }
 
-  /** `google.protobuf.Timestamp`. */
-  #setStamp(createdAtMs: number): void {
-    const seconds = Math.floor(createdAtMs / 1000);
-    const nanos = (createdAtMs - seconds * 1000) * 1_000_000;
-    let at = 0;
-    if (seconds !== 0) {
-      this.#stamp[at++] = 0x08;
-      at = writeInt64(this.#stamp, at, seconds);
-    }
-    if (nanos !== 0) {
-      this.#stamp[at++] = 0x10;
-      at = writeInt64(this.#stamp, at, nanos);
-    }
-    this.#stampLength = at;
-    this.#stampMs = createdAtMs;
+  #setCreated(createdAtMs: number): void {
+    this.#createdAtMs = createdAtMs;
+    this.#createdLength = 0;
+    if (Number.isNaN(createdAtMs)) return;
+    stamps.set(createdAtMs);
+    this.#created[0] = tag.createdAt;
+    this.#created[1] = stamps.length;
+    this.#createdLength = stamps.writeTo(this.#created, 2);
   }
 }
