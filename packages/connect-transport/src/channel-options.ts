@@ -1,5 +1,7 @@
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import type { DescMethodStreaming } from "@bufbuild/protobuf";
 import { type Clock, systemClock } from "@tidemark/clock";
+import type { MessageSplitter } from "./frame-decoder.ts";
 import type { ConnectionOptions } from "node:tls";
 
 /** Whom to trust and who one is, as Node's `tls.connect` takes it. */
@@ -18,6 +20,8 @@ export interface TransportOptions {
   readonly readMaxBytes?: number;
   /** Largest message that is sent, in bytes, in [1, 2^32). A larger one fails before it travels. @default 4_294_967_295 */
   readonly writeMaxBytes?: number;
+  /** Asked for each stream: who takes its large messages apart while they arrive. @default nobody */
+  readonly splitterOf?: (method: DescMethodStreaming) => MessageSplitter | undefined;
 }
 
 export interface FrameChannelOptions extends TransportOptions {
@@ -75,6 +79,7 @@ export interface ResolvedTransport {
   readonly defaultTimeoutMs: number | undefined;
   readonly readMaxBytes: number;
   readonly writeMaxBytes: number;
+  readonly splitterOf: TransportOptions["splitterOf"];
 }
 
 export interface ResolvedChannel extends ResolvedTransport {
@@ -104,6 +109,7 @@ export function resolveTransport(options: TransportOptions, base: Partial<Resolv
     defaultTimeoutMs: options.defaultTimeoutMs ?? base.defaultTimeoutMs,
     readMaxBytes,
     writeMaxBytes,
+    splitterOf: options.splitterOf ?? base.splitterOf,
   };
 }
 

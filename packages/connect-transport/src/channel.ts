@@ -10,6 +10,7 @@ import {
 import type { ClientCallOptions } from "./client-call.ts";
 import { ClientSession } from "./client-session.ts";
 import { connectionError } from "./failure.ts";
+import type { MessageSplitter } from "./frame-decoder.ts";
 import { FrameStream } from "./frame-stream.ts";
 import { createTransport } from "./transport.ts";
 
@@ -20,6 +21,8 @@ export interface FrameStreamOptions {
   readonly timeoutMs?: number;
   /** Largest message that is taken, in bytes. @default that of the channel */
   readonly readMaxBytes?: number;
+  /** Takes large messages apart while they arrive. @default nobody: a message is handed on when it is whole */
+  readonly splitter?: MessageSplitter;
 }
 
 /**
@@ -64,6 +67,7 @@ export class FrameChannel implements AsyncDisposable {
       ...this.#callOptions(path),
       readMaxBytes: options.readMaxBytes ?? this.#options.readMaxBytes,
       timeoutMs: options.timeoutMs,
+      splitter: options.splitter,
       headers: async (signal) => new Headers(typeof headers === "function" ? await headers(signal) : headers),
     });
   }

@@ -3,7 +3,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock, Timer } from "@tidemark/clock";
 import type { ClientSession } from "./client-session.ts";
 import { canceledError, connectionError, errorOfReset, timedOut } from "./failure.ts";
-import { FrameDecoder } from "./frame-decoder.ts";
+import { FrameDecoder, type MessageSplitter } from "./frame-decoder.ts";
 import type { FrameReceiver } from "./frame-receiver.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { codeOfHttpStatus, errorOfStatus, isGrpcProto, toNodeHeaders, toWebHeaders } from "./grpc-status.ts";
@@ -15,6 +15,7 @@ export interface ClientCallOptions {
   readonly scheme: "http" | "https";
   readonly path: string;
   readonly readMaxBytes: number;
+  readonly splitter?: MessageSplitter | undefined;
   readonly sendBufferBytes: number;
   readonly timeoutMs: number | undefined;
   /** The connection to use; opens it if need be. */
@@ -50,7 +51,7 @@ export class ClientCall {
   constructor(options: ClientCallOptions, receiver: ClientReceiver) {
     this.#options = options;
     this.#receiver = receiver;
-    this.#decoder = new FrameDecoder(options.readMaxBytes);
+    this.#decoder = new FrameDecoder(options.readMaxBytes, options.splitter);
     this.writer = new FrameWriter(options.sendBufferBytes);
   }
 

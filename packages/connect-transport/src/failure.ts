@@ -26,10 +26,18 @@ function reset(name: string, code: Code): ConnectError {
   return new ConnectError(`the peer reset the HTTP/2 stream with ${name}`, code);
 }
 
+const ofConnection = Symbol.for("@tidemark/connect-transport/ofConnection");
+
 /** The connection is not there, or no more. The cause has Node's code, such as `ECONNREFUSED`. */
 export function connectionError(message: string, cause?: unknown): ConnectError {
   const reason = cause instanceof Error ? `: ${cause.message}` : "";
-  return new ConnectError(`${message}${reason}`, Code.Unavailable, undefined, undefined, cause);
+  const error = new ConnectError(`${message}${reason}`, Code.Unavailable, undefined, undefined, cause);
+  return Object.defineProperty(error, ofConnection, { value: true });
+}
+
+/** Whether `Unavailable` is about the connection, and not what the peer said itself. */
+export function isConnectionError(error: unknown): error is ConnectError {
+  return error instanceof Error && ofConnection in error;
 }
 
 /** What a signal or a caller gave as the reason, as calls of connect report it. */

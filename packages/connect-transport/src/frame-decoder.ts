@@ -12,11 +12,29 @@ const firstAllocationBytes = 1024 * 1024;
 const none = Buffer.alloc(0);
 
 /**
+ * Takes messages apart that are too large to be gathered, while they arrive: for peers that put megabytes of repeated
+ * fields into one. One for each stream; messages come one after the other.
+ */
+export interface MessageSplitter {
+  /** From this size on, in bytes, a message goes through it. Such a message may be larger than `readMaxBytes`. */
+  readonly fromBytes: number;
+  /** A message of this size begins. */
+  begin(size: number): void;
+  /**
+   * Its next bytes: a view, never empty, valid for as long as somebody holds it. Returns the frames that the receiver gets
+   * instead of the message. A throw ends the call with that error.
+   */
+  push(bytes: Buffer): readonly Uint8Array[];
+}
+
+/**
  * Cuts what came over a stream into frames, wherever the chunks end. A frame within one chunk is a view of it; only what
  * spans chunks is copied, once.
  */
 export class FrameDecoder {
   readonly #maxBytes: number;
+  readonly #splitter: MessageSplitter | undefined;
+  readonly #splitFromBytes: number;
   readonly #prefix = Buffer.alloc(prefixBytes);
   #prefixLength = 0;
   /** The frame under way, and how much of it is there. */
@@ -25,8 +43,10 @@ export class FrameDecoder {
   /** Its size; -1 between frames. */
   #size = -1;
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, splitter?: MessageSplitter) {
     this.#maxBytes = maxBytes;
+    this.#splitter = splitter;
+    this.#splitFromBytes = splitter?.fromBytes ?? Number.POSITIVE_INFINITY;
   }
 
   /** Whether the bytes so far end in the middle of a frame. */
@@ -42,6 +62,12 @@ export class FrameDecoder {
     while (end - at >= prefixBytes) {
       const size = this.#readPrefix(chunk, at);
       at += prefixBytes;
+      if (size >= this.#splitFromBytes) {
+        this.#begin(size);
+        at = this.#split(chunk, at, frames);
+        if (this.#size !== -1) return frames;
+        continue;
+      }
       if (end - at < size) {
         this.#begin(size);
         this.#take(chunk, at);
@@ -62,6 +88,7 @@ export class FrameDecoder {
       if (this.#prefixLength < prefixBytes) return at;
       this.#begin(this.#readPrefix(this.#prefix, 0));
     }
+    if (this.#size >= this.#splitFromBytes) return this.#split(chunk, at, frames);
     at = this.#take(chunk, at);
     if (this.#filled === this.#size) {
       frames.push(this.#frame);
@@ -75,7 +102,19 @@ export class FrameDecoder {
     this.#prefixLength = 0;
     this.#size = size;
     this.#filled = 0;
-    this.#frame = Buffer.allocUnsafe(Math.min(size, firstAllocationBytes));
+    if (size >= this.#splitFromBytes) this.#splitter?.begin(size);
+    else this.#frame = Buffer.allocUnsafe(Math.min(size, firstAllocationBytes));
+  }
+
+  /** Gives what there is of a large message away. */
+  #split(chunk: Buffer, from: number, frames: Uint8Array[]): number {
+    const end = from + Math.min(chunk.length - from, this.#size - this.#filled);
+    if (end > from) {
+      this.#filled += end - from;
+      for (const frame of this.#splitter?.push(chunk.subarray(from, end)) ?? []) frames.push(frame);
+    }
+    if (this.#filled === this.#size) this.#size = -1;
+    return end;
   }
 
   #take(chunk: Buffer, from: number): number {
@@ -100,7 +139,7 @@ export class FrameDecoder {
         Code.Unimplemented,
       );
     }
-    if (size > this.#maxBytes) {
+    if (size > this.#maxBytes && size < this.#splitFromBytes) {
       throw new ConnectError(
         `Received message larger than max (${size} vs. ${this.#maxBytes})`,
         Code.ResourceExhausted,

@@ -5,6 +5,8 @@ export {
   frameChannelDefaults,
   type TransportOptions,
 } from "./channel-options.ts";
+export { isConnectionError } from "./failure.ts";
+export type { MessageSplitter } from "./frame-decoder.ts";
 export {
   createFrameHandler,
   type FrameHandlerOptions,

@@ -55,7 +55,8 @@ export class StreamCall {
       const inbox = new FrameInbox(
         (frame) => {
           try {
-            return fromBinary(output, frame);
+            // As connect's own transport has it: fields of bytes are views, and plain `Uint8Array`s.
+            return fromBinary(output, new Uint8Array(frame.buffer, frame.byteOffset, frame.length));
           } catch (error) {
             throw new ConnectError(`parse binary: ${messageOf(error)}`, Code.Internal, undefined, undefined, error);
           }

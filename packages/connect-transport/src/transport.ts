@@ -68,7 +68,13 @@ export function createTransport(options: ResolvedTransport, channel: ChannelSide
       const path = `/${method.parent.typeName}/${method.name}`;
       const limitMs = timeoutMs === undefined ? options.defaultTimeoutMs : timeoutMs > 0 ? timeoutMs : undefined;
       const { readMaxBytes } = options;
-      const call = new StreamCall(method, options, { ...channel.call(path), timeoutMs: limitMs, readMaxBytes });
+      const splitter = options.splitterOf?.(method);
+      const call = new StreamCall(method, options, {
+        ...channel.call(path),
+        timeoutMs: limitMs,
+        readMaxBytes,
+        splitter,
+      });
       const request = {
         stream: true as const,
         service: method.parent,

@@ -82,3 +82,32 @@ test("a compressed frame is refused with a sentence that says what to do", () =>
     expect(() => new FrameDecoder(100).decode(chunk)).toThrow(/compression of the transport off/);
   }
 });
+
+test("a message from the splitter's size on goes through it as it arrives, and no other does", () => {
+  const frame = fc.oneof(fc.uint8Array({ maxLength: 20 }), fc.uint8Array({ minLength: 100, maxLength: 600 }));
+  fc.assert(
+    fc.property(fc.array(frame, { maxLength: 20 }), fc.array(fc.nat(), { maxLength: 30 }), (frames, places) => {
+      const begun: number[] = [];
+      // Marks what came through it, and hands it on piece by piece.
+      const decoder = new FrameDecoder(50, {
+        fromBytes: 100,
+        begin: (size) => begun.push(size),
+        push: (bytes) => [Buffer.from("split"), bytes],
+      });
+      const decoded: Buffer[] = [];
+      let isSplit = false;
+      for (const bytes of cut(framed(...frames), places).flatMap((chunk) => decoder.decode(chunk))) {
+        if (Buffer.from(bytes).equals(Buffer.from("split"))) isSplit = true;
+        else {
+          decoded.push(...(isSplit ? [] : [Buffer.from("|")]), Buffer.from(bytes));
+          isSplit = false;
+        }
+      }
+      const large = frames.filter(({ length }) => length >= 100);
+      expect(begun).toEqual(large.map(({ length }) => length));
+      expect(decoder.isInside).toBe(false);
+      const whole = frames.flatMap((bytes) => (bytes.length >= 100 ? [bytes] : [Buffer.from("|"), bytes]));
+      expect(Buffer.concat(decoded)).toEqual(Buffer.concat(whole));
+    }),
+  );
+});

@@ -1,4 +1,4 @@
-import type { SecureClientSessionOptions } from "node:http2";
+import type { ChannelTls } from "@tidemark/connect-transport";
 import { EtcdError } from "./etcd-error.ts";
 
 /** How to speak TLS. Certificates and keys are PEM: the text itself, not a file name. */
@@ -60,7 +60,7 @@ function invalid(text: string, what: string): EtcdError {
 }
 
 /** Node's names for the TLS options. */
-export function tlsSessionOptions(tls: EtcdTls): SecureClientSessionOptions {
+export function channelTls(tls: EtcdTls): ChannelTls {
   const pem = (value: string | Uint8Array) => (typeof value === "string" ? value : Buffer.from(value));
   return {
     ...(tls.ca === undefined ? {} : { ca: pem(tls.ca) }),

@@ -1,8 +1,8 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
 import { type Clock, deadline } from "@tidemark/clock";
-import type { Endpoint, EtcdTls } from "./endpoint.ts";
+import { FrameChannel } from "@tidemark/connect-transport";
+import { type Endpoint, type EtcdTls, channelTls } from "./endpoint.ts";
 import { EtcdError } from "./etcd-error.ts";
 import { type Peer, toEtcdError } from "./failure.ts";
 import {
@@ -18,7 +18,7 @@ import {
   type WatchRequest,
   type WatchResponse,
 } from "./gen/etcd/etcdserverpb/rpc_pb.ts";
-import { Http2Session } from "./http2-session.ts";
+import { ResponseSplitter } from "./response-splitter.ts";
 import type { TokenSource } from "./token-source.ts";
 
 export interface EtcdLinkOptions {
@@ -28,10 +28,20 @@ export interface EtcdLinkOptions {
   readonly clock: Clock;
   readonly requestTimeoutMs: number;
   readonly maxMessageBytes: number;
+  /** What may be on its way to us on one stream; twice as much on all of them together. */
   readonly windowBytes: number;
 }
 
-/** Everything that goes over one connection to one endpoint, and nothing else. Every error it throws is ours. */
+/** Large enough that what a message costs does not count, small enough that nobody waits for one. */
+const pieceBytes = 128 << 10;
+
+/** In MiB, for the windows and what waits to be read. */
+const maxSessionMemory = 256;
+
+/**
+ * Everything that goes over one connection to one endpoint, and nothing else: it is never opened again, so that everything
+ * said on it was said to the same member. Every error it throws is ours.
+ */
 export class EtcdLink implements Peer {
   readonly endpoint: Endpoint;
   readonly kv: Client<typeof KV>;
@@ -39,7 +49,7 @@ export class EtcdLink implements Peer {
   readonly auth: Client<typeof Auth>;
   readonly #watch: Client<typeof Watch>;
   readonly #maintenance: Client<typeof Maintenance>;
-  readonly #session: Http2Session;
+  readonly #channel: FrameChannel;
   readonly #options: EtcdLinkOptions;
   #hasAnswered = false;
 
@@ -47,14 +57,22 @@ export class EtcdLink implements Peer {
   constructor(options: EtcdLinkOptions) {
     this.endpoint = options.endpoint;
     this.#options = options;
-    this.#session = new Http2Session(options.endpoint, options.tls, options.windowBytes);
-    const transport = createGrpcTransport({
-      baseUrl: options.endpoint.origin,
-      sessionManager: this.#session,
-      // By default etcd would compress every answer of a kibibyte or more, which costs more than it saves.
-      acceptCompression: [],
-      readMaxBytes: options.maxMessageBytes,
+    const { endpoint, tls, clock, requestTimeoutMs, maxMessageBytes, windowBytes } = options;
+    this.#channel = new FrameChannel({
+      baseUrl: endpoint.origin,
+      ...(endpoint.isTls && tls !== undefined && { tls: channelTls(tls) }),
+      reopens: false,
+      streamWindowBytes: windowBytes,
+      connectionWindowBytes: Math.min(windowBytes * 2, 2 ** 31 - 1),
+      maxSessionMemory,
+      readMaxBytes: maxMessageBytes,
+      // Whoever calls has a deadline of its own, and says more.
+      connectTimeoutMs: Math.min(Math.ceil(requestTimeoutMs) + 1, Number.MAX_SAFE_INTEGER),
+      splitterOf: (method) =>
+        method === Watch.method.watch ? new ResponseSplitter(pieceBytes, maxMessageBytes) : undefined,
+      clock,
     });
+    const { transport } = this.#channel;
     this.kv = createClient(KV, transport);
     this.lease = createClient(Lease, transport);
     this.auth = createClient(Auth, transport);
@@ -85,12 +103,12 @@ export class EtcdLink implements Peer {
 
   /** Resolves when the peer's HTTP/2 layer answered. */
   ping(signal: AbortSignal): Promise<void> {
-    return this.#session.ping(signal);
+    return this.#channel.ping(signal);
   }
 
   /** Cuts the connection and every call on it. Idempotent. */
   close(reason: unknown): void {
-    this.#session.destroy(reason);
+    this.#channel.destroy(reason);
   }
 
   /**
@@ -156,7 +174,7 @@ export class EtcdLink implements Peer {
       const token = await this.#token(signal);
       // A member that lost its leader then ends the stream; otherwise it would look alive and never tell anything new.
       const headers = { hasleader: "true", ...tokenHeader(token) };
-      inner = this.#watch.watch(throwable(requests), { signal, headers })[Symbol.asyncIterator]();
+      inner = this.#watch.watch(requests, { signal, headers })[Symbol.asyncIterator]();
       return inner.next();
     };
     return {
@@ -176,24 +194,4 @@ function isStaleToken(error: unknown): boolean {
 
 function tokenHeader(token: string | undefined): Record<string, string> {
   return token === undefined ? {} : { token };
-}
-
-/** connect requires an input that can be thrown into; ours ends by itself when the connection does. */
-function throwable<T>(source: AsyncIterable<T>): AsyncIterable<T> {
-  return {
-    [Symbol.asyncIterator]() {
-      const inner = source[Symbol.asyncIterator]();
-      return {
-        next: () => inner.next(),
-        async return() {
-          await inner.return?.();
-          return { done: true, value: undefined };
-        },
-        async throw(error: unknown) {
-          await inner.return?.();
-          throw error;
-        },
-      };
-    },
-  };
 }

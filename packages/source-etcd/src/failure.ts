@@ -1,4 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import { isConnectionError } from "@tidemark/connect-transport";
 import { StreamError } from "@tidemark/stream";
 import type { Endpoint } from "./endpoint.ts";
 import { EtcdError, type EtcdErrorCode } from "./etcd-error.ts";
@@ -13,6 +14,9 @@ export interface Peer {
 /** What an error means to a person, given where it happened. */
 export function toEtcdError(error: unknown, peer: Peer): EtcdError {
   if (EtcdError.is(error)) return error;
+  // What we threw while reading comes back through the call.
+  const own = error instanceof ConnectError ? error.cause : undefined;
+  if (EtcdError.is(own)) return own;
   const [code, detail] = explain(error, peer);
   return new EtcdError(code, detail, { cause: error });
 }
@@ -43,6 +47,7 @@ function explain(error: unknown, peer: Peer): Explanation {
     const explained = explainSocket(cause, peer) ?? explainTls(cause, endpoint);
     if (explained !== undefined) return explained;
   }
+  if (chain.some(isConnectionError)) return explainCut(peer);
   const status = chain.find((cause): cause is ConnectError => cause instanceof ConnectError);
   if (status !== undefined) return explainStatus(status, peer);
   return ["UNREACHABLE", `${endpoint.name}: ${textOf(error)}`];

@@ -2,16 +2,10 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type WatchResponse, WatchResponseSchema } from "../src/gen/etcd/etcdserverpb/rpc_pb.ts";
-import { inPieces } from "../src/response-splitter.ts";
+import { ResponseSplitter } from "../src/response-splitter.ts";
 
 const pieceBytes = 1_000;
-
-function envelope(message: Uint8Array, flags = 0): Buffer {
-  const head = Buffer.alloc(5);
-  head[0] = flags;
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
-}
+const maxEventBytes = 10_000;
 
 /** A response with events of these value sizes. */
 function response(sizes: readonly number[], from: number, fragment = false): WatchResponse {
@@ -26,49 +20,45 @@ function response(sizes: readonly number[], from: number, fragment = false): Wat
   return create(WatchResponseSchema, { header, watchId: 5n, fragment, events });
 }
 
-async function split(bytes: Buffer, cuts: readonly number[]): Promise<Buffer> {
-  async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+/** What becomes of these messages, in chunks cut at these lengths, over and over. */
+function split(messages: readonly Uint8Array[], cuts: readonly number[]): Uint8Array[] {
+  const splitter = new ResponseSplitter(pieceBytes, maxEventBytes);
+  const out: Uint8Array[] = [];
+  for (const message of messages) {
+    if (message.length < splitter.fromBytes) {
+      out.push(message);
+      continue;
+    }
+    splitter.begin(message.length);
     let at = 0;
-    for (let index = 0; at < bytes.length; index++) {
-      const to = at + (cuts[index % cuts.length] ?? bytes.length);
-      yield bytes.subarray(at, to);
+    for (let index = 0; at < message.length; index++) {
+      const to = at + (cuts[index % cuts.length] ?? message.length);
+      out.push(...splitter.push(Buffer.from(message.subarray(at, to))));
       at = to;
     }
   }
-  const out: Uint8Array[] = [];
-  for await (const piece of inPieces(chunks(), pieceBytes)) out.push(piece);
-  return Buffer.concat(out);
-}
-
-function messagesOf(bytes: Buffer): Buffer[] {
-  const messages: Buffer[] = [];
-  for (let at = 0; at < bytes.length; ) {
-    const end = at + 5 + bytes.readUInt32BE(at + 1);
-    messages.push(bytes.subarray(at + 5, end));
-    at = end;
-  }
-  return messages;
+  return out;
 }
 
 // toEqual tells a Buffer from a Uint8Array.
 const decode = (bytes: Uint8Array) => fromBinary(WatchResponseSchema, new Uint8Array(bytes));
 
-test("any chunks of any responses say the same in small pieces", async () => {
+test("any chunks of any responses say the same in small pieces", () => {
   const sizes = fc.array(fc.oneof(fc.nat(40), fc.nat(400), fc.nat(3_000)), { maxLength: 30 });
-  await fc.assert(
-    fc.asyncProperty(
+  fc.assert(
+    fc.property(
       fc.array(fc.record({ sizes, fragment: fc.boolean() }), { minLength: 1, maxLength: 5 }),
       fc.array(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 4_000 })), { minLength: 1 }),
-      async (entries, cuts) => {
+      (entries, cuts) => {
         const whole = entries.map(({ sizes, fragment }, index) => response(sizes, index * 100, fragment));
         const read = whole.map((message) => decode(toBinary(WatchResponseSchema, message)));
-        const bytes = Buffer.concat(whole.map((message) => envelope(toBinary(WatchResponseSchema, message))));
-        const pieces = messagesOf(await split(bytes, cuts));
+        const messages = whole.map((message) => toBinary(WatchResponseSchema, message));
+        const pieces = split(messages, cuts);
         let at = 0;
         for (const message of read) {
           const events = [];
           for (;;) {
-            const piece = decode(pieces[at++] as Buffer);
+            const piece = decode(pieces[at++] as Uint8Array);
             expect({ ...piece, events: [], fragment: false }).toEqual({ ...message, events: [], fragment: false });
             events.push(...piece.events);
             if (events.length === message.events.length) {
@@ -90,42 +80,24 @@ test("any chunks of any responses say the same in small pieces", async () => {
   );
 });
 
-test("what is compressed passes as it is", async () => {
-  const bytes = envelope(Buffer.alloc(9_000, 0xff), 1);
-  expect(await split(bytes, [64, 3, 5_000])).toEqual(bytes);
+const responseOf = (sizes: readonly number[]) => Buffer.from(toBinary(WatchResponseSchema, response(sizes, 0)));
+const sizes = (count: number) => Array.from({ length: count }, () => 100);
+
+test("gives out what is there before the rest of the message has come", () => {
+  const splitter = new ResponseSplitter(pieceBytes, maxEventBytes);
+  const bytes = responseOf(sizes(50));
+  splitter.begin(bytes.length);
+  const events = splitter.push(bytes.subarray(0, 3_000)).flatMap((piece) => decode(piece).events);
+  expect(events.length).toBeGreaterThan(15);
+  expect(events).toEqual(decode(responseOf(sizes(events.length))).events);
 });
 
-test("gives out what is there before the rest of the message has come", async () => {
-  const bytes = envelope(
-    toBinary(
-      WatchResponseSchema,
-      response(
-        Array.from({ length: 50 }, () => 100),
-        0,
-      ),
-    ),
-  );
-  async function* chunks(): AsyncGenerator<Uint8Array, void, undefined> {
-    yield bytes.subarray(0, 3_000);
-    throw new Error("cut");
-  }
-  const out: Uint8Array[] = [];
-  const reading = async () => {
-    for await (const piece of inPieces(chunks(), pieceBytes)) out.push(piece);
-  };
-  await expect(reading()).rejects.toThrow("cut");
-  const events = messagesOf(Buffer.concat(out)).flatMap((piece) => decode(piece).events);
-  expect(events.length).toBeGreaterThan(15);
-  const same = decode(
-    toBinary(
-      WatchResponseSchema,
-      response(
-        events.map(() => 100),
-        0,
-      ),
-    ),
-  );
-  expect(events).toEqual(same.events);
+test("an event that is larger than what is taken is refused before it is there", () => {
+  const splitter = new ResponseSplitter(pieceBytes, maxEventBytes);
+  const bytes = responseOf([100, 20_000]);
+  splitter.begin(bytes.length);
+  splitter.push(bytes.subarray(0, 500));
+  expect(() => splitter.push(bytes.subarray(500, 1_000))).toThrow(/an event of 200\d\d bytes is larger than the 10000/);
 });
 
 test.each([
@@ -138,6 +110,6 @@ test.each([
     message: Buffer.concat([Buffer.from("5affff7f", "hex"), Buffer.alloc(3_000)]),
   },
   { how: "a field of another wire type", message: Buffer.concat([Buffer.from("5d", "hex"), Buffer.alloc(3_000)]) },
-])("refuses $how", async ({ message }) => {
-  await expect(split(envelope(message), [1_000])).rejects.toMatchObject({ code: "PROTOCOL" });
+])("refuses $how", ({ message }) => {
+  expect(() => split([message], [1_000])).toThrow(expect.objectContaining({ code: "PROTOCOL" }));
 });
