@@ -11,12 +11,15 @@ export type DaemonErrorCode =
   | "SCHEMA_NEWER"
   | "REFUSED"
   | "STILL_REFUSED"
-  | "STOPPED_LATE";
+  | "STOPPED_LATE"
+  | "DATABASE"
+  | "MIGRATION_REFUSED";
 
 /** Exit codes of `tidemark`; part of the API. Everything that is not listed is 5, a failure nobody foresaw. */
 export const exitCodes = {
   NOT_FOUND: 1,
   STILL_REFUSED: 1,
+  MIGRATION_REFUSED: 1,
   USAGE: 2,
   CONFIG_INVALID: 2,
   UNREACHABLE: 3,
@@ -25,6 +28,7 @@ export const exitCodes = {
   DATA_DIR: 4,
   DATA_DIR_IN_USE: 4,
   SCHEMA_NEWER: 4,
+  DATABASE: 4,
   REFUSED: 5,
   STOPPED_LATE: 5,
 } as const satisfies Record<DaemonErrorCode, number>;

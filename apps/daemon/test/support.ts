@@ -33,6 +33,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string | Uint8Array;
   readonly signal?: AbortSignal;
+  /** Another file with the command line in it. */
+  readonly main?: string;
 }
 
 function environment(more: Readonly<Record<string, string>> = {}): Record<string, string | undefined> {
@@ -42,7 +44,7 @@ function environment(more: Readonly<Record<string, string>> = {}): Record<string
 
 /** Runs the real command line to its end. */
 export async function tidemark(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const child = spawn(process.execPath, [...nodeArgs, main, ...args], {
+  const child = spawn(process.execPath, [...nodeArgs, options.main ?? main, ...args], {
     cwd: options.cwd ?? tmpdir(),
     env: environment(options.env),
     stdio: "pipe",
@@ -65,8 +67,9 @@ export function spawnCli(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
   cwd: string = tmpdir(),
+  file: string = main,
 ): ChildProcessByStdio<null, Readable, Readable> {
-  const child = spawn(process.execPath, [...nodeArgs, main, ...args], {
+  const child = spawn(process.execPath, [...nodeArgs, file, ...args], {
     cwd,
     env: environment(env),
     stdio: ["ignore", "pipe", "pipe"],

@@ -13,14 +13,28 @@ test("--version prints the version and nothing else", async () => {
 test("--help lists every command, and each explains itself", async () => {
   const { stdout, exitCode } = await tidemark(["--help"]);
   expect(exitCode).toBe(0);
-  const commands = ["up", "put", "del", "get", "ls", "log", "diff", "watch", "status", "fsck", "gaps", "quarantine"];
+  const commands = [
+    "up",
+    "put",
+    "del",
+    "get",
+    "ls",
+    "log",
+    "diff",
+    "watch",
+    "status",
+    "fsck",
+    "gaps",
+    "quarantine",
+    "migrate",
+  ];
   for (const command of commands) expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, "m"));
   expect(stdout).toContain("Exit codes:");
   const helps = await Promise.all(commands.map((command) => tidemark([command, "--help"])));
   for (const [index, help] of helps.entries()) {
     expect(help.exitCode).toBe(0);
     expect(help.stdout).toContain(`Usage: tidemark ${commands[index]}`);
-    if (commands[index] !== "quarantine") expect(help.stdout).toContain("--json");
+    if (commands[index] !== "quarantine" && commands[index] !== "migrate") expect(help.stdout).toContain("--json");
   }
   expect((await tidemark(["quarantine", "skip", "--help"])).stdout).toContain("--reason <text>");
 });

@@ -17,3 +17,6 @@ export { EventLoopMeter } from "./signals/local-signals.ts";
 export { openSignals } from "./signals/own-signals.ts";
 export { resolveSignals } from "./signals/signal-request.ts";
 export { combineSignals, type SignalReading, throttleDefaults } from "./throttle.ts";
+export { type VerifyReport, verifyAgain } from "./verify-again.ts";
+export { openDatabase } from "./open-migrations.ts";
+export { loadDefinitions } from "./load-definitions.ts";

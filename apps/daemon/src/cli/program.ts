@@ -1,6 +1,7 @@
 import { Command, Option } from "commander";
 import { configDefaults } from "../config/defaults.ts";
 import { version } from "../version.ts";
+import { addMigrateCommands } from "./migrate/migrate-program.ts";
 
 /** What a command's module does: gets its arguments and flags, returns the exit code. */
 type Handler = (...args: never[]) => Promise<number>;
@@ -22,12 +23,20 @@ const handlers = {
   quarantineList: async () => (await import("./commands/quarantine.ts")).list,
   quarantineRetry: async () => (await import("./commands/quarantine.ts")).retry,
   quarantineSkip: async () => (await import("./commands/quarantine.ts")).skip,
+  migrateList: async () => (await import("./commands/migrate.ts")).list,
+  migrateRun: async () => (await import("./commands/migrate.ts")).run,
+  migrateWatch: async () => (await import("./commands/migrate.ts")).watch,
+  migratePause: async () => (await import("./commands/migrate.ts")).pause,
+  migrateResume: async () => (await import("./commands/migrate.ts")).resume,
+  migrateCancel: async () => (await import("./commands/migrate.ts")).cancel,
+  migrateRetry: async () => (await import("./commands/migrate.ts")).retry,
+  migrateVerify: async () => (await import("./commands/migrate.ts")).verify,
 } as const satisfies Record<string, () => Promise<Handler>>;
 
 const moment = 'a time (2026-11-22T09:30), a duration ("5m ago"), a position (1234) or a cursor (cursor:d1234)';
 
 const exitCodeHelp = `
-Exit codes: 0 done · 1 not found, or fsck found something · 2 wrong argument or configuration
+Exit codes: 0 done · 1 not found, or fsck or verify found something, or a migration is not done · 2 wrong argument or configuration
             3 no daemon there · 4 the daemon cannot start (address, data folder, database) · 5 anything else
             130, 143 stopped by a signal`;
 
@@ -182,6 +191,9 @@ Examples:
     .option("--after <position>", "begin after this position of the history (default: now)")
     .addOption(limit("changes, then end"))
     .action(run("watch"));
+
+  program.commandsGroup("Migrations");
+  addMigrateCommands(command("migrate", "fill, change and check the rows of a database while it is in use"), run);
 
   program.addHelpText(
     "after",
