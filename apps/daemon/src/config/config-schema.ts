@@ -39,6 +39,51 @@ const watch = v.strictObject({
   prefix: v.optional(v.string("text")),
 });
 
+const milliseconds = v.pipe(v.number("a number of milliseconds"), v.minValue(0, "a number of milliseconds"));
+
+const gnmiSubscription = v.strictObject(
+  {
+    path: text('a path such as "/interfaces"'),
+    mode: v.optional(
+      v.picklist(["on_change", "sample", "target_defined"], '"on_change", "sample" or "target_defined"'),
+    ),
+    sampleIntervalMs: v.optional(milliseconds),
+    suppressRedundant: v.optional(flag),
+    heartbeatIntervalMs: v.optional(milliseconds),
+  },
+  'an object such as { path: "/interfaces" }',
+);
+
+const gnmi = v.strictObject({
+  kind: v.literal("gnmi"),
+  name: v.optional(streamName),
+  address: text('an address such as "https://192.0.2.1:9339"'),
+  paths: v.optional(v.array(text('a path such as "/interfaces"'), 'a list such as ["/interfaces"]')),
+  subscriptions: v.optional(v.array(gnmiSubscription, 'a list such as [{ path: "/interfaces" }]')),
+  mode: v.optional(v.picklist(["stream", "poll", "once", "get"], '"stream", "poll", "once" or "get"')),
+  intervalMs: v.optional(v.pipe(v.number("a number of milliseconds"), v.minValue(1, "at least 1 millisecond"))),
+  encoding: v.optional(
+    v.picklist(
+      ["auto", "proto", "json_ietf", "json", "bytes", "ascii"],
+      '"auto", "proto", "json_ietf", "json", "bytes" or "ascii"',
+    ),
+  ),
+  configOnly: v.optional(flag),
+  target: v.optional(text("text")),
+  listKeys: v.optional(
+    v.record(
+      v.string(),
+      v.array(text("the name of a key"), 'a list such as ["name"]'),
+      'an object such as { route: ["prefix"] }',
+    ),
+  ),
+  username: v.optional(text("text")),
+  password: v.optional(text("text")),
+  token: v.optional(text("text")),
+  allowPlaintextSecrets: v.optional(flag),
+  tls: v.optional(tls),
+});
+
 const schema = v.strictObject(
   {
     dataDir: v.optional(text('a path such as "./tidemark-data"')),
@@ -60,7 +105,7 @@ const schema = v.strictObject(
     store: v.optional(flag),
     sources: v.optional(
       v.array(
-        v.variant("kind", [etcd, watch], 'an object with kind: "etcd" or "watch"'),
+        v.variant("kind", [etcd, gnmi, watch], 'an object with kind: "etcd", "gnmi" or "watch"'),
         'a list such as [{ kind: "etcd", endpoints: ["http://127.0.0.1:2379"] }]',
       ),
     ),
@@ -87,7 +132,7 @@ export interface ConfigProblem {
   readonly fix: string | undefined;
 }
 
-const isSecret = (path: string) => /password|endpoints|url/i.test(path);
+const isSecret = (path: string) => /password|token|endpoints|address|url/i.test(path);
 
 function shown(path: string, value: unknown): string {
   if (value === undefined) return "nothing";
@@ -114,7 +159,11 @@ function siblings(issue: Issue): string[] {
   const parents = (issue.path ?? []).slice(0, -1).map(({ key }) => key);
   const input = issue.path?.at(-1)?.input as { readonly kind?: unknown } | undefined;
   if (parents[0] === "sources" && parents.at(-1) === "tls") return Object.keys(tls.entries);
-  if (parents[0] === "sources") return Object.keys(input?.kind === "watch" ? watch.entries : etcd.entries);
+  if (parents[0] === "sources" && parents.includes("subscriptions")) return Object.keys(gnmiSubscription.entries);
+  if (parents[0] === "sources") {
+    const kinds = { gnmi, watch } as const;
+    return Object.keys((kinds[input?.kind as keyof typeof kinds] ?? etcd).entries);
+  }
   if (parents[0] === "history") return ["synchronous"];
   return Object.keys(schema.entries);
 }
@@ -153,9 +202,9 @@ export function checkConfig(
 
 /** Every setting there is, as `history.synchronous`; those of a source without the list before them. */
 export function settingNames(): readonly string[] {
-  const inSources = [...Object.keys(etcd.entries), ...Object.keys(watch.entries)].filter(
-    (name) => name !== "kind" && name !== "tls",
-  );
+  const inSources = [etcd, gnmi, gnmiSubscription, watch]
+    .flatMap(({ entries }) => Object.keys(entries))
+    .filter((name) => name !== "kind" && name !== "tls");
   const top = Object.keys(schema.entries).filter((name) => name !== "history");
   return [...top, "history.synchronous", ...inSources, ...Object.keys(tls.entries).map((name) => `tls.${name}`)];
 }

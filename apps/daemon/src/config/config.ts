@@ -69,7 +69,7 @@ export interface HistoryConfig {
   readonly synchronous?: "normal" | "full";
 }
 
-export type SourceConfig = EtcdSourceConfig | WatchSourceConfig;
+export type SourceConfig = EtcdSourceConfig | GnmiSourceConfig | WatchSourceConfig;
 
 /** Follows the keys of an etcd cluster. */
 export interface EtcdSourceConfig {
@@ -85,6 +85,54 @@ export interface EtcdSourceConfig {
   /** @default the password in the URLs, or TIDEMARK_ETCD_PASSWORD */
   readonly password?: string;
   readonly tls?: TlsConfig;
+}
+
+/** Follows a network device over gNMI. */
+export interface GnmiSourceConfig {
+  readonly kind: "gnmi";
+  /** Name of the stream in the history; keep it, or the keys become another stream's. @default "gnmi" */
+  readonly name?: string;
+  /** `https://host:9339`, `http://host:9339` or `host:9339`, which is TLS but for addresses of this machine. */
+  readonly address: string;
+  /** What is followed as it changes: `["/interfaces"]`. One of `paths` and `subscriptions` must name something. */
+  readonly paths?: readonly string[];
+  /** What is followed in other ways. @default [] */
+  readonly subscriptions?: readonly GnmiSubscriptionConfig[];
+  /** `stream` follows; `poll`, `once` and `get` ask at intervals. @default "stream" */
+  readonly mode?: "stream" | "poll" | "once" | "get";
+  /** Time between two rounds of `poll`, `once` and `get`, in milliseconds. @default 30_000 */
+  readonly intervalMs?: number;
+  /** @default "auto": the best one that the device knows */
+  readonly encoding?: "auto" | "proto" | "json_ietf" | "json" | "bytes" | "ascii";
+  /** Configuration only, with the device's commits as groups where it tells them. @default false */
+  readonly configOnly?: boolean;
+  /** Whom a gateway should ask. @default whoever answers */
+  readonly target?: string;
+  /** The keys of lists in JSON, where they cannot be told from it: `{ route: ["prefix"] }`. @default {} */
+  readonly listKeys?: Readonly<Record<string, readonly string[]>>;
+  /** @default TIDEMARK_GNMI_USERNAME */
+  readonly username?: string;
+  /** @default TIDEMARK_GNMI_PASSWORD */
+  readonly password?: string;
+  /** A bearer token instead of user and password. @default TIDEMARK_GNMI_TOKEN */
+  readonly token?: string;
+  /** Sends password and token also without TLS, where everybody on the way can read them. @default false */
+  readonly allowPlaintextSecrets?: boolean;
+  readonly tls?: TlsConfig;
+}
+
+/** One path of a device and how it is followed. */
+export interface GnmiSubscriptionConfig {
+  /** `/interfaces/interface[name=*]/state` */
+  readonly path: string;
+  /** @default "on_change" */
+  readonly mode?: "on_change" | "sample" | "target_defined";
+  /** With `sample`: time between two samples, in milliseconds. */
+  readonly sampleIntervalMs?: number;
+  /** With `sample`: values that did not change are not sent. @default false */
+  readonly suppressRedundant?: boolean;
+  /** Every value comes at least so often, in milliseconds. @default none */
+  readonly heartbeatIntervalMs?: number;
 }
 
 /** PEM files, relative to the configuration file. */

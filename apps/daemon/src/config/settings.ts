@@ -5,6 +5,7 @@ import { type Address, parseAddress, requireLoopback } from "./address.ts";
 import type { LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
 import { configDefaults, storeStreamName, topicsDatabase, topicsSyncIntervalMs } from "./defaults.ts";
 import { parseEtcdEndpoints } from "./etcd-endpoints.ts";
+import { type GnmiSettings, gnmiFromConfig, gnmiFromFlags } from "./gnmi-settings.ts";
 
 /** What `tidemark up` was given on the command line. */
 export interface UpFlags {
@@ -16,6 +17,8 @@ export interface UpFlags {
   readonly topicsListen?: string;
   readonly etcd?: string;
   readonly prefix?: string;
+  readonly gnmi?: string;
+  readonly path?: readonly string[];
   readonly insecure?: boolean;
   readonly logLevel?: LogLevel;
 }
@@ -52,6 +55,8 @@ export interface WatchSettings {
   readonly prefix: string;
 }
 
+export type SourceSettings = EtcdSettings | GnmiSettings | WatchSettings;
+
 /** Everything the daemon needs to know, checked, without defaults left to apply. */
 export interface Settings {
   readonly dataDir: string;
@@ -62,7 +67,7 @@ export interface Settings {
   readonly hosts: readonly string[];
   readonly logLevel: LogLevel;
   readonly hasStore: boolean;
-  readonly sources: readonly (EtcdSettings | WatchSettings)[];
+  readonly sources: readonly SourceSettings[];
   readonly synchronous: "normal" | "full";
   readonly stopTimeoutMs: number;
 }
@@ -76,8 +81,16 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
       fix: "Add --etcd http://127.0.0.1:2379, or set `prefix` of a source in tidemark.config.ts.",
     });
   }
-  const sources =
-    flags.etcd === undefined ? configuredSources(config, env) : [etcdFromFlags(flags.etcd, flags.prefix, env)];
+  if (flags.path !== undefined && flags.gnmi === undefined) {
+    throw new DaemonError("USAGE", "--path says which part of a device is followed, but there is no --gnmi.", {
+      fix: "Add --gnmi HOST:PORT, or set `paths` of a source in tidemark.config.ts.",
+    });
+  }
+  const flagged: readonly SourceSettings[] = [
+    ...(flags.etcd === undefined ? [] : [etcdFromFlags(flags.etcd, flags.prefix, env)]),
+    ...(flags.gnmi === undefined ? [] : [gnmiFromFlags(flags.gnmi, flags.path, flags.insecure ?? false, env)]),
+  ];
+  const sources = flagged.length > 0 ? flagged : configuredSources(config, env);
   const hasStore = config.store ?? sources.length === 0;
   if (!hasStore && sources.length === 0) {
     throw new DaemonError("CONFIG_INVALID", "There is nothing to follow: `store` is false and there are no sources.", {
@@ -181,9 +194,10 @@ function etcdFromFlags(urls: string, prefix: string | undefined, env: Environmen
   };
 }
 
-function configuredSources(config: TidemarkConfig, env: Environment): (EtcdSettings | WatchSettings)[] {
+function configuredSources(config: TidemarkConfig, env: Environment): SourceSettings[] {
   return (config.sources ?? []).map((source, index) => {
     const setting = `\`sources[${index}]`;
+    if (source.kind === "gnmi") return gnmiFromConfig(source, `${setting}\``, env);
     if (source.kind === "watch") {
       const url = URL.parse(source.url);
       if (

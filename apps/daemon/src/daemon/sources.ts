@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import type { Source } from "@tidemark/store-watch";
 import { DaemonError } from "../daemon-error.ts";
-import type { EtcdSettings, WatchSettings } from "../config/settings.ts";
+import type { GnmiSettings } from "../config/gnmi-settings.ts";
+import type { EtcdSettings, SourceSettings } from "../config/settings.ts";
 
 /** The embedded store, followed like any other: over its Watch API. */
 export async function storeSource(url: string): Promise<Source> {
@@ -10,7 +11,7 @@ export async function storeSource(url: string): Promise<Source> {
 }
 
 /** What a configured source is, each loaded when it is used. @throws {DaemonError} `CONFIG_INVALID` */
-export async function createSource(settings: EtcdSettings | WatchSettings): Promise<Source> {
+export async function createSource(settings: SourceSettings): Promise<Source> {
   switch (settings.kind) {
     case "watch": {
       const { watchSource } = await import("@tidemark/source-watch");
@@ -26,8 +27,35 @@ export async function createSource(settings: EtcdSettings | WatchSettings): Prom
         ...(tls !== undefined && { tls: readTls(tls, settings.name) }),
       });
     }
+    case "gnmi":
+      return createGnmiSource(settings);
     default:
       return settings satisfies never;
+  }
+}
+
+async function createGnmiSource(settings: GnmiSettings): Promise<Source> {
+  const { GnmiError, gnmiSource } = await import("@tidemark/source-gnmi");
+  const { name, address, subscriptions, configOnly, allowPlaintextSecrets, username, password, token, tls } = settings;
+  const { mode, intervalMs, encoding, target, listKeys } = settings;
+  try {
+    return gnmiSource({
+      address,
+      subscriptions,
+      configOnly,
+      allowPlaintextSecrets,
+      ...(mode !== undefined && { mode }),
+      ...(intervalMs !== undefined && { intervalMs }),
+      ...(encoding !== undefined && { encoding }),
+      ...(target !== undefined && { target }),
+      ...(listKeys !== undefined && { listKeys }),
+      ...(username !== undefined && { credentials: { user: username, password: password ?? "" } }),
+      ...(token !== undefined && { token }),
+      ...(tls !== undefined && { tls: readTls(tls, name) }),
+    });
+  } catch (error) {
+    if (!GnmiError.is(error)) throw error;
+    throw new DaemonError("CONFIG_INVALID", `The source ${JSON.stringify(name)}: ${error.detail}.`, { cause: error });
   }
 }
 

@@ -1,0 +1,48 @@
+import type { GnmiDevice } from "@tidemark/source-gnmi/testing";
+
+const statistics = [
+  "in-octets",
+  "out-octets",
+  "in-pkts",
+  "out-pkts",
+  "in-errors",
+  "out-errors",
+  "in-discards",
+  "out-discards",
+];
+
+/** The tree of a router with so many interfaces, as OpenConfig names things: twelve leaves each. */
+export function fillDevice(device: GnmiDevice, interfaces: number): void {
+  const update = Array.from({ length: interfaces }, (_, index) => ({
+    path: interfacePath(index),
+    value: {
+      name: nameOf(index),
+      config: { mtu: 9000, enabled: true },
+      state: { "oper-status": "UP", counters: Object.fromEntries(statistics.map((name) => [name, 0])) },
+    },
+  }));
+  device.apply({ update: [{ path: "/system/state/hostname", value: `device-${device.port}` }, ...update] });
+}
+
+/** Counts up so many counters, one notification each, round and round. Returns what to call next time. */
+export function createCounting(device: GnmiDevice, interfaces: number): (changes: number) => void {
+  const paths = Array.from({ length: interfaces }, (_, index) =>
+    statistics.map((name) => `${interfacePath(index)}/state/counters/${name}`),
+  ).flat();
+  let next = 0;
+  return (changes) => {
+    const update = Array.from({ length: changes }, () => {
+      const path = paths[next % paths.length] as string;
+      return { path, value: { case: "uintVal", value: BigInt(++next) } as const };
+    });
+    device.apply({ update });
+  };
+}
+
+function nameOf(index: number): string {
+  return `ethernet-1/${index + 1}`;
+}
+
+function interfacePath(index: number): string {
+  return `/interfaces/interface[name=${nameOf(index)}]`;
+}
