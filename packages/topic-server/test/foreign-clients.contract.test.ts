@@ -161,6 +161,8 @@ test("Rust: statistics of an empty topic have every field that its client refuse
   expect(topic.topicStats?.bytesWritten).toBeDefined();
   expect(described.self).toBeDefined();
   expect(described.consumer).toBeDefined();
+  expect(topic.consumers[0]?.readFrom).toBeDefined();
+  expect(described.consumer?.readFrom).toBeDefined();
   expect(described.partitions).toHaveLength(1);
   for (const { partitionStats } of [...topic.partitions, ...described.partitions]) {
     expect(partitionStats?.partitionOffsets).toBeDefined();

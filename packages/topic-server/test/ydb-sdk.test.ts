@@ -54,7 +54,11 @@ test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart
   expect([await before.read(), await before.read()]).toEqual(["one", "two"]);
   // Its commits do not wait for an answer.
   const committed = async () => {
-    const { operation } = await rawClient(first).topics.describeConsumer({ path: "/local/npm", consumer: "c" });
+    const { operation } = await rawClient(first).topics.describeConsumer({
+      path: "/local/npm",
+      consumer: "c",
+      includeStats: true,
+    });
     const { partitions } = unpack(topicAdminWire.DescribeConsumerResultSchema, operation);
     return partitions[0]?.partitionConsumerStats?.committedOffset === 2n;
   };

@@ -79,10 +79,11 @@ export async function describeTopic(service: Service, topic: Topic, wanted: Want
 }
 
 function topicStats({ partitions }: Topic, now: number) {
-  const lastWrite = timeOf(earliest(partitions.map(({ log }) => log.lastWrittenAtMs)));
+  const lastWrite = earliest(partitions.map(({ log }) => log.lastWrittenAtMs));
   return {
     storeSizeBytes: BigInt(partitions.reduce((sum, { log }) => sum + log.storedBytes, 0)),
-    ...(lastWrite === undefined ? {} : { minLastWriteTime: lastWrite }),
+    // 1970 where nothing was ever written: the Rust client refuses to be without it.
+    minLastWriteTime: timestamp(lastWrite ?? 0),
     maxWriteTimeLag: duration(highest(partitions.map(({ traffic }) => traffic.maxWriteLagMs(now)))),
     bytesWritten: windows(partitions.map(({ traffic }) => traffic.bytes(now))),
   };
@@ -235,11 +236,10 @@ function partitionWire(service: Service, partition: Partition, wanted: Wanted, i
 
 function partitionStats(service: Service, { log, traffic }: Partition) {
   const now = service.clock.now();
-  const lastWrite = timeOf(log.lastWrittenAtMs);
   return {
     partitionOffsets: { start: BigInt(log.startOffset), end: BigInt(log.endOffset) },
     storeSizeBytes: BigInt(log.storedBytes),
-    ...(lastWrite === undefined ? {} : { lastWriteTime: lastWrite }),
+    lastWriteTime: timestamp(log.lastWrittenAtMs ?? 0),
     maxWriteTimeLag: duration(traffic.maxWriteLagMs(now)),
     bytesWritten: windows([traffic.bytes(now)]),
     partitionNodeId: service.location.nodeId,

@@ -183,12 +183,12 @@ export function alteredDefinition(known: TopicDefinition, request: wire.AlterTop
   });
 }
 
-/** Without its statistics. A time that nobody set is not there: it would be 1970. */
+/** Without its statistics. A time that nobody set is 1970, as in YDB: the Rust client reads it without looking. */
 export function consumerWire(consumer: ConsumerDefinition) {
   return {
     name: consumer.name,
     important: consumer.important,
-    ...(consumer.readFromMs > 0 ? { readFrom: timestamp(consumer.readFromMs) } : {}),
+    readFrom: timestamp(consumer.readFromMs),
     supportedCodecs: { codecs: [...consumer.codecs] },
     attributes: { ...consumer.attributes },
     ...(consumer.availabilityPeriodMs > 0 ? { availabilityPeriod: duration(consumer.availabilityPeriodMs) } : {}),

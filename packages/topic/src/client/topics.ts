@@ -183,7 +183,9 @@ function alterConsumerOf(consumer: ConsumerSettings): MessageInitShape<typeof Al
 
 const msOf = (value: Duration | undefined): number =>
   value === undefined ? 0 : Number(value.seconds) * 1000 + value.nanos / 1e6;
-const dateOf = (value: Timestamp | undefined): Date | undefined => value && timestampDate(value);
+/** Where nobody set a time, YDB says 1970. */
+const dateOf = (value: Timestamp | undefined): Date | undefined =>
+  value === undefined || (value.seconds === 0n && value.nanos === 0) ? undefined : timestampDate(value);
 
 function consumerDescription(consumer: Consumer): ConsumerDescription {
   const readFrom = dateOf(consumer.readFrom);
