@@ -266,7 +266,10 @@ test("says in words what topics and consumers are", async () => {
             },
           ],
           // YDB says 1970 where nobody set a time.
-          consumers: [{ name: "mail", readFrom: { seconds: 5n } }, { name: "audit", readFrom: { seconds: 0n } }],
+          consumers: [
+            { name: "mail", readFrom: { seconds: 5n } },
+            { name: "audit", readFrom: { seconds: 0n } },
+          ],
         }),
     },
   });
