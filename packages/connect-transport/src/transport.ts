@@ -12,7 +12,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { ResolvedTransport } from "./channel-options.ts";
 import type { ClientCallOptions } from "./client-call.ts";
 import type { ClientSession } from "./client-session.ts";
-import { connectionError } from "./failure.ts";
+import { connectionError, isConnectionError } from "./failure.ts";
 import { StreamCall } from "./stream-call.ts";
 
 interface ChannelSide {
@@ -93,9 +93,14 @@ export function createTransport(options: ResolvedTransport, channel: ChannelSide
 /** Connect sends milliseconds, and gRPC allows eight digits: 27 hours, which no unary call should take. */
 const clampTimeout = (timeoutMs: number) => Math.min(timeoutMs, 99_999_999);
 
-/** Node resets the calls of a connection that it loses with CANCEL, and connect takes it for the peer's word. */
-const isCut = (error: unknown, session: ClientSession | undefined): boolean =>
-  error instanceof ConnectError && error.code === Code.Canceled && session?.isGone === true;
+/**
+ * Node resets the calls of a connection that it loses with CANCEL, and connect takes it for the peer's word. An error of
+ * Node's, such as a late alert of TLS, is the cause of connect's; what the peer says has no cause.
+ */
+function isCut(error: unknown, session: ClientSession | undefined): boolean {
+  if (!(error instanceof ConnectError) || isConnectionError(error) || session?.isGone !== true) return false;
+  return error.code === Code.Canceled || (error.cause instanceof Error && "code" in error.cause);
+}
 
 const lost = (session: ClientSession | undefined, authority: string, error: unknown): ConnectError =>
   ConnectError.from(session?.reason ?? connectionError(`the connection to ${authority} was lost`, error));

@@ -1,50 +1,28 @@
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { Code, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { Authority, type Issued } from "@tidemark/tooling/certificates";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { decode, encode, openChannel, startFrameServer } from "./support/frame-service.ts";
 import { both, collect, of, Test, text, textOf } from "./support/service.ts";
 
-const run = promisify(execFile);
-let folder = "";
-const pem: Record<string, string> = {};
+let authority: Authority;
+let stranger: Authority;
+const issued: Record<string, Issued> = {};
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "tidemark-tls-"));
-  const file = (name: string) => join(folder, name);
-  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-  await run("openssl", [
-    "req",
-    "-x509",
-    ...newKey,
-    "-keyout",
-    file("ca.key"),
-    "-out",
-    file("ca.pem"),
-    "-subj",
-    "/CN=ca",
-  ]);
-  await writeFile(file("ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n");
-  for (const name of ["server", "client"]) {
-    const request = ["req", ...newKey.slice(0, -2), "-keyout", file(`${name}.key`), "-out", file(`${name}.csr`)];
-    await run("openssl", [...request, "-subj", `/CN=${name}`]);
-    const ca = ["-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-CAcreateserial", "-days", "2"];
-    const sign = ["x509", "-req", "-in", file(`${name}.csr`), ...ca, "-extfile", file("ext")];
-    await run("openssl", [...sign, "-out", file(`${name}.pem`)]);
-  }
-  for (const name of ["ca.pem", "server.pem", "server.key", "client.pem", "client.key"]) {
-    pem[name] = await readFile(file(name), "utf8");
-  }
+  [authority, stranger] = await Promise.all([Authority.create(), Authority.create()]);
+  for (const name of ["server", "client"]) issued[name] = await authority.issue(name, "IP:127.0.0.1");
+  issued["elsewhere"] = await authority.issue("elsewhere", "DNS:elsewhere.example");
+  issued["foreign"] = await stranger.issue("foreign", "IP:127.0.0.1");
 });
 
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(() => Promise.all([authority.remove(), stranger.remove()]));
 
-const ca = () => pem["ca.pem"] as string;
-const own = (name: string) => ({ cert: pem[`${name}.pem`] as string, key: pem[`${name}.key`] as string });
+const ca = () => authority.ca;
+const own = (name: string) => {
+  const { cert, key } = issued[name] as Issued;
+  return { cert, key };
+};
 
 test("frames, routes and connect's own client work over TLS", async () => {
   const { url } = await startFrameServer({ tls: own("server") });
@@ -69,12 +47,38 @@ test("a server that nobody vouches for is refused", async () => {
   expect(server.openCalls).toBe(0);
 });
 
-test("mutual TLS lets in who has a certificate, and nobody else", async () => {
-  const { url } = await startFrameServer({ tls: { ...own("server"), ca: ca(), requestCert: true } });
-  const known = openChannel({ baseUrl: url, tls: { ca: ca(), ...own("client") } });
-  expect((await collect(known.stream(both).start(of(encode("a"))))).map(decode)).toEqual(["a"]);
-  const stranger = openChannel({ baseUrl: url, tls: { ca: ca() } });
-  await expect(collect(stranger.stream(both).start(of(encode("a"))))).rejects.toMatchObject({ code: Code.Unavailable });
+// Who is let in, by what the server asks for and what the client has.
+test.each([
+  { server: "server", client: undefined, isMutual: false, name: undefined, isIn: true },
+  { server: "server", client: "client", isMutual: false, name: undefined, isIn: true },
+  { server: "server", client: "client", isMutual: true, name: undefined, isIn: true },
+  { server: "server", client: undefined, isMutual: true, name: undefined, isIn: false },
+  { server: "server", client: "foreign", isMutual: true, name: undefined, isIn: false },
+  { server: "foreign", client: "client", isMutual: true, name: undefined, isIn: false },
+  { server: "elsewhere", client: undefined, isMutual: false, name: undefined, isIn: false },
+  { server: "elsewhere", client: undefined, isMutual: false, name: "elsewhere.example", isIn: true },
+])("TLS: $server to $client, mutual $isMutual, as $name: let in $isIn", async (row) => {
+  const { url, server } = await startFrameServer({
+    tls: { ...own(row.server), ...(row.isMutual && { ca: ca(), requestCert: true }) },
+  });
+  const channel = openChannel({
+    baseUrl: url,
+    tls: {
+      ca: ca(),
+      ...(row.client !== undefined && own(row.client)),
+      ...(row.name !== undefined && { servername: row.name }),
+    },
+  });
+  const answers = collect(channel.stream(both).start(of(encode("a"))));
+  const unary = createClient(Test, channel.transport).once(text("a"));
+  if (row.isIn) {
+    expect((await answers).map(decode)).toEqual(["a"]);
+    expect(textOf(await unary)).toBe("a");
+  } else {
+    await expect(answers).rejects.toMatchObject({ code: Code.Unavailable });
+    await expect(unary).rejects.toMatchObject({ code: Code.Unavailable });
+    expect(server.openCalls).toBe(0);
+  }
 });
 
 test("plain text on a port with TLS is refused", async () => {

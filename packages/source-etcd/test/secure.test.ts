@@ -1,11 +1,10 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { systemClock } from "@tidemark/clock";
-import { serviceTest } from "@tidemark/tooling/services";
+import { Authority } from "@tidemark/tooling/certificates";
+import { hasService, serviceTest } from "@tidemark/tooling/services";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
-import { hasService } from "@tidemark/tooling/services";
 import { startEtcd, tcpProxy } from "../src/testing.ts";
-import { Authority } from "./support/certificates.ts";
 import { complaint, follow, isLive, quickSource, reached } from "./support/harness.ts";
 
 const etcdTest = serviceTest("etcd");

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { TokenSource } from "../src/client/credentials.ts";
 import { DescribeTopicResultSchema } from "../src/gen/ydb/topic_admin_pb.ts";
 import { createTopicClient, TopicError } from "../src/index.ts";
-import { Authority } from "./support/certificates.ts";
+import { Authority } from "@tidemark/tooling/certificates";
 import { done, startNode, type TestNodeOptions } from "./support/database.ts";
 import { Outgoing, roundTrip } from "./support/stream.ts";
 
