@@ -36,7 +36,7 @@ export function connectionError(message: string, cause?: unknown): ConnectError 
 }
 
 /** Whether `Unavailable` is about the connection, and not what the peer said itself. */
-export function isConnectionError(error: unknown): error is ConnectError {
+export function isConnectionError(error: unknown): boolean {
   return error instanceof Error && ofConnection in error;
 }
 
