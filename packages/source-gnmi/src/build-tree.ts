@@ -1,5 +1,5 @@
 import { formatPath, parsePath } from "./path.ts";
-import { type Json, parseExactJson } from "./exact-json.ts";
+import { isJsonObject, type Json, parseExactJson } from "./exact-json.ts";
 
 /** A leaf as the history has it: a path as text, and JSON text. Bytes stand for the UTF-8 that they are. */
 export interface StoredLeaf {
@@ -62,7 +62,7 @@ function toJson({ members, entries, leaf }: Node): Json {
     return [...entries.values()].map(({ keys, node }) => {
       const entry = toJson(node);
       const own = Object.fromEntries(keys.filter(([key]) => !node.members.has(key)));
-      return typeof entry === "object" && entry !== null && !Array.isArray(entry) ? { ...own, ...entry } : own;
+      return isJsonObject(entry) ? { ...own, ...entry } : own;
     });
   }
   if (members.size === 0 && leaf !== undefined) return leaf;

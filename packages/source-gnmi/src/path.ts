@@ -166,9 +166,9 @@ export function formatPath({ origin, target, elems }: GnmiPath): string {
     : text.replace(/^(\/\/(?:[^\\/]|\\.)*\/[A-Za-z0-9_.-]+):(?=\/|$)/, "$1\\:");
 }
 
-const nameEscapes = /[[\]\\/\u0000-\u001f\u007f]/g;
-const keyEscapes = /[[\]\\=\u0000-\u001f\u007f]/g;
-const valueEscapes = /[\]\\\u0000-\u001f\u007f]/g;
+const nameEscapes = /[[\]\\/\p{Cc}]/gu;
+const keyEscapes = /[[\]\\=\p{Cc}]/gu;
+const valueEscapes = /[\]\\\p{Cc}]/gu;
 
 export function formatElem({ name, keys }: PathElem): string {
   let text = escape(name, nameEscapes);
@@ -181,7 +181,7 @@ function escape(text: string, signs: RegExp): string {
     if (sign === "\n") return "\\n";
     if (sign === "\r") return "\\r";
     if (sign === "\t") return "\\t";
-    return sign < " " || sign === "\u007f" ? `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}` : `\\${sign}`;
+    return /\p{Cc}/u.test(sign) ? `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}` : `\\${sign}`;
   });
 }
 

@@ -63,7 +63,7 @@ export class CommitGate {
     try {
       const frames = buffer.decode().map((frame) => {
         if (frame.type !== "change") return frame.type;
-        return `${Buffer.from(frame.key)}${frame.value === undefined ? " gone" : `=${Buffer.from(frame.value)}`}`;
+        return `${Buffer.from(frame.key).toString()}${frame.value === undefined ? " gone" : `=${Buffer.from(frame.value).toString()}`}`;
       });
       if (!this.#isOpen) {
         this.#waiting = Promise.withResolvers<void>();

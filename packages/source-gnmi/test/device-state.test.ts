@@ -52,7 +52,7 @@ class Device {
 function shown(frame: LeafFrame): string {
   const key = Buffer.from(frame.key).toString();
   if (frame.type === "poison") return `${key}! ${frame.error}`;
-  return `${key}${frame.value === undefined ? " gone" : `=${Buffer.from(frame.value)}`}`;
+  return `${key}${frame.value === undefined ? " gone" : `=${Buffer.from(frame.value).toString()}`}`;
 }
 
 function live(...initial: readonly Told[]): Device {
@@ -259,7 +259,7 @@ test("is always what a plain map of paths is, and what it hands on leads there, 
         for (const gone of each.delete ?? []) {
           for (const path of model.keys()) if (coversPath(parsePath(gone), parsePath(path))) model.delete(path);
         }
-        for (const [path, value] of each.update ?? []) model.set(formatPath(parsePath(path)), String(value));
+        for (const [path, value] of each.update ?? []) model.set(formatPath(parsePath(path)), JSON.stringify(value));
       }
       if (syncAt >= notifications.length) follow(device.sync());
       const sorted = (map: Map<string, string>) => [...map].map(([path, value]) => `${path}=${value}`).toSorted();

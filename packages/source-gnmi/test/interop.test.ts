@@ -14,7 +14,7 @@ const eth = (name: string, ...rest: readonly string[]) => ({
 async function pythonDevice() {
   const peer = new PythonPeer("server");
   const { port, died } = await peer.heard();
-  if (died !== undefined) throw new Error(String(died));
+  if (died !== undefined) throw new Error(JSON.stringify(died));
   return { peer, address: `127.0.0.1:${String(port)}` };
 }
 

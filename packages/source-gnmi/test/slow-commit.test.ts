@@ -44,7 +44,7 @@ async function followed() {
 }
 
 function shown({ key, kind, value }: VersionRecord): string {
-  return `${Buffer.from(key)}${kind === "put" ? `=${Buffer.from(value ?? "")}` : " gone"}`;
+  return `${Buffer.from(key).toString()}${kind === "put" ? `=${Buffer.from(value ?? "").toString()}` : " gone"}`;
 }
 
 test("the seed's case: everything that comes while a commit takes its time is committed, once and in order", async () => {

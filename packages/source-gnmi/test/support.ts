@@ -34,14 +34,14 @@ export function follow(source: Source, from?: SourceProbe): SourceProbe {
 export function leavesOf(probe: SourceProbe): Record<string, string> {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
   return Object.fromEntries(
-    [...probe.state].map(([id, value]) => [Buffer.from(id, "hex").toString(), text(value)] as const).toSorted(),
+    [...probe.state].map(([id, value]) => [Buffer.from(id, "hex").toString(), text(value)] as const),
   );
 }
 
 /** Every change after the snapshots, `path=value`, in order. */
 export function changesOf(probe: SourceProbe): string[] {
   return probe.groups.flatMap(({ changes }) =>
-    changes.map(({ key, value }) => `${Buffer.from(key)}=${value === undefined ? "gone" : Buffer.from(value)}`),
+    changes.map(({ key, value }) => `${Buffer.from(key).toString()}=${value === undefined ? "gone" : Buffer.from(value).toString()}`),
   );
 }
 

@@ -163,7 +163,7 @@ export class GnmiDevice implements AsyncDisposable {
 
   /** Ends every subscription with an error of the device's own. */
   fail(message = "the device lost its history", code: Code = Code.DataLoss): void {
-    for (const call of [...this.#calls]) call.shutDown(new ConnectError(message, code));
+    for (const call of this.#calls) call.shutDown(new ConnectError(message, code));
   }
 
   /** Goes away, changes as `whileDown` says, and comes back at the same port. */
