@@ -41,7 +41,10 @@ export function leavesOf(probe: SourceProbe): Record<string, string> {
 /** Every change after the snapshots, `path=value`, in order. */
 export function changesOf(probe: SourceProbe): string[] {
   return probe.groups.flatMap(({ changes }) =>
-    changes.map(({ key, value }) => `${Buffer.from(key).toString()}=${value === undefined ? "gone" : Buffer.from(value).toString()}`),
+    changes.map(
+      ({ key, value }) =>
+        `${Buffer.from(key).toString()}=${value === undefined ? "gone" : Buffer.from(value).toString()}`,
+    ),
   );
 }
 
