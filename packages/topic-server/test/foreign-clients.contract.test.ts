@@ -146,7 +146,7 @@ test("Python, npm: a driver opens, keeps and deletes a session of tables that ar
   expect((await table.deleteSession({ sessionId })).operation?.status).toBe(StatusCode.SUCCESS);
 });
 
-test("Rust: statistics of an empty topic have every field that its client refuses to be without", async () => {
+test("Rust, Go: statistics of an empty topic have every field that clients refuse to be without", async () => {
   const client = rawClient(await openTestServer());
   await client.createTopic(path);
   const topic = await client.describe(path);
@@ -170,4 +170,8 @@ test("Rust: statistics of an empty topic have every field that its client refuse
     expect(partitionStats?.maxWriteTimeLag).toBeDefined();
     expect(partitionStats?.bytesWritten).toBeDefined();
   }
+  const reader = described.partitions[0]?.partitionConsumerStats;
+  expect(reader?.lastReadTime).toBeDefined();
+  expect(reader?.maxReadTimeLag).toBeDefined();
+  expect(reader?.maxWriteTimeLag).toBeDefined();
 });

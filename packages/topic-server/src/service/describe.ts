@@ -16,7 +16,8 @@ export interface Wanted {
 }
 
 /** A time of something that may not have happened. */
-const timeOf = (ms: number | undefined) => (ms === undefined ? undefined : timestamp(ms));
+/** 1970 for what never happened, as in YDB: clients read times without looking. */
+const timeOf = (ms: number | undefined) => timestamp(ms ?? 0);
 const highest = (values: readonly number[]) => values.reduce((max, value) => Math.max(max, value), 0);
 
 function earliest(values: readonly (number | undefined)[]): number | undefined {
@@ -79,11 +80,9 @@ export async function describeTopic(service: Service, topic: Topic, wanted: Want
 }
 
 function topicStats({ partitions }: Topic, now: number) {
-  const lastWrite = earliest(partitions.map(({ log }) => log.lastWrittenAtMs));
   return {
     storeSizeBytes: BigInt(partitions.reduce((sum, { log }) => sum + log.storedBytes, 0)),
-    // 1970 where nothing was ever written: the Rust client refuses to be without it.
-    minLastWriteTime: timestamp(lastWrite ?? 0),
+    minLastWriteTime: timeOf(earliest(partitions.map(({ log }) => log.lastWrittenAtMs))),
     maxWriteTimeLag: duration(highest(partitions.map(({ traffic }) => traffic.maxWriteLagMs(now)))),
     bytesWritten: windows(partitions.map(({ traffic }) => traffic.bytes(now))),
   };
@@ -176,9 +175,8 @@ class Ages {
 }
 
 function consumerStats(all: readonly Progress[]) {
-  const lastRead = timeOf(earliest(all.map(({ lastReadAtMs }) => lastReadAtMs)));
   return {
-    ...(lastRead === undefined ? {} : { minPartitionsLastReadTime: lastRead }),
+    minPartitionsLastReadTime: timeOf(earliest(all.map(({ lastReadAtMs }) => lastReadAtMs))),
     maxReadTimeLag: duration(highest(all.map(({ readLagMs }) => readLagMs))),
     maxWriteTimeLag: duration(highest(all.map(({ writeLagMs }) => writeLagMs))),
     maxCommittedTimeLag: duration(highest(all.map(({ committedLagMs }) => committedLagMs))),
@@ -190,16 +188,14 @@ function partitionConsumerStats(service: Service, topic: Topic, consumer: string
   const { partition, committed } = progress;
   const reader = service.groups.find(topic, consumer)?.ownerOf(partition.id);
   const session = reader?.position(topic, partition.id);
-  const lastRead = timeOf(progress.lastReadAtMs);
-  const created = timeOf(session?.createdAtMs);
   return {
     lastReadOffset: BigInt(session?.readOffset ?? progress.lastReadOffset ?? committed),
     committedOffset: BigInt(committed),
     readSessionId: reader?.id ?? "",
     readerName: reader?.readerName ?? "",
     connectionNodeId: reader === undefined ? 0 : service.location.nodeId,
-    ...(created === undefined ? {} : { partitionReadSessionCreateTime: created }),
-    ...(lastRead === undefined ? {} : { lastReadTime: lastRead }),
+    partitionReadSessionCreateTime: timeOf(session?.createdAtMs),
+    lastReadTime: timeOf(progress.lastReadAtMs),
     maxReadTimeLag: duration(progress.readLagMs),
     maxWriteTimeLag: duration(progress.writeLagMs),
     maxCommittedTimeLag: duration(progress.committedLagMs),
@@ -239,7 +235,7 @@ function partitionStats(service: Service, { log, traffic }: Partition) {
   return {
     partitionOffsets: { start: BigInt(log.startOffset), end: BigInt(log.endOffset) },
     storeSizeBytes: BigInt(log.storedBytes),
-    lastWriteTime: timestamp(log.lastWrittenAtMs ?? 0),
+    lastWriteTime: timeOf(log.lastWrittenAtMs),
     maxWriteTimeLag: duration(traffic.maxWriteLagMs(now)),
     bytesWritten: windows([traffic.bytes(now)]),
     partitionNodeId: service.location.nodeId,
