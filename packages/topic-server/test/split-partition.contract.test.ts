@@ -1,5 +1,6 @@
 import { StatusCode } from "@tidemark/topic/internal";
 import { expect, test } from "vitest";
+import { heldFiles } from "./held-files.ts";
 import { message, openTestServer, openWrite, rawClient, type RawClient, write, type WriteStream } from "./support.ts";
 
 const path = "/local/t";
@@ -67,4 +68,28 @@ test("a producer goes on in what its partition was split into, with its numbers,
     expect((await write(stream, [message(2), message(3)]))[0]).toBe("skipped");
   }
   expect([...found].toSorted((a, b) => a - b)).toEqual([5, 6, 7]);
+});
+
+test("what comes while a partition is being split is refused, and not stored behind its end", async () => {
+  const disk = heldFiles();
+  const server = await openTestServer({ files: disk.files });
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const { stream: early } = await openWrite(client, path, "early");
+  const { stream: late } = await openWrite(client, path, "late");
+  const topic = server.store.topic(path);
+  if (topic === undefined) throw new Error("no topic");
+  disk.isHolding = true;
+  early.send({ clientMessage: { case: "writeRequest", value: { messages: [message(1)], codec: 1 } } });
+  const release = await disk.held();
+  const splitting = server.store.splitPartition(topic, 0);
+  while (topic.partitions[0]?.definition.isActive === true) await client.describe(path);
+  late.send({ clientMessage: { case: "writeRequest", value: { messages: [message(1)], codec: 1 } } });
+  await expectInactive(late);
+  disk.isHolding = false;
+  release();
+  expect(await splitting).toBe(true);
+  expect((await early.next()).serverMessage.case).toBe("writeResponse");
+  const { partitions } = await client.describe(path);
+  expect(partitions[0]?.partitionStats?.partitionOffsets?.end).toBe(1n);
 });

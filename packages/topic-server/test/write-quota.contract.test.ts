@@ -3,10 +3,9 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { type Clock, systemClock } from "@tidemark/clock";
 import { topicAdminWire } from "@tidemark/topic/internal";
 import { expect, test } from "vitest";
-import type { LogFile, LogFiles } from "../src/storage/log-files.ts";
-import { memoryFiles } from "../src/storage/memory-files.ts";
 import type { Partition } from "../src/storage/partition.ts";
 import type { TopicStore } from "../src/storage/topic-store.ts";
+import { heldFiles } from "./held-files.ts";
 import { message, openTestServer, openWrite, rawClient, write, type WriteStream } from "./support.ts";
 
 const path = "/local/t";
@@ -95,6 +94,9 @@ test("the quota is the partition's: what one session takes another waits for, an
   wake();
   const told = await times(two);
   expect(told.quota[0]).toBeCloseTo(ms, 2);
+  // What was written before takes nothing from it.
+  send(one, [kilobytes(1)]);
+  expect((await times(one)).quota).toEqual([0, 0]);
   const second = await sleeper();
   expect(second.ms).toBeLessThan(100);
   second.wake();
@@ -125,45 +127,6 @@ test("who waits goes on when the topic gets faster, and gives back what it took 
   await client.topics.alterTopic(request);
   expect((await times(two)).quota[0]).toBe(0);
 });
-
-/** Files in memory whose syncs happen when they are told to. */
-function heldFiles(): { readonly files: LogFiles; held(): Promise<() => void>; isHolding: boolean } {
-  const memory = memoryFiles();
-  const waiting: (() => void)[] = [];
-  let arrived: (() => void) | undefined;
-  const it = {
-    isHolding: false,
-    files: {
-      ...memory,
-      isDurable: false,
-      list: (folder: string) => memory.list(folder),
-      remove: (name: string) => memory.remove(name),
-      syncFolder: (folder: string) => memory.syncFolder(folder),
-      async open(name: string, isNew: boolean): Promise<LogFile> {
-        const file = await memory.open(name, isNew);
-        return {
-          size: () => file.size(),
-          write: (pieces, position) => file.write(pieces, position),
-          read: (target, position) => file.read(target, position),
-          truncate: (size) => file.truncate(size),
-          close: () => file.close(),
-          async sync() {
-            if (!it.isHolding) return;
-            await new Promise<void>((resolve) => {
-              waiting.push(resolve);
-              arrived?.();
-            });
-          },
-        };
-      },
-    } satisfies LogFiles,
-    async held() {
-      if (waiting.length === 0) await new Promise<void>((resolve) => (arrived = resolve));
-      return waiting.shift() as () => void;
-    },
-  };
-  return it;
-}
 
 test("acks say how long a write waited for others, and how long the disk took", async () => {
   const { clock, step } = steppedClock();

@@ -152,7 +152,9 @@ export class WriteSession implements CallReceiver, WriteListener {
   }
 
   #takeQuota(columns: WriteColumns): number {
-    const { partition, topic } = this.#open as Open;
+    const { partition, producer, topic } = this.#open as Open;
+    // What was written before a reconnect is not written again.
+    if (producer !== undefined && columns.seqNo(columns.length - 1) <= producer.lastSeqNo) return 0;
     const { writeSpeedBytesPerSecond: speed, writeBurstBytes: burst } = topic.definition;
     return partition.quota.take(columns.frame.length, this.#service.clock.monotonic(), speed, burst);
   }
@@ -168,13 +170,13 @@ export class WriteSession implements CallReceiver, WriteListener {
       this.#alarm = alarm;
       await clock.sleep(waitMs, { signal: alarm.signal, isRef: false }).catch(() => {});
       this.#alarm = undefined;
-      if (!alarm.signal.aborted) break;
+      if (!alarm.signal.aborted && this.#state !== "closed") break;
       // The session is over, or the topic has another speed now.
       partition.quota.giveBack(columns.frame.length);
       if (this.#state === "closed") return;
       waitMs = this.#takeQuota(columns);
     }
-    if (this.#state !== "closed") this.#store(columns, clock.monotonic() - sinceMs);
+    this.#store(columns, clock.monotonic() - sinceMs);
   }
 
   #store(columns: WriteColumns, quotaMs: number): void {
