@@ -5,9 +5,11 @@ import type { Compression, PartitionDescription } from "@tidemark/topic";
 import { AckGroup, AckPromise, type AckWaiter, type WriteAck } from "./acks.ts";
 import type { Budget } from "./budget.ts";
 import { Fifo } from "./fifo.ts";
+import { KeyMoves } from "./key-moves.ts";
 import { isBody, isList, type MessageLimits, type PreparedMessage, prepareMessage, type Writable } from "./message.ts";
-import type { KeyPartitioning, ResolvedWriterOptions } from "./options.ts";
+import { type KeyPartitioning, keyPartitioningDefaults, type ResolvedWriterOptions } from "./options.ts";
 import { type Key, PartitionMap } from "./partition-map.ts";
+import { PartitionWatch } from "./partition-watch.ts";
 import { type Leftovers, messageOverheadBytes, PartitionWriter } from "./partition-writer.ts";
 import type { SeqNo } from "./seq-no.ts";
 import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
@@ -45,6 +47,8 @@ export class KeyedWriter implements Writer {
   readonly #waiting = new Fifo<Waiting>();
   readonly #opened = Promise.withResolvers<void>();
   readonly #stopped = new AbortController();
+  readonly #moves: KeyMoves<Waiting>;
+  readonly #watch: PartitionWatch;
   #map: PartitionMap | undefined;
   #lastManual: SeqNo = 0;
   #refusal: WriterError | undefined;
@@ -57,6 +61,16 @@ export class KeyedWriter implements Writer {
     this.producerId = options.producerId;
     this.#limits = { isManual: options.seqNo === "manual", maxMessageBytes: options.maxMessageBytes };
     this.#opened.promise.catch(() => {});
+    this.#moves = new KeyMoves((held) => this.#unhold(held), this.#limits.isManual);
+    const { client, topic, clock } = options;
+    const intervalMs = setup.partitioning.refreshIntervalMs ?? keyPartitioningDefaults.refreshIntervalMs;
+    this.#watch = new PartitionWatch({
+      client,
+      topic,
+      clock,
+      intervalMs,
+      onPartitions: (partitions) => this.#onPartitions(partitions),
+    });
   }
 
   /** Begins to look for the partitions. */
@@ -105,6 +119,7 @@ export class KeyedWriter implements Writer {
   async flush(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     if (this.#waiting.length > 0) await untilAborted(this.#opened.promise, signal);
+    if (this.#moves.isUnderWay) await untilAborted(this.#moves.settled(), signal);
     // A partition that is split meanwhile resolves its part when its successors have all of it.
     await Promise.all([...this.#lanes.values()].map(({ writer }) => writer.flush(signal)));
   }
@@ -130,8 +145,8 @@ export class KeyedWriter implements Writer {
 
   *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
     for (const { writer } of this.#lanes.values()) yield* writer.unacknowledged();
-    for (let n = 0; n < this.#waiting.length; n++) {
-      const { data, createdAtMs, seqNo } = (this.#waiting.at(n) as Waiting).message;
+    for (const { message } of this.#held()) {
+      const { data, createdAtMs, seqNo } = message;
       yield {
         seqNo: seqNo === 0 ? undefined : BigInt(seqNo),
         data: typeof data === "string" ? Buffer.from(data) : data,
@@ -165,10 +180,18 @@ export class KeyedWriter implements Writer {
   }
 
   #take({ key, message }: Keyed, waiter: AckWaiter | undefined): void {
-    if (this.#map !== undefined) {
+    const map = this.#map;
+    if (map === undefined) this.#waiting.push(this.#hold(key, message, waiter));
+    else if (
+      !this.#moves.isUnderWay ||
+      !this.#moves.hold(key, map.partitionOf(key), () => this.#hold(key, message, waiter))
+    ) {
       this.#route(key, message, waiter);
-      return;
     }
+  }
+
+  /** A copy that counts in the buffer. */
+  #hold(key: Key, message: PreparedMessage, waiter: AckWaiter | undefined): Waiting {
     const { data } = message;
     const copy = {
       ...message,
@@ -176,7 +199,19 @@ export class KeyedWriter implements Writer {
       createdAtMs: message.createdAtMs ?? this.#setup.options.clock.now(),
     };
     this.#setup.budget.take(sizeOf(copy));
-    this.#waiting.push({ key, message: copy, waiter });
+    return { key, message: copy, waiter };
+  }
+
+  #unhold({ key, message, waiter }: Waiting): void {
+    if (this.#isOver) return;
+    // It is counted again where it goes.
+    this.#setup.budget.give(sizeOf(message), 1);
+    this.#take({ key, message }, waiter);
+  }
+
+  *#held(): IterableIterator<Waiting> {
+    for (let n = 0; n < this.#waiting.length; n++) yield this.#waiting.at(n) as Waiting;
+    yield* this.#moves.held();
   }
 
   #route(key: Key, message: PreparedMessage, waiter: AckWaiter | undefined): void {
@@ -241,13 +276,19 @@ export class KeyedWriter implements Writer {
 
   #openWith(partitions: readonly PartitionDescription[], { strategy }: KeyPartitioning): void {
     this.#map = new PartitionMap(partitions, strategy);
-    const { budget } = this.#setup;
-    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      // It is counted again where it goes.
-      budget.give(sizeOf(next.message), 1);
-      this.#route(next.key, next.message, next.waiter);
-    }
+    for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) this.#unhold(next);
     this.#opened.resolve();
+    // Ranges change by splits alone, and those a partition's own writer notices.
+    if (this.#map.strategy === "kafka") this.#watch.start();
+  }
+
+  /** The topic may have more partitions than before: then keys move. One move at a time. */
+  #onPartitions(partitions: readonly PartitionDescription[]): void {
+    const before = this.#map as PartitionMap;
+    const active = partitions.filter(({ isActive }) => isActive).length;
+    if (this.#isOver || this.#moves.isUnderWay || active <= before.size) return;
+    this.#map = new PartitionMap(partitions, before.strategy);
+    this.#moves.begin(before, new Map([...this.#lanes].map(([id, { writer }]) => [id, writer.flush()])));
   }
 
   /**
@@ -314,8 +355,9 @@ export class KeyedWriter implements Writer {
         : withUnacknowledged(error, { messages, firstSeqNo: undefined, lastSeqNo: undefined });
     this.#refusal = refusal;
     this.#stopped.abort(refusal);
+    this.#watch.stop();
     this.#opened.reject(refusal);
-    for (let n = 0; n < this.#waiting.length; n++) this.#waiting.at(n)?.waiter?.reject(refusal);
+    for (const { waiter } of this.#held()) waiter?.reject(refusal);
     for (const { writer } of this.#lanes.values()) writer.end(refusal);
     this.#setup.onEnd(error === undefined ? undefined : refusal);
   }

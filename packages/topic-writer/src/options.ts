@@ -9,11 +9,21 @@ export interface KeyPartitioning {
   readonly by: "key";
   /**
    * How. `bounds`: by the ranges that the topic gives its partitions, as auto-partitioned topics do. `kafka`: by the hash
-   * of Kafka's clients over the number of partitions that the topic has when the writer is opened.
+   * of Kafka's clients over the number of partitions, so that keys move when the topic gets more. What comes for a key that
+   * moves is sent when the partition that it leaves has acknowledged all it was given.
    * @default `bounds` where every partition of the topic has a range, else `kafka`
    */
   readonly strategy?: "bounds" | "kafka";
+  /**
+   * How often it is looked whether the topic has more partitions, in milliseconds, above 0. For `kafka`: splits of ranges
+   * are noticed when they happen.
+   * @default 60_000
+   */
+  readonly refreshIntervalMs?: number;
 }
+
+/** The defaults of `KeyPartitioning`. */
+export const keyPartitioningDefaults = { refreshIntervalMs: 60_000 } as const;
 
 /** How a writer reconnects; see `StreamReconnectorOptions` of `@tidemark/stream` for each. */
 export type WriterReconnectOptions = Pick<
@@ -176,6 +186,8 @@ export function resolveWriter(options: WriterOptions): ResolvedWriterOptions {
     resolved.tokenRefreshIntervalMs > 0,
     `tokenRefreshIntervalMs must be above 0, got ${resolved.tokenRefreshIntervalMs}`,
   );
+  const refreshIntervalMs = resolved.partitioning?.refreshIntervalMs ?? keyPartitioningDefaults.refreshIntervalMs;
+  check(refreshIntervalMs > 0, `partitioning.refreshIntervalMs must be above 0, got ${refreshIntervalMs}`);
   check(resolved.closeTimeoutMs >= 0, `closeTimeoutMs must be at least 0, got ${resolved.closeTimeoutMs}`);
   check(
     resolved.partitioning === undefined || resolved.partitionId === undefined,

@@ -41,6 +41,11 @@ export class PartitionMap {
     this.#ranges = sorted(active.map((partition) => ({ from: fromOf(partition), partitionId: partition.partitionId })));
   }
 
+  /** Partitions that took messages when it was made. */
+  get size(): number {
+    return this.#partitions.length;
+  }
+
   partitionOf(key: Key): bigint {
     const bytes = typeof key === "string" ? Buffer.from(key) : key;
     if (this.strategy === "kafka") {

@@ -9,6 +9,7 @@ import { openTopicServer, type TopicServer, type TopicServerOptions } from "@tid
 import { createWriter, openWriter, WriterError } from "@tidemark/topic-writer";
 import { expect, test as base } from "vitest";
 import { readTopic } from "./support/read-topic.ts";
+import { openTokenGate } from "./support/token-gate.ts";
 
 interface World {
   readonly data: string;
@@ -251,6 +252,42 @@ test("writes in a transaction: visible after the commit, gone after a rollback",
   await writer.writeAcked("last");
   const read = await readTopic(client, "tx", 3);
   expect(read.map(({ data }) => data)).toEqual(["in", "too", "last"]);
+});
+
+test("X17: an expired token is renewed once, and the writer goes on", async ({ world: { client, server } }) => {
+  await client.createTopic("orders");
+  await using gate = await openTokenGate(server.port);
+  const asked: boolean[] = [];
+  await using guarded = createTopicClient(`grpc://127.0.0.1:${gate.port}/local`, {
+    discovery: false,
+    credentials: {
+      provider({ isForced }) {
+        asked.push(isForced);
+        // As providers do, it keeps its token until somebody says that it is no good.
+        return `token ${asked.filter(Boolean).length}`;
+      },
+    },
+  });
+  gate.tokens.add("token 0");
+  const writer = await openWriter({ client: guarded, topic: "orders", producerId: "p", reconnect: fast });
+  const errors: unknown[] = [];
+  const watching = (async () => {
+    for await (const event of writer.events()) if (event.type === "disconnected") errors.push(event.error);
+  })();
+  expect(await writer.writeAcked("before")).toMatchObject({ offset: 0n });
+  gate.tokens.clear();
+  gate.tokens.add("token 1");
+  gate.cut();
+  expect(await writer.writeAcked("after")).toMatchObject({ status: "written", offset: 1n, seqNo: 2n });
+  expect(gate.seen).toEqual(["token 0", "token 0", "token 1"]);
+  expect(asked.filter(Boolean)).toHaveLength(1);
+  // A token that is no good even when it is new ends the writer.
+  gate.tokens.clear();
+  gate.cut();
+  await expect(writer.writeAcked("never")).rejects.toMatchObject({ code: "FAILED" });
+  await watching;
+  expect(errors.map(String).filter((error) => error.includes("token expired")).length).toBeGreaterThan(1);
+  expect((await readTopic(client, "orders", 2)).map((each) => each.data)).toEqual(["before", "after"]);
 });
 
 test("without a producer it writes, too, and numbers from 1", async ({ world: { client } }) => {

@@ -13,6 +13,8 @@ const { StreamWriteMessage_FromClientSchema, StreamWriteMessage_FromServerSchema
 export const lost = () => new TopicError("TRANSPORT", "the connection was reset", { retryClass: "fast" });
 
 export interface ModelMessage {
+  /** Its place among all messages of the topic, in the order in which they came. */
+  readonly arrival: number;
   readonly producerId: string;
   readonly seqNo: bigint;
   readonly data: string;
@@ -104,6 +106,7 @@ export class ModelTopic {
   readonly #options: ModelTopicOptions;
   /** The highest number of streams that one producer had open at once. */
   maxOpen = 0;
+  #arrivals = 0;
   readonly #open = new Map<string, number>();
   readonly #bound = new Map<string, bigint>();
 
@@ -142,6 +145,11 @@ export class ModelTopic {
         return { partitions } as unknown as TopicDescription;
       },
     };
+  }
+
+  /** One more partition, where they have no ranges. */
+  grow(): void {
+    this.#add([], undefined, undefined);
   }
 
   /** Splits a partition in the middle of its range. */
@@ -335,6 +343,7 @@ export class ModelTopic {
         partition.last.set(producerId, message.seqNo);
         const stamp = message.createdAt as { seconds: bigint; nanos: number };
         partition.log.push({
+          arrival: this.#arrivals++,
           producerId,
           seqNo: message.seqNo,
           data: Buffer.from(message.data).toString(),
