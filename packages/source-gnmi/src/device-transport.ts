@@ -9,6 +9,7 @@ import {
   SubscribeResponseSchema,
 } from "./gen/gnmi/gnmi_pb.ts";
 import { capabilitiesOf } from "./gnmi-client.ts";
+import { GnmiError } from "./gnmi-error.ts";
 import type { GnmiLink, SubscribeCall } from "./gnmi-link.ts";
 import type { GnmiSourceMode } from "./options.ts";
 
@@ -19,8 +20,8 @@ export interface DeviceTransportOptions {
   readonly mode: GnmiSourceMode;
   /** Waits for the next round. */
   pause(signal: AbortSignal): Promise<void>;
-  /** Whether the device ends connections that ping often; then it is asked for its capabilities instead. */
-  readonly isPingRefused: boolean;
+  /** Whether the device was heard so lately that it need not be asked. */
+  wasHeard(): boolean;
   /** A sign of life came. */
   onAlive(): void;
 }
@@ -61,10 +62,19 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
     }
   }
 
+  /**
+   * Asks with a call and not with an HTTP/2 ping: most devices run gRPC servers that end connections which ping more often
+   * than every five minutes, and the answer shows that the service lives, not only its transport.
+   */
   async ping(signal: AbortSignal): Promise<void> {
-    const { link, isPingRefused, onAlive } = this.#options;
-    if (isPingRefused) await capabilitiesOf(link, signal);
-    else await link.ping(signal);
+    const { link, wasHeard, onAlive } = this.#options;
+    if (wasHeard()) return;
+    try {
+      await capabilitiesOf(link, signal);
+    } catch (error) {
+      // That it does not have the call is an answer, too.
+      if (!GnmiError.is(error) || error.code !== "REFUSED") throw error;
+    }
     onAlive();
   }
 

@@ -105,11 +105,6 @@ export class GnmiLink {
     };
   }
 
-  /** Resolves when the device's HTTP/2 layer answered. */
-  ping(signal: AbortSignal): Promise<void> {
-    return this.#channel.ping(signal);
-  }
-
   /** Lets calls under way finish. */
   close(): Promise<void> {
     return this.#channel.close();

@@ -66,7 +66,8 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
   #tellsCommits: boolean | undefined;
   #commitTimer: Timer | undefined;
   #syncTimer: Timer | undefined;
-  #isPingRefused = false;
+  /** On the monotonic clock. */
+  #heardMs = 0;
   #session: Session | undefined;
 
   constructor({ options, from, sink, lastConnection }: GnmiRunOptions) {
@@ -141,16 +142,16 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
   }
 
   openTransport(): DeviceTransport {
-    const { clock, mode, intervalMs } = this.#options;
+    const { clock, mode, intervalMs, pingIntervalMs } = this.#options;
     const link = new GnmiLink(this.#options, false);
     this.#link = link;
     this.#sink.status({ state: "connecting", attempt: this.#reconnector.attempt + 1 });
     return new DeviceTransport({
       link,
       mode,
-      isPingRefused: this.#isPingRefused,
+      wasHeard: () => clock.monotonic() - this.#heardMs < pingIntervalMs,
       pause: (signal) => clock.sleep(intervalMs, { signal, isRef: false }),
-      onAlive: () => this.#sink.alive(),
+      onAlive: () => this.#heard(),
     });
   }
 
@@ -171,7 +172,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
   }
 
   onMessage(batch: Batch, connection: Connection): void | Promise<void> {
-    this.#sink.alive();
+    this.#heard();
     let hasRoom = true;
     for (let index = 0; index < batch.length; index++) {
       const response = batch[index] as SubscribeResponse;
@@ -195,14 +196,14 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
 
   classify(error: unknown): RetryClass {
     const explained = this.#explained(error);
-    return this.#canAskForLess(explained) || isTooManyPings(error) ? "fast" : retryClassOf(explained);
+    return this.#canAskForLess(explained) ? "fast" : retryClassOf(explained);
   }
 
   #onConnected(connection: Connection): void {
     this.#connection++;
     this.#reported = 0;
     this.#session = connection.session;
-    this.#sink.alive();
+    this.#heard();
     this.#sink.status({ state: "snapshotting", received: 0 });
     this.#awaitSync(connection);
   }
@@ -216,7 +217,6 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     const canAskForLess = this.#canAskForLess(explained);
     this.#past = this.counts();
     this.#state = new DeviceState(this.#options);
-    if (isTooManyPings(error)) this.#isPingRefused = true;
     if (delayMs === undefined) return;
     this.#lostBecause = explained.detail;
     const more = canAskForLess ? ` ${this.#fallback.stepDown()}` : "";
@@ -342,10 +342,15 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
       // Not every device has that call, and no question of ours is worth failing for.
       if (!(GnmiError.is(error) && error.code === "REFUSED")) throw error;
     }
-    this.#sink.alive();
+    this.#heard();
     if (encoding !== "auto") return encoding;
     const order = ["proto", "json_ietf", "json"] as const;
     return order.find((name) => known?.encodings.includes(name)) ?? "json";
+  }
+
+  #heard(): void {
+    this.#heardMs = this.#options.clock.monotonic();
+    this.#sink.alive();
   }
 
   #canAskForLess(error: GnmiError): boolean {
@@ -355,12 +360,4 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
   #explained(error: unknown): GnmiError {
     return toGnmiError(error, this.#options.endpoint);
   }
-}
-
-/** GOAWAY with ENHANCE_YOUR_CALM: what gRPC servers answer to pings more often than every five minutes. */
-function isTooManyPings(error: unknown): boolean {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (/(error code 11|ENHANCE_YOUR_CALM|too_many_pings)/i.test(cause.message)) return true;
-  }
-  return false;
 }

@@ -44,9 +44,12 @@ export interface GnmiSourceOptions extends GnmiConnectionOptions, FlattenOptions
    * @default 10_000
    */
   readonly fallbackSampleIntervalMs?: number | false;
-  /** Time between signs of life that the device is asked for, in milliseconds, above 0. @default 10_000 */
+  /**
+   * After how long without a word the device is asked for a sign of life, with a Capabilities call, in milliseconds, above 0.
+   * @default 30_000
+   */
   readonly pingIntervalMs?: number;
-  /** How long such a sign may take, in milliseconds, above 0. @default 5_000 */
+  /** How long that may take, in milliseconds, above 0. @default 10_000 */
   readonly pingTimeoutMs?: number;
   /**
    * After how long without a message the connection counts as broken, in milliseconds, above 0. Useful where heartbeats or
@@ -75,8 +78,8 @@ export const gnmiSourceDefaults = {
   commitTimeoutMs: 5_000,
   allowAggregation: false,
   fallbackSampleIntervalMs: 10_000,
-  pingIntervalMs: 10_000,
-  pingTimeoutMs: 5_000,
+  pingIntervalMs: 30_000,
+  pingTimeoutMs: 10_000,
   silenceTimeoutMs: Number.POSITIVE_INFINITY,
   syncTimeoutMs: 60_000,
 } as const satisfies Partial<GnmiSourceOptions>;

@@ -148,6 +148,18 @@ interop("a client written in Python subscribes to the simulated device in every 
   expect(await refused.heard()).toMatchObject({ error: "INVALID_ARGUMENT" });
 });
 
+interop("a gRPC server that does not like pings keeps a silent source", async () => {
+  const { address } = await pythonDevice();
+  const source = gnmiSource({ address, subscriptions: [{ path: "/" }], pingIntervalMs: 20, limiter: quickLimiter() });
+  const probe = follow(source);
+  let signs = 0;
+  probe.alive = () => void signs++;
+  await probe.until("live", () => probe.statuses.at(-1)?.state === "live");
+  // With pings of HTTP/2 the server would cut the connection at the third.
+  await expect.poll(() => signs, { timeout: 10_000 }).toBeGreaterThan(10);
+  expect(source.stats().connections).toBe(1);
+});
+
 interop("every value that a device of Python sends comes once and in order", async () => {
   const { peer, address } = await pythonDevice();
   peer.tell({ update: [{ path: { elem: elem("a") }, val: { int_val: "1" } }] });
