@@ -81,10 +81,13 @@ export type CycleEvent =
   /** Of this reader only: it was too slow for so many events. */
   | { readonly type: "skipped"; readonly count: number };
 
-export interface QuarantinedItem {
+export interface FailedItem {
   readonly phase: string;
   readonly key: string;
+  /** In a row. */
   readonly failures: number;
+  /** It is not tried again by itself. */
+  readonly isQuarantined: boolean;
   readonly error: string;
   readonly atMs: number;
 }

@@ -10,7 +10,7 @@ import type {
   CycleOptions,
   CycleReport,
   CycleStatus,
-  QuarantinedItem,
+  FailedItem,
   SetAsideChange,
 } from "./cycle-types.ts";
 import { requireAtLeast, requireName } from "./options.ts";
@@ -72,9 +72,9 @@ export interface Cycle extends AsyncDisposable {
    */
   markDirty(...keys: string[]): Promise<void>;
   /** Resolves with the report of the first cycle that begins after this call. */
-  next(options?: { readonly signal?: AbortSignal }): Promise<CycleReport>;
-  /** Items that have failed too often to be tried again by themselves. */
-  quarantined(): Promise<QuarantinedItem[]>;
+  next(options?: NextCycleOptions): Promise<CycleReport>;
+  /** Items that failed when they ran last, those that are quarantined among them. */
+  failures(): Promise<FailedItem[]>;
   /** Changes that a change phase went on without. They stay until `discard`. */
   setAside(): Promise<SetAsideChange[]>;
   /** Makes an item new again, quarantined or waiting, from the next cycle on. False: the books do not have it. */
@@ -83,6 +83,15 @@ export interface Cycle extends AsyncDisposable {
   discard(phase: string, position: bigint): Promise<void>;
   /** Ends the cycle that runs, through its signal, and starts no other. */
   close(): Promise<void>;
+}
+
+export interface NextCycleOptions {
+  readonly signal?: AbortSignal;
+  /**
+   * Whether the end of the cycle that runs counts, too.
+   * @default false
+   */
+  readonly includeCurrent?: boolean;
 }
 
 interface Waiter {
@@ -152,11 +161,11 @@ class CycleEngine<Tx> implements Cycle {
     await this.#books.markDirty(keys);
   }
 
-  async next({ signal }: { readonly signal?: AbortSignal } = {}): Promise<CycleReport> {
+  async next({ signal, includeCurrent = false }: NextCycleOptions = {}): Promise<CycleReport> {
     this.#requireOpen();
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<CycleReport>();
-    const waiter = { afterNo: this.#cycleNo, resolve, reject };
+    const waiter = { afterNo: includeCurrent ? 0 : this.#cycleNo, resolve, reject };
     const onAbort = () => reject(signal?.reason);
     this.#waiters.push(waiter);
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -168,13 +177,11 @@ class CycleEngine<Tx> implements Cycle {
     }
   }
 
-  async quarantined(): Promise<QuarantinedItem[]> {
-    const found: QuarantinedItem[] = [];
+  async failures(): Promise<FailedItem[]> {
+    const found: FailedItem[] = [];
     for (const { name } of this.#definition.phases) {
-      for (const row of await this.#books.attempts(name)) {
-        if (!row.isQuarantined) continue;
-        const { item: key, failures, error, updatedMs: atMs } = row;
-        found.push({ phase: name, key, failures, error, atMs });
+      for (const { item: key, failures, isQuarantined, error, updatedMs: atMs } of await this.#books.attempts(name)) {
+        found.push({ phase: name, key, failures, isQuarantined, error, atMs });
       }
     }
     return found;

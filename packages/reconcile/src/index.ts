@@ -1,17 +1,17 @@
 export { type AppliedChange, changeDefaults, changePhase, type ChangePhaseOptions } from "./change-phase.ts";
-export { type Cycle, defineCycle, openCycle } from "./cycle.ts";
+export { type Cycle, defineCycle, type NextCycleOptions, openCycle } from "./cycle.ts";
 export type {
   CycleDefinition,
   CycleEvent,
   CycleOptions,
   CycleReport,
   CycleStatus,
+  FailedItem,
   Finalizer,
   FinalizeReport,
-  QuarantinedItem,
   SetAsideChange,
 } from "./cycle-types.ts";
-export type { Gate, GateReason } from "./gate.ts";
+export { type Gate, type GateMemo, type GateReason, type GateView, gateReason, memoAfter } from "./gate.ts";
 export { itemDefaults, itemPhase, type ItemPhaseOptions, type ItemRetryOptions } from "./item-phase.ts";
 export {
   type ItemCounts,

@@ -1,7 +1,7 @@
 import { type Clock, deadline, type Rng } from "@tidemark/clock";
 import type { CycleBooks } from "./books.ts";
 import type { Gate, GateReason } from "./gate.ts";
-import { errorText, ReconcileError } from "./reconcile-error.ts";
+import { ReconcileError } from "./reconcile-error.ts";
 
 /** What a phase is given. */
 export interface PhaseContext {
@@ -183,6 +183,5 @@ export async function limited<T>(
 
 function endOf(signal: AbortSignal, parent: AbortSignal, timeoutMs: number): unknown {
   if (parent.aborted) return parent.reason;
-  const text = `Not done within ${timeoutMs} ms: ${errorText(signal.reason)}`;
-  return new ReconcileError("TIMEOUT", text, { cause: signal.reason, retryable: true });
+  return new ReconcileError("TIMEOUT", `Not done within ${timeoutMs} ms`, { cause: signal.reason, retryable: true });
 }

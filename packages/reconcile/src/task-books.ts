@@ -56,13 +56,17 @@ export class TaskBooks {
     return rows.length > 0;
   }
 
-  /** pending → running, the oldest that is due. A due time beyond `horizonMs` comes from a clock that was set back. */
-  async take(nowMs: number, horizonMs: number): Promise<TaskRecord | undefined> {
+  /**
+   * pending → running, the oldest that is due and not one of these. A due time beyond `horizonMs` comes from a clock that
+   * was set back.
+   */
+  async take(nowMs: number, horizonMs: number, but: readonly string[]): Promise<TaskRecord | undefined> {
+    const others = but.length === 0 ? sql`` : sql` AND id NOT IN ${but}`;
     const rows = await this.#store.all<TaskRow>(
       sql`UPDATE tidemark_tasks SET state = 'running', attempts = attempts + 1
         WHERE queue = ${this.#queue} AND state = 'pending' AND id = (
           SELECT id FROM tidemark_tasks
-          WHERE queue = ${this.#queue} AND state = 'pending' AND (next_ms <= ${nowMs} OR next_ms > ${nowMs + horizonMs})
+          WHERE queue = ${this.#queue} AND state = 'pending' AND (next_ms <= ${nowMs} OR next_ms > ${nowMs + horizonMs})${others}
           ORDER BY seq LIMIT 1)
         RETURNING ${columns}`,
     );

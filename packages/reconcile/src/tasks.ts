@@ -214,7 +214,8 @@ class TaskEngine implements Tasks {
     }
     while (this.#running.size < concurrency && !this.#over.signal.aborted) {
       const nowMs = this.#clock.now();
-      const task = await this.#books.take(nowMs, backoff.maxDelayMs);
+      // One whose end is not known to be written still runs here, whatever its row says.
+      const task = await this.#books.take(nowMs, backoff.maxDelayMs, [...this.#running.keys()]);
       if (task === undefined) {
         const dueMs = await this.#books.nextDueMs();
         if (dueMs !== undefined) this.#wake(dueMs - nowMs);

@@ -295,8 +295,8 @@ onBoth(
     });
     await sim.clock.sleep(60_000);
     expect(tries).toEqual({ a: 1, b: 3, c: 1 });
-    expect(await cycle.quarantined()).toMatchObject([
-      { phase: "hydrate", key: "b", failures: 3, error: "b has no details" },
+    expect(await cycle.failures()).toMatchObject([
+      { phase: "hydrate", key: "b", failures: 3, isQuarantined: true, error: "b has no details" },
     ]);
     expect(await cycle.retry("hydrate", "b")).toBe(true);
     await cycle.next();
@@ -356,7 +356,7 @@ onBoth("an item of another version is new, and the books forget what is no longe
   expect(tries).toEqual(["1", "2"]);
   work = [];
   await cycle.next();
-  expect(await cycle.quarantined()).toEqual([]);
+  expect(await cycle.failures()).toEqual([]);
 });
 
 onBoth(

@@ -197,6 +197,10 @@ test("R7, R10: under every fault and crash each task ends once, and its work ran
         });
       },
     ),
-    { numRuns: runs },
+    {
+      numRuns: runs,
+      // A postponement whose answer was lost, and the task taken again before it was known.
+      examples: [[-439043455, [[], ["none", "die"], ["die"], ["none", "none", "after", "after"]], 2]],
+    },
   );
 }, 600_000);

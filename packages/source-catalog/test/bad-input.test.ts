@@ -1,0 +1,108 @@
+import { openCatalogSource } from "@tidemark/source-catalog";
+import { expect, test } from "vitest";
+import { body, CatalogServer, folder, follow, hang, status } from "./support.ts";
+
+const secret = "Bearer s3cr3t-t0ken";
+
+test("what is wrong with a list is named, and the other lists go on", async () => {
+  const server = await new CatalogServer().listen();
+  const elsewhere = await new CatalogServer().listen();
+  elsewhere.put("evil", { id: "stolen" });
+  const bad: Record<string, [Parameters<CatalogServer["faults"]["set"]>[1], RegExp]> = {
+    truncated: [body('[{"id": 1}, {"id"'), /\/list\/truncated: expected JSON, got 17 characters that are not/],
+    html: [body("<html>"), /\/list\/html: expected JSON/],
+    shape: [body('{"nothing": 1}'), /\/list\/shape: expected an array, or an object with one in entries, items, data/],
+    forbidden: [status(403), /\/list\/forbidden: expected status 200, got 403/],
+    slow: [hang, /\/list\/slow: no answer within 1000 ms/],
+    moved: [
+      status(302, { location: `${elsewhere.url}/list/evil` }),
+      /\/list\/moved: redirected to http:\/\/127.0.0.1:/,
+    ],
+    loop: [status(302, { location: "/list/loop" }), /\/list\/loop: more than 5 redirects/],
+    cut: [(_, response) => void response.write("[", () => response.destroy()), /\/list\/cut: /],
+    huge: [
+      (_, response) => {
+        const chunk = Buffer.alloc(1 << 16, " ");
+        const more = () => {
+          while (response.write(chunk));
+        };
+        response.on("drain", more);
+        more();
+      },
+      /\/list\/huge: the answer is larger than maxBytes, 1000000 bytes/,
+    ],
+    garbage: [(request) => void request.socket.end("\0\xff garbage\r\n\r\n"), /\/list\/garbage: /],
+  };
+  server.put("good", { id: 1 });
+  const catalogs = ["good", ...Object.keys(bad)].map((name) => ({
+    name,
+    url: `${server.url}/list/${name}?token=in-the-query`,
+    headers: { authorization: secret },
+  }));
+  for (const [name, [fault]] of Object.entries(bad)) server.faults.set(`/list/${name}`, fault);
+  const { now, source } = await follow(folder(), { catalogs, maxBytes: 1_000_000, fetchTimeoutMs: 1_000 });
+  expect(Object.keys(await now())).toContain("/default/good/1");
+  const failures = new Map((await source.failures()).map(({ key, error }) => [key, error]));
+  for (const [name, [, expected]] of Object.entries(bad)) expect(failures.get(name), name).toMatch(expected);
+  expect(elsewhere.requests).toEqual([]);
+  const shown = JSON.stringify([...failures, source.status(), source.description]);
+  expect(shown).not.toContain("s3cr3t");
+  expect(shown).not.toContain("in-the-query");
+});
+
+test("entries of a list that cannot be used are named, and the others are used", async () => {
+  const server = await new CatalogServer().listen();
+  server.faults.set(
+    "/list/apps",
+    body('[{"id": "a"}, {"name": "nobody"}, null, 7, {"id": "a"}, {"id": 1.5}, {"id": "z"}]'),
+  );
+  const { now, source } = await follow(folder(), { catalogs: [{ name: "apps", url: `${server.url}/list/apps` }] });
+  expect(Object.keys(await now()).toSorted()).toEqual(["/default/@digest", "/default/apps/a", "/default/apps/z"]);
+  expect(source.status().problems.map(({ error }) => error.replace(/^.*entry/, "entry"))).toEqual([
+    "entry 1: expected a text or an integer as id",
+    "entry 2: expected a text or an integer as id",
+    "entry 3: expected a text or an integer as id",
+    "entry 4: id a was there before",
+    "entry 5: expected a text or an integer as id",
+  ]);
+});
+
+test("a redirect within the host is followed", async () => {
+  const server = await new CatalogServer().listen();
+  server.put("new", { id: 1 });
+  server.faults.set("/list/old", status(301, { location: "/list/new" }));
+  const { now } = await follow(folder(), { catalogs: [{ name: "old", url: `${server.url}/list/old` }] });
+  expect(await now()).toHaveProperty(["/default/old/1"]);
+});
+
+test("a list that stays away leaves what is known of it, and all that is said is that it waits", async () => {
+  const server = await new CatalogServer().listen();
+  server.put("apps", { id: 1 });
+  const { cycle, now, watcher } = await follow(folder(), {
+    catalogs: [{ name: "apps", url: `${server.url}/list/apps` }],
+  });
+  server.faults.set("*", status(503));
+  server.put("apps", { id: 2 });
+  await cycle();
+  expect(Object.keys(await now())).toContain("/default/apps/1");
+  expect(watcher.status().problem).toMatch(/\/list\/apps: expected status 200, got 503/);
+  server.faults.clear();
+  await cycle();
+  expect(Object.keys(await now())).toContain("/default/apps/2");
+});
+
+test("options that cannot work are refused with what to do", async () => {
+  const open = (more: object) =>
+    openCatalogSource({ stateFile: "/nowhere/at/all.db", catalogs: [{ name: "a", url: "http://h/a", ...more }] });
+  await expect(open({ url: "ftp://h/a" })).rejects.toThrow(/expected a URL such as https:/);
+  await expect(open({ url: "http://user:hunter2@h/a" })).rejects.toThrow(/put it into headers.authorization instead/);
+  await expect(open({ url: "http://user:hunter2@h/a" })).rejects.not.toThrow(/hunter2/);
+  await expect(open({ detailUrl: "http://other/{id}" })).rejects.toThrow(
+    /every URL must be on http:\/\/h, got one on http:\/\/other/,
+  );
+  await expect(open({ detailUrl: "http://h/x" })).rejects.toThrow(/detailUrl must contain \{id\}/);
+  await expect(open({ eventsUrl: "http://h/x" })).rejects.toThrow(/eventsUrl must contain \{after\}/);
+  await expect(open({ name: "a/b" })).rejects.toThrow(/needs a name without a slash, got "a\/b"/);
+  await expect(open({ tenants: ["x"] })).rejects.toThrow(/there is no tenant x, only default/);
+  await expect(open({})).rejects.toThrow(/The state file \/nowhere\/at\/all.db cannot be used/);
+});
