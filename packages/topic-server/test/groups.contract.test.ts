@@ -18,7 +18,7 @@ import {
 
 const path = "/local/t";
 
-test("partitions are shared out evenly: gracefully to who joins, at once from who vanishes", async () => {
+test("X15: partitions are shared out evenly: gracefully to who joins, at once from who vanishes", async () => {
   const client = rawClient(await openTestServer());
   await client.createTopic(path, { partitioningSettings: { minActivePartitions: 2n } });
   const { stream: first } = await openRead(client, path);
@@ -35,7 +35,7 @@ test("partitions are shared out evenly: gracefully to who joins, at once from wh
   expect((await acceptPartition(second)).partition).toBe(1 - given.partition);
 });
 
-test("credit: one message goes out however large it is, then nothing until there is room again", async () => {
+test("X13: credit: one message goes out however large it is, then nothing until there is room again", async () => {
   const client = rawClient(await openTestServer());
   await client.createTopic(path);
   const { stream: writer } = await openWrite(client, path);
@@ -105,7 +105,7 @@ test("a topic that was created before a restart is created again with SUCCESS, u
   expect(await client.createTopic(path, { ...settings, retentionStorageMb: 6n })).toBe("ALREADY_EXISTS");
 });
 
-test("a transaction across topics appears as a whole with its offsets, or not at all", async () => {
+test("X5: a transaction across topics appears as a whole with its offsets, or not at all", async () => {
   const dataDir = temporaryFolder();
   const server = await openTestServer({ dataDir });
   const client = rawClient(server);
@@ -140,7 +140,7 @@ test("a transaction across topics appears as a whole with its offsets, or not at
   expect((await client.query.commitTransaction({ sessionId: session, txId: gap })).status).toBe(StatusCode.ABORTED);
 });
 
-test("a split partition ends for its reader, its writer is told, and its producers go on in a child", async () => {
+test("X19: a split partition ends for its reader, its writer is told, and its producers go on in a child", async () => {
   const server = await openTestServer();
   const client = rawClient(server);
   await client.createTopic(path);

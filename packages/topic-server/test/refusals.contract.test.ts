@@ -41,7 +41,7 @@ const badWrites: readonly (readonly [string, readonly Sent[], string])[] = [
   ["an unknown transaction", [init, request({ messages: [message(1)], tx: { id: "x", session: "y" } })], "NOT_FOUND"],
 ];
 
-test("a write that breaks the rules gets its status, its stream ends, and the server lives", async () => {
+test("bad input: a write that breaks the rules gets its status, its stream ends, and the server lives", async () => {
   const client = rawClient(await openTestServer());
   await client.createTopic(path, { supportedCodecs: { codecs: [1, 2] } });
   for (const [what, sent, status] of badWrites) {
@@ -53,7 +53,7 @@ test("a write that breaks the rules gets its status, its stream ends, and the se
   expect(await write(stream, [message(1)])).toEqual([0]);
 });
 
-test("a read that breaks the rules gets its status, its stream ends, and the server lives", async () => {
+test("bad input: a read that breaks the rules gets its status, its stream ends, and the server lives", async () => {
   const client = rawClient(await openTestServer());
   await client.createTopic(path);
   const { stream: writer } = await openWrite(client, path);
@@ -104,7 +104,7 @@ test("a commit for an unknown partition session is ignored", async () => {
   expect(await readMessages(stream, 1)).toHaveLength(1);
 });
 
-test("garbage on the port and idle connections cost nobody else anything", async () => {
+test("bad input: garbage on the port and connections that say nothing cost nobody else anything", async () => {
   const server = await openTestServer();
   const client = rawClient(server);
   await client.createTopic(path);
@@ -122,7 +122,7 @@ test("garbage on the port and idle connections cost nobody else anything", async
   for (const socket of sockets) socket.destroy();
 });
 
-test("a message above 64,000,000 bytes ends its stream with RESOURCE_EXHAUSTED", async () => {
+test("X18: a message above 64,000,000 bytes ends its stream with RESOURCE_EXHAUSTED", async () => {
   const server = await openTestServer();
   const client = rawClient(server);
   await client.createTopic(path);
@@ -146,7 +146,7 @@ test("a message above 64,000,000 bytes ends its stream with RESOURCE_EXHAUSTED",
   expect(await write(again, [message(1)])).toEqual([0]);
 });
 
-test("a reader that never reads and a writer that never reads its acks hold nothing up", async () => {
+test("bad input: a reader that never reads holds nothing up", async () => {
   const client = rawClient(await openTestServer());
   await client.createTopic(path, { consumers: [{ name: "c" }, { name: "d" }] });
   const { stream: writer } = await openWrite(client, path);
