@@ -31,11 +31,6 @@ export class Framer {
     return this.#builder.count;
   }
 
-  /** The first of `count` more messages would be this one of the writer. */
-  get framed(): number {
-    return this.#first + this.#builder.count;
-  }
-
   /** The first stream is there: these are known from now on. */
   open(lastSeqNo: SeqNo, codecId: number, transaction: Uint8Array | undefined): void {
     this.#nextSeqNo = seqNoAfter(lastSeqNo, 1);

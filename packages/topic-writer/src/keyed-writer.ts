@@ -10,9 +10,10 @@ import { isBody, isList, type MessageLimits, type PreparedMessage, prepareMessag
 import { type KeyPartitioning, keyPartitioningDefaults, type ResolvedWriterOptions } from "./options.ts";
 import { type Key, PartitionMap } from "./partition-map.ts";
 import { PartitionWatch } from "./partition-watch.ts";
-import { type Leftovers, messageOverheadBytes, PartitionWriter } from "./partition-writer.ts";
+import { messageOverheadBytes, PartitionWriter } from "./partition-writer.ts";
 import type { SeqNo } from "./seq-no.ts";
 import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
+import type { Leftovers } from "./writer-driver.ts";
 import { closedError, closeTimeout, endError, withUnacknowledged } from "./writer-end.ts";
 import { WriterError } from "./writer-error.ts";
 
