@@ -45,7 +45,7 @@ export function statusOf(error: unknown): OutgoingHttpHeaders {
   const result: OutgoingHttpHeaders = {};
   for (const [name, value] of known.metadata) if (isMetadata(name)) result[name] = value;
   result["grpc-status"] = String(known.code);
-  if (known.rawMessage !== "") result["grpc-message"] = encodeURIComponent(known.rawMessage.toWellFormed());
+  if (known.rawMessage !== "") result["grpc-message"] = encodeMessage(known.rawMessage);
   if (known.details.length > 0) {
     result["grpc-status-details-bin"] = Buffer.from(writeStatus(known)).toString("base64").replace(/=+$/, "");
   }
@@ -84,6 +84,21 @@ const protocolHeaders =
 /** What an error may carry on as metadata: nothing that belongs to the protocol or to one hop. */
 function isMetadata(name: string): boolean {
   return !protocolHeaders.test(name);
+}
+
+/**
+ * gRPC over HTTP/2, Status-Message: escapes what is not printable ASCII, and the percent sign. grpc-js, for one, does not
+ * undo more than that. Spaces at the ends would not survive in a header.
+ */
+function encodeMessage(text: string): string {
+  return encodeURIComponent(text.toWellFormed()).replace(
+    /%([2-7][0-9A-F])/g,
+    (escaped, hex: string, at, whole: string) => {
+      const isAtEnd = at === 0 || at + escaped.length === whole.length;
+      const isNeeded = hex === "25" || hex === "7F" || (hex === "20" && isAtEnd);
+      return isNeeded ? escaped : String.fromCharCode(Number.parseInt(hex, 16));
+    },
+  );
 }
 
 function decodeMessage(text: string): string {

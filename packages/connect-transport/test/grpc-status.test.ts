@@ -57,7 +57,7 @@ test("what garbage a peer sends as its status is an error all the same", () => {
 test("what is no ConnectError tells the peer nothing, and no header of the protocol travels as metadata", () => {
   expect(statusOf(new Error("the password is swordfish"))).toEqual({
     "grpc-status": "13",
-    "grpc-message": "internal%20error",
+    "grpc-message": "internal error",
   });
   const error = new ConnectError("", Code.NotFound, { "content-length": "7", "grpc-status": "0", "x-mine": "1" });
   expect(statusOf(error)).toEqual({ "grpc-status": "5", "x-mine": "1" });
