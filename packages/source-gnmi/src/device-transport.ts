@@ -154,6 +154,6 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
   }
 }
 
-export function isSync({ response }: SubscribeResponse): boolean {
+function isSync({ response }: SubscribeResponse): boolean {
   return response.case === "syncResponse";
 }

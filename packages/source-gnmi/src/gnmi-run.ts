@@ -34,6 +34,8 @@ export interface GnmiRunOptions {
   readonly sink: FrameSink;
   /** The connections that this process has counted, over all runs. */
   readonly lastConnection: number;
+  /** Everything that is there is known, and handed on. */
+  onSynced(): void;
 }
 
 /** Leaves that are handed on before the sink is asked for room. */
@@ -48,6 +50,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
   readonly #options: ResolvedSource;
   readonly #sink: FrameSink;
   readonly #fallback: Fallback;
+  readonly #onSynced: () => void;
   readonly #reconnector: StreamReconnector<SubscribeRequest, Batch, Session>;
   #link: GnmiLink | undefined;
   #state: DeviceState;
@@ -70,8 +73,9 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
   #heardMs = 0;
   #session: Session | undefined;
 
-  constructor({ options, from, sink, lastConnection }: GnmiRunOptions) {
+  constructor({ options, from, sink, lastConnection, onSynced }: GnmiRunOptions) {
     this.#options = options;
+    this.#onSynced = onSynced;
     this.#sink = new GuardedSink(sink);
     this.#fallback = new Fallback(options.subscriptions, options.mode === "stream" && options.fallbackSampleIntervalMs);
     this.#connection = Math.max(lastConnection, Number(/^c(\d{1,15})$/.exec(from?.epoch ?? "")?.[1] ?? 0));
@@ -100,8 +104,11 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     return this.#state;
   }
 
-  get link(): GnmiLink | undefined {
-    return this.#link;
+  /** What is known and over which connection; undefined while there is none that has told everything. */
+  current(): { readonly state: DeviceState; readonly link: GnmiLink; readonly encoding: EncodingName } | undefined {
+    const link = this.#link;
+    if (link === undefined || this.#session === undefined || !this.#state.isSynced) return undefined;
+    return { state: this.#state, link, encoding: this.#session.encoding };
   }
 
   get encoding(): EncodingName | undefined {
@@ -287,6 +294,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     this.#hasPast = true;
     this.#state.beginRound();
     this.#sink.status({ state: "live" });
+    this.#onSynced();
     if (isFull) await this.#sink.ready(signal);
     if (rest.length > 0) await this.onMessage(rest, connection);
   }

@@ -1,6 +1,7 @@
 import type { FrameSink, ResumePoint, Source, SourceCapabilities } from "@tidemark/store-watch/contract";
 import { buildTrees, type StoredLeaf } from "./build-tree.ts";
 import type { LeafCounts } from "./device-state.ts";
+import { DriftWatch } from "./drift.ts";
 import type { Json } from "./exact-json.ts";
 import { GnmiRun } from "./gnmi-run.ts";
 import { type GnmiSourceOptions, type ResolvedSource, resolveSource } from "./options.ts";
@@ -59,9 +60,32 @@ class DeviceSource implements GnmiSource {
 
   async run(from: ResumePoint | undefined, sink: FrameSink, signal: AbortSignal): Promise<void> {
     const lastConnection = this.#run?.connections ?? 0;
-    const run = new GnmiRun({ options: this.#options, from, sink, lastConnection });
+    const { desired, clock, target } = this.#options;
+    const over = new AbortController();
+    const drift =
+      desired === undefined
+        ? undefined
+        : new DriftWatch({
+            desired,
+            flatten: this.#options,
+            target,
+            clock,
+            signal: AbortSignal.any([signal, over.signal]),
+            current: () => run.current(),
+          });
+    const run = new GnmiRun({
+      options: this.#options,
+      from,
+      sink,
+      lastConnection,
+      onSynced: () => void drift?.start(),
+    });
     this.#run = run;
-    await run.execute(signal);
+    try {
+      await run.execute(signal);
+    } finally {
+      over.abort();
+    }
   }
 
   stats(): GnmiSourceStats {

@@ -1,6 +1,7 @@
 export { buildTree, buildTrees, type StoredLeaf } from "./build-tree.ts";
 export { type GnmiConnectionOptions, gnmiConnectionDefaults } from "./connection-options.ts";
 export type { LeafCounts } from "./device-state.ts";
+export { type GnmiDesired, type GnmiDifference, type GnmiDrift, gnmiDesiredDefaults } from "./drift.ts";
 export type { GnmiCredentials, GnmiTls } from "./endpoint.ts";
 export { type ExactNumber, formatExactJson, type Json, type JsonObject, parseExactJson } from "./exact-json.ts";
 export {

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { type Rng, systemRng } from "@tidemark/clock";
 import type { BackoffOptions, ReconnectLimiter } from "@tidemark/stream";
 import { type GnmiConnectionOptions, type ResolvedConnection, resolveConnection } from "./connection-options.ts";
+import type { GnmiDesired } from "./drift.ts";
 import { GnmiError } from "./gnmi-error.ts";
 import { formatPath } from "./path.ts";
 import { checkSubscriptions, type GnmiSubscription, pathOf } from "./subscription.ts";
@@ -62,6 +63,8 @@ export interface GnmiSourceOptions extends GnmiConnectionOptions, FlattenOptions
    * @default 60_000
    */
   readonly syncTimeoutMs?: number;
+  /** How the device should be; compared now and then, and corrected where it says so. @default nothing is compared */
+  readonly desired?: GnmiDesired;
   /** How long to wait before connecting again; see `BackoffOptions` of `@tidemark/stream`. */
   readonly backoff?: BackoffOptions;
   /** Gates connecting again. @default one for all streams of the process */
@@ -89,6 +92,7 @@ type Defaulted = Required<Pick<GnmiSourceOptions, keyof typeof gnmiSourceDefault
 export interface ResolvedSource extends ResolvedConnection, Defaulted, FlattenOptions {
   readonly subscriptions: readonly GnmiSubscription[];
   readonly qos: number | undefined;
+  readonly desired: GnmiDesired | undefined;
   readonly backoff: BackoffOptions;
   readonly limiter: ReconnectLimiter | undefined;
   readonly rng: Rng;
@@ -137,6 +141,12 @@ export function resolveSource(options: GnmiSourceOptions): ResolvedSource {
     const value = defaulted[name];
     if (value !== false && !(value > 0)) throw invalid(`${name} must be above 0, got ${value}`);
   }
+  const { desired } = options;
+  if (desired !== undefined) {
+    pathOf(desired.path ?? "/");
+    const every = desired.intervalMs;
+    if (every !== undefined && !(every > 0)) throw invalid(`desired.intervalMs must be above 0, got ${every}`);
+  }
   if (options.qos !== undefined && !(Number.isInteger(options.qos) && options.qos >= 0 && options.qos <= 63)) {
     throw invalid(`qos must be a whole number in [0, 63], got ${options.qos}`);
   }
@@ -149,6 +159,7 @@ export function resolveSource(options: GnmiSourceOptions): ResolvedSource {
     ...(options.stripModules !== undefined && { stripModules: options.stripModules }),
     subscriptions: options.subscriptions,
     qos: options.qos,
+    desired: options.desired,
     backoff: options.backoff ?? {},
     limiter: options.limiter,
     rng: options.rng ?? systemRng,

@@ -212,10 +212,15 @@ test("samples, heartbeats and on-change live beside each other in one subscripti
   expect(source.capabilities.tombstones).toBe(false);
 });
 
-test.each(["poll", "once", "get"] as const)(
-  "mode %s delivers at once, round after round, deletions included",
-  async (mode) => {
-    const device = await testDevice();
+test.each([
+  ["poll", false],
+  ["poll", true],
+  ["once", false],
+  ["get", false],
+] as const)(
+  "mode %s delivers at once, round after round, deletions included (only when polled: %s)",
+  async (mode, pollsOnly) => {
+    const device = await testDevice({ pollsOnly });
     device.apply({
       update: [
         { path: "/a/x", value: 1 },

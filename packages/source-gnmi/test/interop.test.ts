@@ -108,7 +108,7 @@ interop("a client written in Python asks and changes the simulated device", asyn
 });
 
 interop("a client written in Python subscribes to the simulated device in every mode", async () => {
-  const device = await testDevice();
+  const device = await testDevice({ pollsOnly: true });
   device.set("/a/x", 1);
   const list = (mode: string) => ({
     subscribe: { mode, encoding: "PROTO", subscription: [{ path: { elem: elem("a") }, mode: "ON_CHANGE" }] },

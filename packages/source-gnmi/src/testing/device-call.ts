@@ -48,6 +48,8 @@ export interface DeviceManners {
   readonly encodings: readonly EncodingName[];
   /** Deletions are told as what was asked for, containers and wildcards included, and not leaf by leaf. */
   readonly deletesContainers: boolean;
+  /** With mode POLL nothing is sent before the first poll. Otherwise, as OpenConfig's own server, everything once. */
+  readonly pollsOnly: boolean;
 }
 
 export interface DeviceCallOptions {
@@ -170,11 +172,12 @@ export class DeviceCall implements CallReceiver {
     this.#prefix = fromWirePath(list.prefix);
     const isStream = list.mode === SubscriptionList_Mode.STREAM;
     this.#watches = list.subscription.map((each) => this.#watch(each, isStream));
-    if (list.mode === SubscriptionList_Mode.POLL) return;
+    const isPoll = list.mode === SubscriptionList_Mode.POLL;
+    if (isPoll && this.#options.manners.pollsOnly) return;
     this.#isStreaming = isStream;
     void this.#sendAll(list.updatesOnly).then(() => {
       if (isStream) this.#startTimers(list);
-      else this.#call.end();
+      else if (!isPoll) this.#call.end();
     });
   }
 

@@ -95,6 +95,7 @@ export class GnmiDevice implements AsyncDisposable {
       sampled: (options.sampled ?? []).map(parsePath),
       encodings: options.encodings ?? ["json", "json_ietf", "proto", "bytes", "ascii"],
       deletesContainers: options.deletesContainers ?? false,
+      pollsOnly: options.pollsOnly ?? false,
     };
   }
 
