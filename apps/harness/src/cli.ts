@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import type { ReportGoal } from "./bench/report.ts";
 import { UsageError } from "./usage-error.ts";
 
 const usage = `tidemark-harness bench                     lists the benchmarks
@@ -13,6 +14,10 @@ tidemark-harness bench topics [options]    topic clients and servers against oth
   --part write,latency,read,far,memory,server,frames,codec
   --gate                                   fails when something is worse than its gate
   --nats FILE                              the program of NATS (nats-server)
+tidemark-harness bench migrations [options] migrations beside readers and writers, against one UPDATE and others
+  --reps, --quick, --json, --gate          as above
+  --part sqlite,sqlite-lean,postgres,mariadb
+  --data DIR                               keeps the databases there for the next time
 tidemark-harness bench <name> [arguments]  a benchmark of a package
 tidemark-harness chaos etcd [options]      faults against a real etcd and a follower, and a proof after them
   --seed S                                 chooses the faults (random)
@@ -66,12 +71,13 @@ async function dispatch([command, ...args]: readonly string[]): Promise<number> 
 async function bench([name, ...args]: readonly string[]): Promise<number> {
   const { findPackageBench, packageBenches, runPackageBench } = await import("./bench/package-benches.ts");
   const benches = packageBenches();
-  const list = ["etcd", "topics", ...benches.map((each) => each.name)];
+  const list = ["etcd", "topics", "migrations", ...benches.map((each) => each.name)];
   if (name === undefined) {
     process.stdout.write(`${list.join("\n")}\n`);
     return 0;
   }
   if (name === "topics") return benchOfTopics(args);
+  if (name === "migrations") return benchOfMigrations(args);
   if (name !== "etcd") {
     const found = findPackageBench(name, benches);
     if (found === undefined) throw new UsageError(`bench must name one of ${list.join(", ")}; got "${name}"`);
@@ -126,9 +132,38 @@ async function benchOfTopics(args: readonly string[]): Promise<number> {
     say: (line) => process.stderr.write(`${line}\n`),
   });
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : `${renderReport(report)}\n`);
-  const failed = values.gate ? failedGates(report) : [];
+  return judged(values.gate ? failedGates(report) : []);
+}
+
+function judged(failed: readonly ReportGoal[]): number {
   for (const { name, gate, measured } of failed) process.stderr.write(`gate: ${name}: ${measured}, not ${gate}\n`);
   return failed.length > 0 ? 1 : 0;
+}
+
+async function benchOfMigrations(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      reps: { type: "string" },
+      part: { type: "string" },
+      quick: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      gate: { type: "boolean", default: false },
+      data: { type: "string" },
+    },
+  });
+  const { migrationsBenchParts } = await import("./bench/migrations/options.ts");
+  const { benchMigrations } = await import("./bench/migrations/migrations-bench.ts");
+  const { failedGates, renderReport } = await import("./bench/report.ts");
+  const report = await benchMigrations({
+    reps: wholeNumber("--reps", values.reps, values.quick ? 1 : 5),
+    quick: values.quick,
+    parts: namesOf("--part", values.part, migrationsBenchParts),
+    ...(values.data !== undefined && { dataDir: values.data }),
+    say: (line) => process.stderr.write(`${line}\n`),
+  });
+  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : `${renderReport(report)}\n`);
+  return judged(values.gate ? failedGates(report) : []);
 }
 
 async function chaos([target, ...args]: readonly string[]): Promise<number> {

@@ -65,6 +65,21 @@ switch (name) {
     serveRole(createTopicsServerRole());
     break;
   }
+  case "migrations-run": {
+    const { createMigrationsRunRole } = await import("./roles/migrations-run-role.ts");
+    serveRole(createMigrationsRunRole());
+    break;
+  }
+  case "migrations-server": {
+    const { createMigrationsServerRole } = await import("./roles/migrations-server-role.ts");
+    serveRole(createMigrationsServerRole());
+    break;
+  }
+  case "migrations-peer": {
+    const { createMigrationsPeerRole } = await import("./roles/migrations-peer-role.ts");
+    serveRole(createMigrationsPeerRole());
+    break;
+  }
   default:
     throw new Error(`there is no role "${name}"`);
 }

@@ -1,0 +1,146 @@
+import { startRole } from "../../role-process.ts";
+import type { MigrationRun } from "../../roles/migrations-run-role.ts";
+import type { MigrationsServerRole } from "../../roles/migrations-server-role.ts";
+import type { ReportGoal, ReportSection } from "../report.ts";
+import { median, ratios } from "../stats.ts";
+import { atLeastPercent, atMost } from "./goals.ts";
+import { type MigrationsBenchOptions, shapeOf } from "./options.ts";
+import { linkTo, type ServerLink } from "./server-link.ts";
+import { resetServer, seedServer, wrongOnServer } from "./server-seed.ts";
+import { nothing, type Side, type Sides, summaryOf, tableOf, valuesOf } from "./sides.ts";
+import { type ServerAddress, type ServerName, startSqlServer } from "./sql-server.ts";
+
+const contenders = ["nothing", "single", "seed", "set", "gentle"] as const;
+type ServerContender = (typeof contenders)[number];
+
+/** Chunks of about this many milliseconds, one behind the other. */
+const eager = { nice: 0, targetMs: 15 } as const;
+
+export async function benchServer(server: ServerName, options: MigrationsBenchOptions): Promise<ReportSection[]> {
+  const shape = shapeOf(server, options.quick);
+  options.say(`${server}: ${shape.parents} parents, ${shape.children} children …`);
+  await using running = await startSqlServer(server);
+  await using link = await linkTo(running.address);
+  await seedServer(server, link, shape);
+  const sides: Sides<ServerContender> = new Map(contenders.map((name) => [name, []]));
+  for (let rep = 0; rep < options.reps; rep++) {
+    for (const contender of contenders) {
+      const side = await measure(contender, running.address, link, shape.parents, options);
+      options.say(
+        `${server}, ${rep + 1} of ${options.reps}, ${contender}: ${(side.run.tookMs / 1000).toFixed(2)} s, writer at most ${side.writer.maxMs.toFixed(1)} ms`,
+      );
+      sides.get(contender)?.push(side);
+    }
+  }
+  return [
+    {
+      title: `${running.version}, ${shape.parents} parents, ${shape.children} children`,
+      notes: [
+        "A reader every 5 ms and a writer of rows of the same table every 10 ms, each in a process of its own.",
+        "set: without rests; gentle: as a definition that says nothing.",
+      ],
+      ...tableOf(sides),
+      goals: goalsOf(server, sides),
+      raw: Object.fromEntries(sides),
+    },
+  ];
+}
+
+/** B3 of the performance's facts, M5 and M6 of the migrations'. */
+function goalsOf(server: ServerName, sides: Sides<ServerContender>): ReportGoal[] {
+  const of = (name: ServerContender, value: (side: Side) => number) => valuesOf(sides, name, value);
+  const middle = (name: ServerContender, value: (side: Side) => number) => median(of(name, value));
+  const single = of("single", ({ run }) => run.tookMs);
+  const copied = (name: ServerContender) =>
+    median(
+      ratios(
+        of(name, ({ run }) => run.copyMs),
+        single,
+      ),
+    );
+  const calm = middle("nothing", ({ writer }) => writer.p99Ms);
+  const title = (id: string, what: string) => `${id} ${what}, ${server}`;
+  return [
+    atMost(
+      title("B3", "set, longest transaction"),
+      middle("set", ({ run }) => run.maxLockMs),
+      25,
+      50,
+    ),
+    atLeastPercent(title("B3", "set, throughput of the single UPDATE"), 1 / copied("set"), 0.9, 0.75),
+    atMost(
+      title("B3", "set, reader p99, of that beside the single UPDATE"),
+      median(
+        ratios(
+          of("set", ({ reader }) => reader.p99Ms),
+          of("single", ({ reader }) => reader.p99Ms),
+        ),
+      ),
+      1,
+      2,
+      " ×",
+    ),
+    atMost(
+      title("M5", "set, row-writer max"),
+      middle("set", ({ writer }) => writer.maxMs),
+      50,
+      100,
+    ),
+    atMost(
+      title("M5", "set, row-writer p99"),
+      middle("set", ({ writer }) => writer.p99Ms),
+      2 * calm,
+      4 * calm,
+    ),
+    atMost(title("M6", "gentle, time of the single UPDATE"), copied("gentle"), 3.5, 5, " ×"),
+  ];
+}
+
+async function measure(
+  contender: ServerContender,
+  address: ServerAddress,
+  link: ServerLink,
+  parents: number,
+  options: MigrationsBenchOptions,
+): Promise<Side> {
+  await resetServer(address.server, link);
+  await using reader = await startRole<MigrationsServerRole>("migrations-server");
+  await using writer = await startRole<MigrationsServerRole>("migrations-server");
+  await using runner = await startRole<MigrationsServerRole>("migrations-server");
+  for (const role of [reader, writer, runner]) await role.call("connect", address);
+  const wal = await walOf(address.server, link);
+  await reader.call("start", { kind: "reader", everyMs: 5, parents });
+  await writer.call("start", { kind: "writer", everyMs: 10, parents });
+  let run: MigrationRun;
+  switch (contender) {
+    case "nothing":
+      run = await nothing(options.quick ? 1000 : 3000);
+      break;
+    case "set":
+      run = await runner.call("tidemark", eager);
+      break;
+    case "gentle":
+      run = await runner.call("tidemark", {});
+      break;
+    default:
+      run = await runner.call(contender);
+  }
+  const walBytes = (await walOf(address.server, link)) - wal;
+  const side: Side = {
+    run,
+    walBytes,
+    reader: summaryOf(await reader.call("stop")),
+    writer: summaryOf(await writer.call("stop")),
+  };
+  const wrong = contender === "nothing" ? 0 : await wrongOnServer(link);
+  if (wrong > 0) throw new Error(`${contender} left ${wrong} rows wrong`);
+  return side;
+}
+
+/** Bytes of log the server has written so far. */
+async function walOf(server: ServerName, { query }: ServerLink): Promise<number> {
+  if (server === "postgres") {
+    return Number((await query("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")).rows[0]?.[0]);
+  }
+  return Number((await query("show global status like 'Innodb_os_log_written'")).rows[0]?.[1]);
+}

@@ -1,0 +1,129 @@
+import { execFile } from "node:child_process";
+import { statSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { startRole } from "../../role-process.ts";
+import type { MigrationRun, MigrationsRunRole } from "../../roles/migrations-run-role.ts";
+import type { MigrationsPeerRole } from "../../roles/migrations-peer-role.ts";
+import type { ReportSection } from "../report.ts";
+import { type MigrationsBenchOptions, type MigrationsBenchPart, shapeOf } from "./options.ts";
+import { nothing, type Side, type Sides, summaryOf, tableOf } from "./sides.ts";
+import { sqliteGoals } from "./sqlite-goals.ts";
+import { resetSqlite, sqliteSeed, wrongInSqlite } from "./sqlite-seed.ts";
+
+const contenders = ["nothing", "single", "seed", "set", "aggregate"] as const;
+export type SqliteContender = (typeof contenders)[number];
+
+/** The contenders, one after the other in every repetition, beside a reader and a writer in processes of their own. */
+export async function benchSqlite(
+  part: MigrationsBenchPart,
+  options: MigrationsBenchOptions,
+): Promise<ReportSection[]> {
+  const shape = shapeOf(part, options.quick);
+  using seed = sqliteSeed(shape, options);
+  const sections: ReportSection[] = [];
+  for (const heat of part === "sqlite" ? (["warm", "cold"] as const) : (["warm"] as const)) {
+    const sides: Sides<SqliteContender> = new Map(contenders.map((name) => [name, []]));
+    for (let rep = 0; rep < options.reps; rep++) {
+      for (const contender of contenders) {
+        const side = await measure(contender, seed.file, heat, shape.parents, options);
+        options.say(
+          `${part}, ${heat}, ${rep + 1} of ${options.reps}, ${contender}: ${(side.run.tookMs / 1000).toFixed(2)} s, writer at most ${side.writer.maxMs.toFixed(1)} ms`,
+        );
+        sides.get(contender)?.push(side);
+      }
+    }
+    sections.push({
+      title: `SQLite, ${shape.parents} parents, ${shape.children} children, ${(statSync(seed.file).size / 1e9).toFixed(2)} GB, ${heat}`,
+      notes: [
+        "A reader every 2 ms and a writer every 20 ms, each in a process of its own; latency from the moment it was due.",
+      ],
+      ...tableOf(sides),
+      goals: sqliteGoals(part, heat, sides),
+      raw: Object.fromEntries(sides),
+    });
+  }
+  return sections;
+}
+
+async function measure(
+  contender: SqliteContender,
+  file: string,
+  heat: "warm" | "cold",
+  parents: number,
+  options: MigrationsBenchOptions,
+): Promise<Side> {
+  resetSqlite(file);
+  await (heat === "cold" ? coolDown(file) : warmUp(file));
+  await using reader = await startRole<MigrationsPeerRole>("migrations-peer");
+  await using writer = await startRole<MigrationsPeerRole>("migrations-peer");
+  await using runner = await startRole<MigrationsRunRole>("migrations-run");
+  await reader.call("open", { file, kind: "reader", everyMs: 2, parents });
+  await writer.call("open", { file, kind: "writer", everyMs: 20, parents });
+  if (heat === "cold") await coolDown(file);
+  await reader.call("start");
+  await writer.call("start");
+  const wal = watchWal(file);
+  const run = await runContender(contender, file, runner, options);
+  const walBytes = wal.stop();
+  const side: Side = {
+    run,
+    walBytes,
+    reader: summaryOf(await reader.call("stop")),
+    writer: summaryOf(await writer.call("stop")),
+  };
+  const wrong = contender === "nothing" ? 0 : wrongInSqlite(file);
+  if (wrong > 0) throw new Error(`${contender} left ${wrong} rows wrong`);
+  return side;
+}
+
+async function runContender(
+  contender: SqliteContender,
+  file: string,
+  runner: { call: Awaited<ReturnType<typeof startRole<MigrationsRunRole>>>["call"] },
+  { quick }: MigrationsBenchOptions,
+): Promise<MigrationRun> {
+  switch (contender) {
+    case "nothing":
+      return nothing(quick ? 1000 : 3000);
+    case "single":
+    case "seed":
+      return runner.call(contender, { file });
+    case "set":
+    case "aggregate":
+      return runner.call("tidemark", { file, definitions: definitionsOf(contender) });
+  }
+}
+
+function definitionsOf(contender: "set" | "aggregate"): string {
+  const isSource = import.meta.url.endsWith(".ts");
+  const name = contender === "set" ? "split-definition" : "aggregate-definition";
+  const path = isSource ? `./${name}.ts` : `./bench/migrations/${name}.js`;
+  return fileURLToPath(new URL(path, import.meta.url));
+}
+
+/** Reads all of it, so that the system has it at hand. */
+async function warmUp(file: string): Promise<void> {
+  await promisify(execFile)("dd", [`if=${file}`, "of=/dev/null", "bs=4M"]);
+}
+
+/** Makes the system forget it. */
+async function coolDown(file: string): Promise<void> {
+  await promisify(execFile)("sync", ["-f", file]);
+  await promisify(execFile)("dd", [`of=${file}`, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]);
+}
+
+function watchWal(file: string): { stop(): number } {
+  let peak = 0;
+  const look = () => {
+    peak = Math.max(peak, statSync(`${file}-wal`, { throwIfNoEntry: false })?.size ?? 0);
+  };
+  const timer = setInterval(look, 10);
+  return {
+    stop() {
+      clearInterval(timer);
+      look();
+      return peak;
+    },
+  };
+}

@@ -1,0 +1,162 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { seededRng } from "@tidemark/clock";
+import { defineMigration, openMigrations } from "@tidemark/migrate";
+import { sql } from "drizzle-orm";
+import { bigint as mysqlBigint, mysqlTable } from "drizzle-orm/mysql-core";
+import { bigint, pgTable } from "drizzle-orm/pg-core";
+import { linkTo, type ServerLink } from "../bench/migrations/server-link.ts";
+import type { ServerAddress } from "../bench/migrations/sql-server.ts";
+import { type MigrationRun, timed, watched } from "./migrations-run-role.ts";
+import type { PeerTimes } from "./migrations-peer-role.ts";
+
+export interface ServerPeerJob {
+  readonly kind: "reader" | "writer";
+  readonly everyMs: number;
+  readonly parents: number;
+}
+
+export interface ServerJob {
+  /** The part of the time that is left to others; undefined: the default. */
+  readonly nice?: number;
+  readonly targetMs?: number;
+}
+
+/** Whoever has to do with the benchmark's server: who migrates, and who reads and writes meanwhile. */
+export type MigrationsServerRole = {
+  connect(address: ServerAddress): Promise<void>;
+  single(): Promise<MigrationRun>;
+  seed(): Promise<MigrationRun>;
+  tidemark(job: ServerJob): Promise<MigrationRun>;
+  start(job: ServerPeerJob): Promise<void>;
+  stop(): Promise<PeerTimes>;
+};
+
+const pgTransmissions = pgTable("transmissions", {
+  id: bigint("id", { mode: "number" }).primaryKey(),
+  lastSeen: bigint("last_seen", { mode: "number" }).notNull().default(0),
+});
+const mysqlTransmissions = mysqlTable("transmissions", {
+  id: mysqlBigint("id", { mode: "number" }).primaryKey(),
+  lastSeen: mysqlBigint("last_seen", { mode: "number" }).notNull().default(0),
+});
+
+const latest = "(select coalesce(max(timestamp), 0) from observations where transmission_id = transmissions.id)";
+
+export function createMigrationsServerRole(): MigrationsServerRole {
+  let link: ServerLink | undefined;
+  const linked = () => {
+    if (link === undefined) throw new Error("connect first");
+    return link;
+  };
+  let isStopped = false;
+  let running: Promise<PeerTimes> = Promise.resolve({ latenciesMs: new Float64Array(), refused: 0 });
+  return {
+    async connect(address) {
+      link = await linkTo(address);
+      await link.query("select 1");
+    },
+    single: () =>
+      watched(async () => {
+        const startMs = performance.now();
+        await linked().query(`update transmissions set last_seen = ${latest}`);
+        const tookMs = performance.now() - startMs;
+        return { tookMs, copyMs: tookMs, maxLockMs: tookMs, chunks: 1 };
+      }),
+    seed: () => watched(() => seedLoop(linked())),
+    tidemark: ({ nice, targetMs }) =>
+      watched(async () => {
+        const { database } = linked();
+        const common = {
+          name: "last-seen",
+          key: "id",
+          set: { lastSeen: sql.raw(latest) },
+          ...(nice !== undefined && { nice, ...(nice === 0 && { minGapMs: 0 }) }),
+          ...(targetMs !== undefined && { targetMs }),
+        } as const;
+        const definition =
+          database.dialect === "mysql"
+            ? defineMigration({ table: mysqlTransmissions, ...common })
+            : defineMigration({ table: pgTransmissions, ...common });
+        await using migrations = await openMigrations({ database, definitions: [definition] });
+        return await timed(migrations);
+      }),
+    async start(job) {
+      isStopped = false;
+      const operate = job.kind === "reader" ? readerOf(linked(), job) : writerOf(linked(), job);
+      for (let warm = 0; warm < 20; warm++) await operate();
+      running = loop(operate, job.everyMs, () => isStopped);
+    },
+    stop() {
+      isStopped = true;
+      return running;
+    },
+  };
+}
+
+async function seedLoop({ query }: ServerLink) {
+  const startMs = performance.now();
+  const bound = Number((await query("select coalesce(max(id), 0) from transmissions")).rows[0]?.[0]);
+  let maxLockMs = 0;
+  let chunks = 0;
+  for (;;) {
+    const chunkMs = performance.now();
+    // MySQL cannot limit a subquery of IN.
+    const { changes } = await query(
+      `update transmissions set last_seen = ${latest} where id in (select id from (select id from transmissions
+       where last_seen = 0 and id <= ? order by id limit 5000) chunk)`,
+      [bound],
+    );
+    maxLockMs = Math.max(maxLockMs, performance.now() - chunkMs);
+    if (changes === 0) break;
+    chunks++;
+    await sleep(100);
+  }
+  const tookMs = performance.now() - startMs;
+  return { tookMs, copyMs: tookMs, maxLockMs, chunks };
+}
+
+async function loop(operate: () => Promise<unknown>, everyMs: number, isStopped: () => boolean): Promise<PeerTimes> {
+  const latencies: number[] = [];
+  let refused = 0;
+  const startMs = performance.now();
+  for (let index = 1; ; index++) {
+    let dueMs = startMs + index * everyMs;
+    const waitMs = dueMs - performance.now();
+    if (waitMs > 0) {
+      await sleep(waitMs);
+      // A timer that was late is not the server's doing; an operation before this one that took too long is.
+      dueMs = Math.max(dueMs, performance.now());
+    }
+    // Whom the server picks to end a deadlock has to come again, and has lost that time.
+    while (!(await succeeds(operate))) refused++;
+    latencies.push(performance.now() - dueMs);
+    if (isStopped()) return { latenciesMs: Float64Array.from(latencies), refused };
+  }
+}
+
+async function succeeds(operate: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await operate();
+    return true;
+  } catch (error) {
+    const { code, errno } = error as { readonly code?: unknown; readonly errno?: unknown };
+    // Deadlock and lock wait timeout; deadlock and serialisation.
+    if (errno === 1213 || errno === 1205 || code === "40P01" || code === "40001") return false;
+    throw error;
+  }
+}
+
+function readerOf({ query }: ServerLink, { parents }: ServerPeerJob): () => Promise<unknown> {
+  const rng = seededRng(1);
+  return async () => {
+    const id = rng.int(1, parents + 1);
+    await query("select id, hash, last_seen from transmissions where id = ?", [id]);
+    await query("select id, timestamp from observations where transmission_id = ? limit 20", [id]);
+  };
+}
+
+/** Of any row: also of one that is migrated right now. */
+function writerOf({ query }: ServerLink, { parents }: ServerPeerJob): () => Promise<unknown> {
+  const rng = seededRng(2);
+  return () => query("update transmissions set touched = touched + 1 where id = ?", [rng.int(1, parents + 1)]);
+}
