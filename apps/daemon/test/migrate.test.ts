@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify, stripVTControlCharacters } from "node:util";
 import { serviceTest } from "@tidemark/tooling/services";
@@ -256,6 +257,43 @@ test.for([
   expect(result.stderr).toMatch(message);
   expect(result.stderr).not.toMatch(/hunter2|hun ter2|^ {4}at /m);
   expect(result).toMatchObject({ exitCode, stdout: "" });
+});
+
+test("lint ends with 1 where something is found, 0 where nothing is, and 2 where it cannot look", async () => {
+  const folder = testFolder();
+  const drizzle = join(folder, "drizzle");
+  mkdirSync(join(drizzle, "meta"), { recursive: true });
+  writeFileSync(join(drizzle, "meta/_journal.json"), '{"dialect":"sqlite"}');
+  writeFileSync(
+    join(drizzle, "0000.sql"),
+    "CREATE TABLE people (id integer PRIMARY KEY, email text, domain text, length integer);",
+  );
+  // Both places at once: `people` is made by the SQL, and its migrations only search it.
+  const clean = await migrate(["lint", "drizzle", definitions("sqlite")], {}, folder);
+  expect(clean).toMatchObject({ exitCode: 0, stdout: "clean: 2 definitions in 2 files\n", stderr: "" });
+  writeFileSync(join(drizzle, "0001.sql"), "CREATE INDEX i ON people (email);\nUPDATE people SET domain = 'x';");
+  const text = await migrate(["lint"], {}, folder);
+  expect(text.exitCode).toBe(1);
+  expect(text.stdout).toMatch(
+    /^drizzle\/0001\.sql:1 {2}blocking-ddl .*\n.*\ndrizzle\/0001\.sql:2 {2}full-table-write .*\n.*\n2 found: /,
+  );
+  const json = await migrate(["lint", "--json"], {}, folder);
+  expect(jsonOf(json)).toMatchObject([
+    { rule: "blocking-ddl", file: "drizzle/0001.sql", line: 1, statement: "CREATE INDEX i ON people (email)" },
+    { rule: "full-table-write", line: 2 },
+  ]);
+  expect(json.exitCode).toBe(1);
+  const sarif = await migrate(["lint", "--format", "sarif"], {}, folder);
+  expect((JSON.parse(sarif.stdout) as Json).runs[0].results).toHaveLength(2);
+  expect((await migrate(["lint", "--format", "github"], {}, folder)).stdout).toMatch(
+    /^::error file=drizzle\/0001\.sql,line=1/,
+  );
+  const { file } = sqlitePeople(3);
+  const planned = await migrate(["lint", definitions("sqlite"), "--database", file], {}, folder);
+  expect(planned).toMatchObject({ exitCode: 0, stdout: "clean: 2 definitions in 1 file\n" });
+  const nowhere = await migrate(["lint", "nowhere"], {}, folder);
+  expect(nowhere).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/There is no file or folder nowhere/) });
+  expect((await migrate(["lint"], {}, testFolder())).stderr).toMatch(/Expected PATHS to look through/);
 });
 
 test("a database that is not in WAL mode is refused with the statement that helps", async () => {

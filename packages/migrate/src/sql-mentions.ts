@@ -1,4 +1,4 @@
-import { Column, is, SQL, StringChunk, Subquery, type SQLWrapper, Table } from "drizzle-orm";
+import { Column, is, Param, SQL, StringChunk, Subquery, type SQLWrapper, Table } from "drizzle-orm";
 
 const isWrapper = (value: unknown): value is SQLWrapper =>
   typeof value === "object" && value !== null && "getSQL" in value && typeof value.getSQL === "function";
@@ -11,8 +11,8 @@ export function mentionsColumn(value: unknown, column: Column): boolean {
   if (Array.isArray(value)) return value.some((each) => mentionsColumn(each, column));
   // A foreign table's column of the same name is another column.
   if (is(value, Column)) return value === column;
-  // Its SQL is itself.
-  if (is(value, Table)) return false;
+  // Its SQL is itself; so is that of a bound value.
+  if (is(value, Table) || is(value, Param)) return false;
   if (is(value, StringChunk)) {
     // Followed by a parenthesis it is a function.
     const name = column.name.replaceAll(/[^\w]/g, "\\$&");
@@ -30,5 +30,6 @@ export function readsElsewhere(value: unknown): boolean {
   if (is(value, StringChunk)) return value.value.some((text) => /\bselect\b/i.test(text));
   if (is(value, SQL)) return value.queryChunks.some(readsElsewhere);
   if (is(value, Subquery)) return true;
+  if (is(value, Param)) return false;
   return isWrapper(value) && !is(value, Column) && !is(value, Table) && readsElsewhere(value.getSQL());
 }

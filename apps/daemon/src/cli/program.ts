@@ -31,12 +31,13 @@ const handlers = {
   migrateCancel: async () => (await import("./commands/migrate.ts")).cancel,
   migrateRetry: async () => (await import("./commands/migrate.ts")).retry,
   migrateVerify: async () => (await import("./commands/migrate.ts")).verify,
+  migrateLint: async () => (await import("./commands/migrate-lint.ts")).lint,
 } as const satisfies Record<string, () => Promise<Handler>>;
 
 const moment = 'a time (2026-11-22T09:30), a duration ("5m ago"), a position (1234) or a cursor (cursor:d1234)';
 
 const exitCodeHelp = `
-Exit codes: 0 done · 1 not found, or fsck or verify found something, or a migration is not done · 2 wrong argument or configuration
+Exit codes: 0 done · 1 not found, or fsck, verify or lint found something, or a migration is not done · 2 wrong argument or configuration
             3 no daemon there · 4 the daemon cannot start (address, data folder, database) · 5 anything else
             130, 143 stopped by a signal`;
 

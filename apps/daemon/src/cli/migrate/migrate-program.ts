@@ -8,7 +8,8 @@ type Handlers =
   | "migrateResume"
   | "migrateCancel"
   | "migrateRetry"
-  | "migrateVerify";
+  | "migrateVerify"
+  | "migrateLint";
 
 /** Adds what `tidemark migrate` can do. */
 export function addMigrateCommands(
@@ -44,6 +45,14 @@ export function addMigrateCommands(
   asks(part("verify [names...]", "look at every row again, and write nothing"))
     .addOption(definitions)
     .action(run("migrateVerify"));
+  part("lint [paths...]", "find what would block, scan or not end, in definitions and in SQL of drizzle-kit")
+    .addOption(
+      new Option("--database <url>", "plan against the tables and indexes of this database; its rows do not matter"),
+    )
+    .addOption(new Option("--dialect <name>", "of the SQL files").choices(["sqlite", "postgresql", "mysql"]))
+    .addOption(new Option("--format <name>", "what to print").choices(["text", "json", "sarif", "github"]))
+    .addOption(new Option("--json", "the same as --format json"))
+    .action(run("migrateLint"));
   migrate.addHelpText(
     "after",
     `
@@ -52,6 +61,7 @@ A definition is made with defineMigration() of @tidemark/migrate, in a module of
 Examples:
   tidemark migrate run --database app.db --definitions ./migrations
   TIDEMARK_DATABASE=postgres://app:secret@db/app tidemark migrate list --json
-  tidemark migrate pause 2026-11-last-seen --database app.db`,
+  tidemark migrate pause 2026-11-last-seen --database app.db
+  tidemark migrate lint ./migrations ./drizzle`,
   );
 }

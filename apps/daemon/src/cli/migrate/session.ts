@@ -88,7 +88,7 @@ export async function withDatabase(
 }
 
 /** Errors of migrations, as the command line tells them. */
-function toldError(error: MigrateError): DaemonError {
+export function toldError(error: MigrateError): DaemonError {
   const problem = error.message.replace(/^\[\w+\] /, "").replace(/^[a-z]/, (letter) => letter.toUpperCase());
   const sentence = /[.!?]$/.test(problem) ? problem : `${problem}.`;
   switch (error.code) {
