@@ -1,43 +1,17 @@
 // The real `tidemark topics` is killed again and again, under the real writer and the real reader on the other end of TCP.
-import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { seededRng } from "@tidemark/clock";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
 import { openReader, type ReaderBatch } from "@tidemark/topic-reader";
 import { createWriter } from "@tidemark/topic-writer";
 import { expect, test } from "vitest";
-import { freePorts, spawnCli, testFolder } from "./support.ts";
+import { freePorts, testFolder } from "./support.ts";
+import { bell, startTopics } from "./topics-support.ts";
 
 const rounds = process.env["TIDEMARK_LONG"] === "1" ? 100 : 5;
 const seed = Number(process.env["TIDEMARK_SEED"] ?? Date.now() % 1_000_000);
 const partitions = 3;
 const producers = ["a", "b", "c", "d"];
 const fast = { initialDelayMs: 5, slowInitialDelayMs: 5, maxDelayMs: 50, slowMaxDelayMs: 50 };
-
-/** Who waits for the next of something that happens often. */
-function bell() {
-  let next = Promise.withResolvers<void>();
-  return {
-    ring() {
-      next.resolve();
-      next = Promise.withResolvers();
-    },
-    /** Looks at every ring until it is so. */
-    async until(isSo: () => boolean): Promise<void> {
-      while (!isSo()) await next.promise;
-    },
-  };
-}
-
-async function startTopics(folder: string, port: number) {
-  const child = spawnCli(["topics", "--json", "--data", folder, "--listen", `127.0.0.1:${port}`]);
-  await once(createInterface({ input: child.stdout }), "line");
-  return async () => {
-    const closed = once(child, "close");
-    child.kill("SIGKILL");
-    await closed;
-  };
-}
 
 /** What one producer wrote, and what became of it: numbers from 1 on. */
 class Producer {
