@@ -10,9 +10,7 @@ export type CatalogErrorCode =
   /** A redirect to another host. */
   | "REDIRECTED"
   /** The answer is not JSON, or not what was expected in it. */
-  | "INVALID"
-  /** The source was closed. */
-  | "CLOSED";
+  | "INVALID";
 
 const brand = Symbol.for("@tidemark/source-catalog/CatalogError");
 

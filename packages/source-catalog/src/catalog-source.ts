@@ -15,7 +15,6 @@ import {
   type SourceCapabilities,
   sortableInteger,
 } from "@tidemark/store-watch/contract";
-import { CatalogError } from "./catalog-error.ts";
 import { CatalogState } from "./catalog-state.ts";
 import { Emitter } from "./emitter.ts";
 import { type Feed, feedsOf } from "./feeds.ts";
@@ -44,13 +43,14 @@ export interface ListingProblem {
 }
 
 export interface CatalogStatus {
-  /** The cycle: its phases, items and errors. */
-  readonly cycle: CycleStatus;
+  /** The cycle: its phases, items and errors. Undefined while nobody follows. */
+  readonly cycle: CycleStatus | undefined;
   /** Entries of the lists as they came last that cannot be used; the first 100 of each list. */
   readonly problems: readonly ListingProblem[];
 }
 
-export interface CatalogSource extends Required<Source>, AsyncDisposable {
+/** A source of one or more catalogues. What needs the state waits until `run` has opened it. */
+export interface CatalogSource extends Required<Source> {
   status(): CatalogStatus;
   /** Looks at everything now. Resolves with the report of the first cycle that begins after this call. */
   refresh(options?: { readonly signal?: AbortSignal }): Promise<CycleReport>;
@@ -63,29 +63,22 @@ export interface CatalogSource extends Required<Source>, AsyncDisposable {
   retry(phase: string, key: string): Promise<boolean>;
   /** Events that could not be used and were gone on without. */
   setAside(): Promise<SetAsideChange[]>;
-  close(): Promise<void>;
 }
 
 const shownProblems = 100;
 
 /**
- * Opens the state file and begins to look at the catalogues, at once and then every `everyMs`. It goes on whether or not
- * anybody follows it.
+ * Follows HTTP catalogues: looks at once and then every `everyMs`, for as long as it runs.
  *
- * @throws {CatalogError} `OPTIONS_INVALID`, `STATE_UNUSABLE`.
+ * @throws {CatalogError} `OPTIONS_INVALID`. `run` throws `STATE_UNUSABLE`.
  */
-export async function openCatalogSource(options: CatalogSourceOptions): Promise<CatalogSource> {
-  const resolved = resolveCatalogs(options);
-  const { clock = systemClock, rng = systemRng } = options;
-  const state = new CatalogState(resolved.stateFile, rng.uuid(), clock.now());
-  try {
-    const source = new Catalogs(resolved, state, clock, rng);
-    await source.open();
-    return source;
-  } catch (error) {
-    state.close();
-    throw error;
-  }
+export function catalogSource(options: CatalogSourceOptions): CatalogSource {
+  return new Catalogs(resolveCatalogs(options), options.clock ?? systemClock, options.rng ?? systemRng);
+}
+
+interface Running {
+  readonly state: CatalogState;
+  readonly cycle: Cycle;
 }
 
 class Catalogs implements CatalogSource {
@@ -96,129 +89,125 @@ class Catalogs implements CatalogSource {
   readonly capabilities = capabilities;
   readonly #options: ResolvedCatalogs;
   readonly #feeds: readonly Feed[];
-  readonly #state: CatalogState;
   readonly #clock: Clock;
   readonly #rng: Rng;
-  readonly #sinks = new Set<FrameSink>();
   readonly #problems = new Map<string, readonly ListingProblem[]>();
-  #cycle: Cycle | undefined;
+  #running: Running | undefined;
+  #opened = Promise.withResolvers<Running>();
 
-  constructor(options: ResolvedCatalogs, state: CatalogState, clock: Clock, rng: Rng) {
+  constructor(options: ResolvedCatalogs, clock: Clock, rng: Rng) {
     this.#options = options;
     this.#feeds = feedsOf(options);
-    this.#state = state;
     this.#clock = clock;
     this.#rng = rng;
     this.description = options.catalogs.map(({ url }) => placeOf(url)).join(", ");
-    for (const { name } of this.#feeds) state.touch(name);
-  }
-
-  async open(): Promise<void> {
-    const phases = phasesOf({
-      feeds: this.#feeds,
-      options: this.#options,
-      state: this.#state,
-      clock: this.#clock,
-      alive: () => {
-        for (const sink of this.#sinks) sink.alive();
-      },
-      onListing: ({ name }, { problems }) => {
-        const shown = problems.slice(0, shownProblems).map(({ error }) => ({ feed: name, error }));
-        this.#problems.set(name, shown);
-      },
-    });
-    this.#cycle = await openCycle(
-      {
-        name: "catalogs",
-        everyMs: this.#options.everyMs,
-        phases,
-        finalizers: [{ name: "digest", run: async (tenant) => this.#digest(tenant) }],
-      },
-      { state: this.#state.store, clock: this.#clock, rng: this.#rng },
-    );
   }
 
   async run(from: ResumePoint | undefined, sink: FrameSink, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const cycle = this.#open();
-    const emitter = new Emitter(this.#state, sink, signal);
-    this.#sinks.add(sink);
+    const { stateFile } = this.#options;
+    const state = new CatalogState(stateFile, this.#rng.uuid(), this.#clock.now());
     try {
-      sink.status({ state: "connecting", attempt: 1 });
-      // An empty state says nothing: the first snapshot is what the first cycle found.
-      if (cycle.status().last === undefined && this.#isEmpty()) await cycle.next({ signal, includeCurrent: true });
-      await emitter.begin(from);
-      for (;;) {
-        const { last } = cycle.status();
-        await emitter.catchUp();
-        await this.#report(sink, cycle);
-        // A cycle may have ended while the follower took its time.
-        if (cycle.status().last === last) await cycle.next({ signal, includeCurrent: true });
-      }
+      for (const { name } of this.#feeds) state.touch(name);
+      await using cycle = await this.#openCycle(state, sink);
+      this.#running = { state, cycle };
+      this.#opened.resolve(this.#running);
+      await this.#follow(this.#running, from, sink, signal);
     } finally {
-      this.#sinks.delete(sink);
+      this.#opened = Promise.withResolvers();
+      this.#running = undefined;
+      state.close();
     }
   }
 
   async barrier(signal: AbortSignal): Promise<ResumePoint> {
+    const { state } = await this.#whenRunning(signal);
     await this.refresh({ signal });
-    return { epoch: this.#state.epoch, cursor: sortableInteger(this.#state.seq) };
+    return { epoch: state.epoch, cursor: sortableInteger(state.seq) };
   }
 
   status(): CatalogStatus {
-    return { cycle: this.#open().status(), problems: [...this.#problems.values()].flat() };
+    return { cycle: this.#running?.cycle.status(), problems: [...this.#problems.values()].flat() };
   }
 
   async refresh({ signal }: { readonly signal?: AbortSignal } = {}): Promise<CycleReport> {
-    const cycle = this.#open();
+    const { cycle } = await this.#whenRunning(signal);
     const next = cycle.next(signal === undefined ? {} : { signal });
     cycle.trigger();
     return await next;
   }
 
-  failures(): Promise<FailedItem[]> {
-    return this.#open().failures();
+  async failures(): Promise<FailedItem[]> {
+    return (await this.#whenRunning()).cycle.failures();
   }
 
-  retry(phase: string, key: string): Promise<boolean> {
-    return this.#open().retry(phase, key);
+  async retry(phase: string, key: string): Promise<boolean> {
+    return (await this.#whenRunning()).cycle.retry(phase, key);
   }
 
-  setAside(): Promise<SetAsideChange[]> {
-    return this.#open().setAside();
+  async setAside(): Promise<SetAsideChange[]> {
+    return (await this.#whenRunning()).cycle.setAside();
   }
 
-  async close(): Promise<void> {
-    const cycle = this.#cycle;
-    this.#cycle = undefined;
-    if (cycle === undefined) return;
-    await cycle.close();
-    this.#state.close();
+  async #whenRunning(signal?: AbortSignal): Promise<Running> {
+    if (this.#running !== undefined) return this.#running;
+    signal?.throwIfAborted();
+    const { promise, reject } = Promise.withResolvers<never>();
+    const onAbort = () => reject(signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      return await Promise.race([this.#opened.promise, promise]);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+  #openCycle(state: CatalogState, sink: FrameSink): Promise<Cycle> {
+    const phases = phasesOf({
+      feeds: this.#feeds,
+      options: this.#options,
+      state,
+      clock: this.#clock,
+      alive: () => sink.alive(),
+      onListing: ({ name }, { problems }) => {
+        const shown = problems.slice(0, shownProblems).map(({ error }) => ({ feed: name, error }));
+        this.#problems.set(name, shown);
+      },
+    });
+    const digest = { name: "digest", run: async (tenant: string) => this.#digest(state, tenant) };
+    return openCycle(
+      { name: "catalogs", everyMs: this.#options.everyMs, phases, finalizers: [digest] },
+      { state: state.store, clock: this.#clock, rng: this.#rng },
+    );
   }
 
-  #open(): Cycle {
-    if (this.#cycle === undefined) throw new CatalogError("CLOSED", "The catalogue source was closed");
-    return this.#cycle;
-  }
-
-  #isEmpty(): boolean {
-    return this.#state.publishedAfter(0n, 1).length === 0;
+  async #follow({ state, cycle }: Running, from: ResumePoint | undefined, sink: FrameSink, signal: AbortSignal) {
+    const emitter = new Emitter(state, sink, signal);
+    sink.status({ state: "connecting", attempt: 1 });
+    // An empty state says nothing: the first snapshot is what the first cycle found.
+    if (state.publishedAfter(0n, 1).length === 0 && cycle.status().last === undefined) {
+      await cycle.next({ signal, includeCurrent: true });
+    }
+    await emitter.begin(from, () => this.#rng.uuid());
+    for (;;) {
+      const { last } = cycle.status();
+      await emitter.catchUp();
+      await this.#report(sink, cycle);
+      // A cycle may have ended while the follower took its time.
+      if (cycle.status().last === last) await cycle.next({ signal, includeCurrent: true });
+    }
   }
 
   /** One digest for each tenant, over everything that it is shown: two sites that agree on it agree on all. */
-  #digest(tenant: string): void {
+  #digest(state: CatalogState, tenant: string): void {
     if (!this.#options.tenants.includes(tenant)) return;
     const hash = createHash("sha256");
     let entries = 0;
-    for (const each of this.#state.digests(tenant)) {
+    for (const each of state.digests(tenant)) {
       hash.update(each);
       entries++;
     }
-    this.#state.publishOwn(tenant, "@digest", JSON.stringify({ digest: hash.digest("base64url"), entries }));
+    state.publishOwn(tenant, "@digest", JSON.stringify({ digest: hash.digest("base64url"), entries }));
   }
 
   /** Live as long as any list can be had; what is wrong with single ones is in `failures()`. */

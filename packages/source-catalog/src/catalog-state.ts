@@ -61,8 +61,7 @@ export interface PublishedRow {
 export class CatalogState {
   readonly store: StateStore<SqliteTransaction>;
   readonly client: Database.Database;
-  /** Which state this is: sequence numbers of another one mean nothing here. */
-  readonly epoch: string;
+  #epoch: string;
   readonly #statements = new Map<string, Database.Statement>();
   readonly #touched = new Set<string>();
   /** Sequence numbers of this opening are above it. */
@@ -87,7 +86,7 @@ export class CatalogState {
       this.client.exec(`BEGIN EXCLUSIVE; ${schema} PRAGMA user_version = ${formatVersion}; COMMIT`);
       this.store = sqliteState(drizzle({ client: this.client }));
       const opened = this.#open(newEpoch, nowMs);
-      this.epoch = opened.epoch;
+      this.#epoch = opened.epoch;
       this.#base = opened.base;
       this.#seq = opened.seq;
       this.#seqAtOpening = opened.seq;
@@ -99,6 +98,17 @@ export class CatalogState {
 
   close(): void {
     this.client.close();
+  }
+
+  /** Which state this is: sequence numbers of another one mean nothing here. */
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  /** From here on it is another one. */
+  renew(epoch: string): void {
+    this.#saveMeta("epoch", epoch);
+    this.#epoch = epoch;
   }
 
   /** The newest published sequence number; 0: there is none. */

@@ -22,20 +22,24 @@ export class Emitter {
   }
 
   /** Goes on after what the follower has, or says what is lost and begins with everything. */
-  async begin(from: ResumePoint | undefined): Promise<void> {
+  async begin(from: ResumePoint | undefined, newEpoch: () => string): Promise<void> {
     const { epoch } = this.#state;
     if (from?.epoch === epoch) {
-      const at = parseSortableInteger(from.cursor);
-      const reach = this.#state.reach(at);
+      const reach = this.#state.reach(parseSortableInteger(from.cursor));
       if (reach === "ok") {
-        this.#seq = at;
+        this.#seq = parseSortableInteger(from.cursor);
         return;
       }
-      this.#sink.write(
-        reach === "lost"
-          ? { type: "gap", reason: "source-lost", detail: "the state file lost its last commits", from: from.cursor }
-          : { type: "gap", reason: "compacted", detail: "deletions since then are forgotten", from: from.cursor },
-      );
+      if (reach === "forgotten") {
+        const detail = "it was away for longer than deletions are remembered";
+        this.#sink.write({ type: "gap", reason: "compacted", detail, from: from.cursor });
+      } else {
+        // Positions would go back, so they are those of another history from here on.
+        this.#state.renew(newEpoch());
+        const detail = "the state file has lost what it told last: an older copy, or a power cut";
+        this.#sink.write({ type: "gap", reason: "source-lost", detail, from: from.cursor });
+        this.#sink.write({ type: "reset", epoch: this.#state.epoch });
+      }
     } else if (from !== undefined) {
       const detail = "the state file is another one: deletions meanwhile show only in the snapshot";
       this.#sink.write({ type: "gap", reason: "epoch-changed", detail, from: from.cursor });

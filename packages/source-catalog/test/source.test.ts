@@ -1,6 +1,6 @@
 import { copyFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { openCatalogSource } from "@tidemark/source-catalog";
+import { catalogSource } from "@tidemark/source-catalog";
 import { expect, test } from "vitest";
 import { body, CatalogServer, folder, follow, hang, status } from "./support.ts";
 
@@ -241,14 +241,9 @@ test("a follower that was away gets what it missed, deletions too, without a gap
   await first.close();
   server.entries.get("apps")?.delete("a");
   server.put("apps", { id: "c" });
-  // Away: the state goes on without the history.
-  const alone = await openCatalogSource({
-    catalogs: [complete(server.url)],
-    stateFile: join(home, "state.db"),
-    everyMs: 1e9,
-  });
-  await alone.refresh();
-  await alone.close();
+  // Away: the state goes on into another history.
+  const other = await follow(home, { catalogs: [complete(server.url)] }, "other.db");
+  await other.close();
   const second = await follow(home, { catalogs: [complete(server.url)] });
   expect(Object.keys(await second.now()).toSorted()).toEqual([
     "/default/@digest",
@@ -296,9 +291,8 @@ test("two processes do not share a state file", async () => {
   const server = await new CatalogServer().listen();
   server.put("apps", { id: 1 });
   const home = folder();
-  const first = await follow(home, { catalogs: [complete(server.url)] });
-  await expect(
-    openCatalogSource({ catalogs: [complete(server.url)], stateFile: join(home, "state.db") }),
-  ).rejects.toThrow(/another process uses it/);
-  await first.close();
+  await follow(home, { catalogs: [complete(server.url)] });
+  const second = catalogSource({ catalogs: [complete(server.url)], stateFile: join(home, "state.db") });
+  const sink = { write: () => true, ready: async () => {}, alive: () => {}, status: () => {} };
+  await expect(second.run(undefined, sink, new AbortController().signal)).rejects.toThrow(/another process uses it/);
 });

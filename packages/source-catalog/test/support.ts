@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CycleReport } from "@tidemark/reconcile";
-import { type CatalogSource, type CatalogSourceOptions, openCatalogSource } from "@tidemark/source-catalog";
+import { type CatalogSource, type CatalogSourceOptions, catalogSource } from "@tidemark/source-catalog";
 import { type History, openHistory, openWatcher, type Watcher } from "@tidemark/store-watch";
 import { onTestFinished } from "vitest";
 
@@ -116,21 +116,21 @@ export interface Followed {
 /** A source into a real history. Nothing happens by the clock: `cycle()` says when. */
 export async function follow(
   home: string,
-  options: Omit<CatalogSourceOptions, "stateFile"> & { readonly stateFile?: string },
+  options: Omit<CatalogSourceOptions, "stateFile">,
+  historyFile = "history.db",
 ): Promise<Followed> {
-  const source = await openCatalogSource({
+  const source = catalogSource({
     everyMs: 1e9,
     retryInitialMs: 1,
     retryMaxMs: 1,
     stateFile: join(home, "state.db"),
     ...options,
   });
-  const history = await openHistory({ file: join(home, "history.db") });
+  const history = await openHistory({ file: join(home, historyFile) });
   const watcher = await openWatcher({ source, history, name: "catalogs" });
   const close = async () => {
     await watcher.close();
     await history.close();
-    await source.close();
   };
   const followed: Followed = {
     source,
@@ -143,7 +143,7 @@ export async function follow(
     },
     async cycle() {
       await watcher.waitFor(await source.barrier(AbortSignal.timeout(20_000)));
-      return source.status().cycle.last as CycleReport;
+      return source.status().cycle?.last as CycleReport;
     },
     close,
   };
