@@ -2,9 +2,13 @@ import { PGlite } from "@electric-sql/pglite";
 import { openPostgres } from "@tidemark/migrate/internal";
 import { type Link, numeric } from "./address.ts";
 
+let shared: Promise<PGlite> | undefined;
+
 /** PostgreSQL in this process, behind what the engine uses of a pool of `pg`. It has one connection: no test of locks. */
 export async function linkToPglite(): Promise<Link> {
-  const db = await PGlite.create();
+  const db = await (shared ??= PGlite.create());
+  // To start one takes seconds, so the tests of a file share it, one after the other, and each finds it empty.
+  await db.exec("rollback; drop schema public cascade; create schema public; drop schema if exists drizzle cascade");
   const text = (value: string) => value;
   const asText = new Proxy({}, { get: () => text, has: () => true }) as Record<number, (value: string) => string>;
   const session = {
@@ -32,6 +36,6 @@ export async function linkToPglite(): Promise<Link> {
       const { rows } = await db.query(statement, [], { rowMode: "array" });
       return (rows as unknown[][]).map((row) => row.map(numeric));
     },
-    end: () => db.close(),
+    end: async () => {},
   };
 }
