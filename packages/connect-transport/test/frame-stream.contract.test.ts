@@ -2,13 +2,21 @@ import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { type AddressInfo } from "node:net";
 import { createServer as createHttp2 } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { systemClock } from "@tidemark/clock";
-import type { FrameCall } from "@tidemark/connect-transport";
+import { createSimulation } from "@tidemark/clock/testing";
+import type { FrameCall, FrameChannel } from "@tidemark/connect-transport";
 import { expect, onTestFinished, test } from "vitest";
 import { decode, encode, openChannel, startFrameServer } from "./support/frame-service.ts";
 import { both, collect, listen, of, Seen, source } from "./support/service.ts";
 
 const never = new AbortController().signal;
+
+/** Resolves when nothing has moved for two round trips: it is held back. */
+async function standsStill(channel: FrameChannel, progress: () => number): Promise<void> {
+  for (let before = -1, still = 0; still < 2; before = progress()) {
+    await channel.ping(never);
+    still = progress() === before ? still + 1 : 0;
+  }
+}
 
 /** A TCP relay that can stop to pass anything on, and counts who came. */
 async function startRelay(port: number) {
@@ -166,8 +174,7 @@ test("a peer that never reads holds back the writer within bounds", async () => 
   const channel = openChannel({ baseUrl: url, sendBufferBytes });
   const answers = channel.stream(both).start(endless());
   const done = answers.next();
-  // As long as anything moves it is not held back.
-  for (let before = -1; before !== pulled; await systemClock.sleep(50)) before = pulled;
+  await standsStill(channel, () => pulled);
   expect(pulled * 10_000).toBeLessThanOrEqual(sendBufferBytes + 2 * window + 20_000);
   release();
   expect(await done).toEqual({ done: true, value: undefined });
@@ -194,7 +201,7 @@ test("a reader that does not read holds back the server within bounds", async ()
   const channel = openChannel({ baseUrl: url, streamWindowBytes: 200_000 });
   const answers = channel.stream(both).start(source<Uint8Array>());
   await answers.next();
-  for (let before = -1; before !== sent; await systemClock.sleep(50)) before = sent;
+  await standsStill(channel, () => sent);
   // What the reader's side buffers, the window, what the server's side buffers.
   expect(sent * 10_000).toBeLessThan(1024 * 1024 + 200_000 + 100_000 + 500_000);
   expect(call?.signal.aborted).toBe(false);
@@ -243,7 +250,6 @@ test("X11: a half-open connection does not answer pings, and cutting it frees th
   relay.swallow();
   const limit = new AbortController();
   const ping = stream.ping(limit.signal);
-  await systemClock.sleep(100);
   limit.abort(new Error("no answer"));
   await expect(ping).rejects.toThrow("no answer");
   const reason = new Error("half-open");
@@ -255,12 +261,26 @@ test("X11: a half-open connection does not answer pings, and cutting it frees th
 test("X11: a channel that pings finds a half-open connection by itself, and the next call opens another one", async () => {
   const { port } = await startFrameServer();
   const relay = await startRelay(port);
-  const channel = openChannel({ baseUrl: relay.url, pingIntervalMs: 50 });
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const channel = openChannel({ baseUrl: relay.url, pingIntervalMs: 1000, clock });
   const answers = channel.stream(both).start(source<Uint8Array>());
   const lost = answers.next();
+  // As long as they are answered, nothing happens.
+  for (let n = 0; n < 5; n++) {
+    await channel.ping(never);
+    await simulation.advance(1000);
+  }
   await channel.ping(never);
   relay.swallow();
-  await expect(lost).rejects.toMatchObject({ code: Code.Unavailable, rawMessage: expect.stringContaining("ping") });
+  await simulation.advance(1000);
+  await Promise.all([
+    expect(lost).rejects.toMatchObject({
+      code: Code.Unavailable,
+      rawMessage: expect.stringContaining("did not answer a ping within 1000 ms"),
+    }),
+    simulation.advance(1000),
+  ]);
   expect((await collect(channel.stream(both).start(of(encode("a"))))).map(decode)).toEqual(["a"]);
   expect(relay.pairs).toHaveLength(2);
 });
@@ -328,11 +348,15 @@ test("nobody there, no such host and a silent port are unavailable in bounded ti
       .start(of()),
   );
   await expect(refused).rejects.toMatchObject({ code: Code.Unavailable, cause: { code: "ECONNREFUSED" } });
-  const tls = openChannel({ baseUrl: `https://127.0.0.1:${port}`, connectTimeoutMs: 100 });
-  await expect(collect(tls.stream(both).start(of()))).rejects.toMatchObject({
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const tls = openChannel({ baseUrl: `https://127.0.0.1:${port}`, clock });
+  const waiting = expect(collect(tls.stream(both).start(of()))).rejects.toMatchObject({
     code: Code.Unavailable,
-    rawMessage: expect.stringContaining("100 ms"),
+    rawMessage: expect.stringContaining("within 10000 ms"),
   });
+  await simulation.advance(10_000);
+  await waiting;
 });
 
 test("what no gRPC server says ends the call with a clear error", async () => {
@@ -385,15 +409,16 @@ test("what no gRPC server says ends the call with a clear error", async () => {
 
 test("close lets calls finish, cuts what does not end, and refuses new ones", async () => {
   const { url } = await startFrameServer();
-  const channel = openChannel({ baseUrl: url, closeTimeoutMs: 100 });
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const channel = openChannel({ baseUrl: url, closeTimeoutMs: 5000, clock });
   const finishing = channel.stream(both).start(of(encode("a")));
   const hanging = channel.stream(both).start(source<Uint8Array>());
   const cut = expect(hanging.next()).rejects.toMatchObject({ code: Code.Unavailable });
   await channel.ping(never);
   const closing = channel.close();
   expect(await collect(finishing)).toHaveLength(1);
-  await closing;
-  await cut;
+  await Promise.all([closing, cut, simulation.advance(5000)]);
   await channel.close();
   await expect(collect(channel.stream(both).start(of()))).rejects.toMatchObject({ code: Code.Unavailable });
 });

@@ -3,6 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { seededRng, systemClock } from "@tidemark/clock";
+import { createSimulation } from "@tidemark/clock/testing";
 import { FrameChannel } from "@tidemark/connect-transport";
 import { expect, test } from "vitest";
 import { encode, openChannel, startFrameServer } from "./support/frame-service.ts";
@@ -15,22 +16,29 @@ const collectGarbage = runInNewContext("gc") as () => void;
 async function liveHeap(): Promise<number> {
   // What ends in one turn lets go of what the next collection finds.
   for (let n = 0; n < 3; n++) {
-    await new Promise<void>((resolve) => systemClock.setImmediate(resolve));
+    await turns(1);
     collectGarbage();
   }
   return process.memoryUsage().heapUsed;
+}
+
+/** So many turns of the event loop: enough for some of what is under way, and never a matter of time. */
+async function turns(count: number): Promise<void> {
+  for (let n = 0; n < count; n++) await new Promise<void>((resolve) => systemClock.setImmediate(resolve));
 }
 
 const isLong = process.env["TIDEMARK_LONG"] === "1";
 
 test("X20: no listener stays on a long-lived signal, however calls end", async () => {
   const { url } = await startFrameServer();
-  const client = createClient(Test, openChannel({ baseUrl: url }).transport);
+  const simulation = createSimulation({ seed: 1 });
+  const client = createClient(Test, openChannel({ baseUrl: url, clock: simulation.clock }).transport);
   const { signal } = new AbortController();
   for (let n = 0; n < 20; n++) {
     await collect(client.both(of(text("a")), { signal }));
     await collect(client.both(of(text("fail")), { signal })).catch(() => {});
-    await collect(client.both(source<ReturnType<typeof text>>(), { signal, timeoutMs: 5 })).catch(() => {});
+    const late = collect(client.both(source<ReturnType<typeof text>>(), { signal, timeoutMs: 5 })).catch(() => {});
+    await Promise.all([late, simulation.advance(5)]);
   }
   expect(getEventListeners(signal, "abort")).toHaveLength(0);
 });
@@ -85,7 +93,6 @@ for (const seed of isLong ? Array.from({ length: 30 }, (_, n) => n + 1) : [1, 2]
     const rng = seededRng(seed);
     const pick = (count: number) => rng.int(0, count);
     const { url, server } = await startFrameServer({
-      lingerTimeoutMs: 100,
       frames: {
         [both](call) {
           const how = pick(8);
@@ -93,23 +100,23 @@ for (const seed of isLong ? Array.from({ length: 30 }, (_, n) => n + 1) : [1, 2]
           if (how === 1) call.end();
           if (how === 2) call.send(new Uint8Array(pick(200_000)));
           if (how === 2) call.end();
-          if (how === 3) systemClock.setImmediate(() => call.end(new Error("later")));
+          if (how === 3) void turns(1).then(() => call.end(new Error("later")));
           return {
             frames(frames) {
               for (const frame of frames) call.send(frame);
               if (how === 4) call.end();
               if (how === 5) throw new Error("no more");
-              return how === 6 ? systemClock.sleep(2) : undefined;
+              return how === 6 ? turns(5) : undefined;
             },
             end() {
-              if (how === 7) systemClock.setTimer(3, () => call.end());
+              if (how === 7) void turns(5).then(() => call.end());
               else call.end();
             },
           };
         },
       },
     });
-    const open = () => new FrameChannel({ baseUrl: url, closeTimeoutMs: 100 });
+    const open = () => new FrameChannel({ baseUrl: url });
     let channel = open();
     const one = () =>
       new Promise<void>((resolve) => {
@@ -127,7 +134,7 @@ for (const seed of isLong ? Array.from({ length: 30 }, (_, n) => n + 1) : [1, 2]
         if (how === 0) stream.cancel(undefined);
         if (how === 4) process.nextTick(() => sender.end());
         if (how === 5) sender.end();
-        systemClock.setTimer(pick(20), () => (pick(2) === 0 ? sender.end() : stream.cancel(undefined)));
+        void turns(pick(40)).then(() => (pick(2) === 0 ? sender.end() : stream.cancel(undefined)));
       });
     for (let n = 0; n < 40; n++) {
       if (pick(10) === 0) {
@@ -138,7 +145,7 @@ for (const seed of isLong ? Array.from({ length: 30 }, (_, n) => n + 1) : [1, 2]
       await Promise.all(Array.from({ length: 8 }, one));
     }
     await channel.close();
-    while (server.connections > 0) await systemClock.sleep(5);
+    while (server.connections > 0) await turns(1);
     expect(server.openCalls).toBe(0);
   });
 }

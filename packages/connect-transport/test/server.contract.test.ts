@@ -3,7 +3,8 @@ import * as http2 from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { Code, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
-import { seededRng, systemClock } from "@tidemark/clock";
+import { seededRng } from "@tidemark/clock";
+import { createSimulation } from "@tidemark/clock/testing";
 import { createFrameHandler, createFrameServer, type FrameCall, FrameChannel } from "@tidemark/connect-transport";
 import { expect, onTestFinished, test } from "vitest";
 import { decode, echoFrames, encode, openChannel, startFrameServer } from "./support/frame-service.ts";
@@ -107,7 +108,9 @@ test("deadlines longer than any timer of Node's do not end a call", async () => 
 });
 
 test("garbage on the port, idle connections and half a preface end nothing but themselves", async () => {
-  const { url, port, server } = await startFrameServer({ handshakeTimeoutMs: 500 });
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const { url, port, server } = await startFrameServer({ handshakeTimeoutMs: 10_000, clock });
   const sockets = new Set<Socket>();
   const knock = (bytes: Uint8Array | string) =>
     new Promise<void>((resolve) => {
@@ -130,6 +133,7 @@ test("garbage on the port, idle connections and half a preface end nothing but t
   const gone = () => sockets.size === 0 || [...sockets].every((socket) => socket.destroyed);
   const waiting = [...sockets].map((socket) => new Promise<void>((resolve) => socket.once("close", () => resolve())));
   // Those that spoke HTTP/2 are kept as long as they answer pings, which these do not.
+  await simulation.advance(10_000);
   await Promise.all(waiting.slice(-1000));
   expect(gone() || sockets.size < 30).toBe(true);
   for (const socket of sockets) socket.destroy();
@@ -142,35 +146,45 @@ test("connections above the limit are refused at once", async () => {
   const second = openChannel({ baseUrl: url });
   await first.ping(never);
   await second.ping(never);
-  const third = openChannel({ baseUrl: url, connectTimeoutMs: 1000 });
+  const third = openChannel({ baseUrl: url });
   await expect(third.ping(never)).rejects.toMatchObject({ code: Code.Unavailable });
   await first.ping(never);
   expect(server.connections).toBe(2);
 });
 
-test("a client that no longer answers pings is cut", async () => {
-  const { port, server, seen } = await startFrameServer({ pingIntervalMs: 50 });
+test("a client that no longer answers pings is cut, and those that do stay", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const { url, port, server, seen } = await startFrameServer({ pingIntervalMs: 30_000, clock });
+  const live = openChannel({ baseUrl: url });
+  const answers = live.stream(both).start(source<Uint8Array>());
+  const pending = answers.next();
+  await seen.until(() => seen.headers.length === 1);
   const raw = connectTcp(port, "127.0.0.1");
   raw.on("error", () => {});
   // A preface and empty settings, and then nothing any more.
   raw.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]));
-  await new Promise<void>((resolve) => raw.resume().once("close", () => resolve()));
-  const live = openChannel({ baseUrl: `http://127.0.0.1:${port}` })
-    .stream(both)
-    .start(source<Uint8Array>());
-  const pending = live.next();
-  await seen.until(() => seen.headers.length === 1);
-  await systemClock.sleep(200);
-  expect(server.openCalls).toBe(1);
-  await live.return?.();
+  const closed = new Promise<void>((resolve) => raw.once("close", () => resolve()));
+  // The server's own settings: it knows what this connection speaks.
+  await new Promise<void>((resolve) => raw.once("data", () => resolve()));
+  raw.resume();
+  for (let n = 0; n < 3; n++) {
+    await simulation.advance(30_000);
+    await live.ping(never);
+  }
+  await closed;
+  expect(server).toMatchObject({ connections: 1, openCalls: 1 });
+  await answers.return?.();
   expect(await pending).toMatchObject({ done: true });
 });
 
 test("a client that never reads the end of its answer is cut off after a while", async () => {
   const seen = new Seen();
   let ended: FrameCall | undefined;
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
   const { url, server } = await startFrameServer({
-    lingerTimeoutMs: 100,
+    clock,
     frames: {
       [both]: (it) => {
         for (let n = 0; n < 10; n++) it.send(new Uint8Array(100_000));
@@ -187,12 +201,17 @@ test("a client that never reads the end of its answer is cut off after a while",
   stream.pause();
   const closed = new Promise<void>((resolve) => stream.once("close", () => resolve()));
   await seen.until(() => ended !== undefined);
+  await simulation.advance(30_000);
   await closed;
   expect(stream.rstCode).toBe(http2.constants.NGHTTP2_CANCEL);
   expect(server.openCalls).toBe(0);
 });
 
 test("handlers that throw, reject, answer late or never end their own call only", async () => {
+  let isLate = () => {};
+  const late = new Promise<void>((resolve) => (isLate = resolve));
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
   const { url } = await startFrameServer({
     frames: {
       "/throws": () => {
@@ -200,7 +219,7 @@ test("handlers that throw, reject, answer late or never end their own call only"
       },
       "/rejects": () => Promise.reject(new Error("not for the client")),
       "/late": async (it) => {
-        await systemClock.sleep(20);
+        await late;
         return {
           frames(frames) {
             for (const frame of frames) it.send(frame);
@@ -226,10 +245,17 @@ test("handlers that throw, reject, answer late or never end their own call only"
       rawMessage: "internal error",
     });
   }
-  expect(await collect(channel.stream("/late").start(of(encode("a"), encode("b"))))).toHaveLength(2);
-  await expect(collect(channel.stream("/never", { timeoutMs: 100 }).start(of(encode("a"))))).rejects.toMatchObject({
-    code: Code.DeadlineExceeded,
-  });
+  const early = collect(channel.stream("/late").start(of(encode("a"), encode("b"))));
+  // Everything has arrived by then.
+  await channel.ping(never);
+  isLate();
+  expect(await early).toHaveLength(2);
+  const timed = openChannel({ baseUrl: url, clock });
+  const unanswered = collect(timed.stream("/never", { timeoutMs: 60_000 }).start(of(encode("a"))));
+  await Promise.all([
+    expect(unanswered).rejects.toMatchObject({ code: Code.DeadlineExceeded }),
+    timed.ping(never).then(() => simulation.advance(60_000)),
+  ]);
   await worksStill(url);
 });
 
@@ -249,19 +275,23 @@ test("a call knows its peer, its deadline and its end", async () => {
   expect(calls[0]?.signal).toMatchObject({ aborted: true, reason: { code: Code.Canceled } });
 });
 
-test("close ends hot calls as unavailable, lets connect's finish, and leaves nothing open", async () => {
-  const { server, url, seen } = await startFrameServer({ closeTimeoutMs: 2000 });
+test("close ends hot calls as unavailable, cuts connect's after its time, and leaves nothing open", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const { server, url, seen } = await startFrameServer({ closeTimeoutMs: 2000, clock });
   const channel = openChannel({ baseUrl: url });
   const client = createClient(Test, channel.transport);
   const outgoing = source<Uint8Array>();
   const hot = channel.stream(both).start(outgoing);
   outgoing.push(encode("a"));
   await hot.next();
-  const hangs = client.once(text("hang"), { timeoutMs: 300 }).catch((error: unknown) => error);
+  const hangs = client.once(text("hang")).catch((error: unknown) => error);
   await seen.until(() => seen.headers.length === 2);
   const closing = server.close();
   await expect(hot.next()).rejects.toMatchObject({ code: Code.Unavailable, rawMessage: "the server is closing" });
-  expect(await hangs).toMatchObject({ code: Code.DeadlineExceeded });
+  expect(server.connections).toBe(1);
+  await simulation.advance(2000);
+  expect(await hangs).toMatchObject({ code: Code.Unavailable });
   await closing;
   expect(server).toMatchObject({ connections: 0, openCalls: 0 });
   await expect(openChannel({ baseUrl: url }).ping(never)).rejects.toMatchObject({ code: Code.Unavailable });

@@ -42,7 +42,6 @@ export async function startFrameServer(options: FrameServerOptions = {}, seen: S
   const server = createFrameServer({
     routes: testRoutes(seen),
     frames: { [both]: echoFrames(seen) },
-    closeTimeoutMs: 200,
     ...options,
   });
   const address = await server.listen();
@@ -51,7 +50,10 @@ export async function startFrameServer(options: FrameServerOptions = {}, seen: S
 }
 
 export function openChannel(options: FrameChannelOptions): FrameChannel {
-  const channel = new FrameChannel({ closeTimeoutMs: 200, ...options });
-  onTestFinished(() => channel.close());
+  const channel = new FrameChannel(options);
+  onTestFinished(() => {
+    channel.destroy();
+    return channel.close();
+  });
   return channel;
 }
