@@ -5,7 +5,7 @@ import { sizeName, type TopicsBenchOptions } from "./options.ts";
 import { readCandidates, rawReader } from "./read.ts";
 import { atBestBuffers, readSection } from "./run-read.ts";
 import { atBestWindows, runWrite, type WriteCandidate } from "./run-write.ts";
-import { messagesOfFrame } from "./topic-name.ts";
+import { messagesOfFrame, rawBatches } from "./topic-name.ts";
 import { raw, tidemark, writeSection, ydbSdk } from "./write.ts";
 import { wideWindows } from "./windows.ts";
 
@@ -69,7 +69,12 @@ async function farWrite(options: TopicsBenchOptions, note: string): Promise<Repo
     { name: tidemark, setting: base, windows: [undefined] },
     { name: ydbSdk, setting: { ...base, writer: "ydb-sdk" }, windows: [4_000, 1_000, 16_000] },
     { name: "connect-node, 1000 a request", setting: { ...base, writer: "connect", batch: 1000 }, windows: [20_000] },
-    { name: raw, setting: { ...base, writer: "raw" }, windows: wideWindows(payloadBytes) },
+    {
+      name: raw,
+      setting: { ...base, writer: "raw" },
+      windows: wideWindows(payloadBytes),
+      batches: rawBatches(payloadBytes),
+    },
   ];
   const contenders = await atBestWindows(candidates, options);
   const measured = await interleave(contenders, options, ({ perSecond }) => `${count(perSecond)} messages/s written`);

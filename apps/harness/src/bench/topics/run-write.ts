@@ -54,7 +54,7 @@ export async function runWrite(setting: WriteSetting, options: TopicsBenchOption
   const job = { payloadBytes, batch, window: window ?? Number.POSITIVE_INFINITY };
   const warmed =
     mode === "one"
-      ? await client.role.call("write", { ...job, mode, messages: 200 })
+      ? await client.role.call("write", { ...job, mode, messages: 1_000 })
       : await client.role.call("write", { ...job, mode: mode === "all" ? "plain" : mode, ms: warmUpMs(options) });
   const written = await client.role.call("write", {
     ...job,
@@ -96,31 +96,34 @@ export interface WriteCandidate {
   readonly setting: WriteSetting;
   /** More of them means: each once, for a moment, and the fastest is what it runs with. */
   readonly windows: readonly (number | undefined)[];
+  /** Messages of a request, for who has a choice there as well. @default that of `setting` */
+  readonly batches?: readonly number[];
 }
 
-/** Each client with its own best window. */
+/** Each client with its own best window, and its best request. */
 export async function atBestWindows(
   candidates: readonly WriteCandidate[],
   options: TopicsBenchOptions,
 ): Promise<readonly (Contender<WriteRun> & { readonly window: number | undefined })[]> {
   const contenders = [];
-  for (const { name, setting, windows } of candidates) {
-    const window = await bestWindow(setting, windows, options);
-    contenders.push({ name, window, run: () => runWrite({ ...setting, window }, options) });
+  for (const candidate of candidates) {
+    const setting = await bestSetting(candidate, options);
+    contenders.push({ name: candidate.name, window: setting.window, run: () => runWrite(setting, options) });
   }
   return contenders;
 }
 
-async function bestWindow(
-  setting: WriteSetting,
-  windows: readonly (number | undefined)[],
+async function bestSetting(
+  { setting, windows, batches = [setting.batch] }: WriteCandidate,
   options: TopicsBenchOptions,
-): Promise<number | undefined> {
-  if (windows.length < 2 || options.quick) return windows[0];
-  let best: { readonly window: number | undefined; readonly perSecond: number } | undefined;
-  for (const window of windows) {
-    const { perSecond } = await runWrite({ ...setting, window }, options);
-    if (best === undefined || perSecond > best.perSecond) best = { window, perSecond };
+): Promise<WriteSetting> {
+  const settings = batches.flatMap((batch) => windows.map((window): WriteSetting => ({ ...setting, batch, window })));
+  const [first = setting] = settings;
+  if (settings.length < 2 || options.quick) return first;
+  let best = { setting: first, perSecond: 0 };
+  for (const each of settings) {
+    const { perSecond } = await runWrite(each, options);
+    if (perSecond > best.perSecond) best = { setting: each, perSecond };
   }
-  return best?.window;
+  return best.setting;
 }

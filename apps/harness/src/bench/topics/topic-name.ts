@@ -19,3 +19,12 @@ export function shapeOfTopic(path: string): TopicShape {
 export function messagesOfFrame(payloadBytes: number): number {
   return Math.max(1, Math.min(1000, Math.floor(102_400 / payloadBytes)));
 }
+
+/**
+ * How many messages the limit may put into a request: the sizes that a bare connection carries best, of which it takes the
+ * better one. The first is what it has where nothing is tried.
+ */
+export function rawBatches(payloadBytes: number): readonly number[] {
+  const large = Math.max(1, Math.floor(262_144 / payloadBytes));
+  return payloadBytes < 1_000 ? [messagesOfFrame(payloadBytes), large] : [large, messagesOfFrame(payloadBytes)];
+}

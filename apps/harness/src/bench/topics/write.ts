@@ -4,14 +4,14 @@ import { ratioGoal } from "./goals.ts";
 import { interleave, type Measured, runsOf } from "./interleave.ts";
 import { sizeName, sizes, type TopicsBenchOptions } from "./options.ts";
 import { atBestWindows, type WriteCandidate, type WriteRun, type WriteSetting } from "./run-write.ts";
-import { messagesOfFrame } from "./topic-name.ts";
+import { messagesOfFrame, rawBatches } from "./topic-name.ts";
 import { batchWindows, narrowWindows, wideWindows, windowName } from "./windows.ts";
 
 export const tidemark = "Tidemark";
 const promised = "Tidemark, a promise per message";
 const flushed = "Tidemark, all and then flush";
 export const ydbSdk = "ydb-sdk 5.11.1";
-export const raw = "raw http2, frames of about 100 KiB";
+export const raw = "raw http2, frames of 100 or 256 KiB";
 const connectOf = (batch: number) => `connect-node, ${batch} a request`;
 
 /** How fast messages go out, to one partition and to eight. */
@@ -103,7 +103,7 @@ function candidates(
   const everywhere = [
     of(tidemark, {}, [...wide, undefined]),
     of(ydbSdk, { writer: "ydb-sdk" }, narrowWindows),
-    of(raw, { writer: "raw" }, wide),
+    { ...of(raw, { writer: "raw" }, wide), batches: rawBatches(payloadBytes) },
   ];
   const connect = (batch: number) => of(connectOf(batch), { writer: "connect", batch }, batchWindows(batch));
   if (partitions > 1) return [...everywhere, connect(1000)];
