@@ -51,7 +51,11 @@ export function entry(topic: Topic) {
   };
 }
 
-export async function describeTopic(service: Service, topic: Topic, wanted: Wanted) {
+export async function describeTopic(
+  service: Service,
+  topic: Topic,
+  wanted: Wanted,
+): Promise<MessageInitShape<typeof wire.DescribeTopicResultSchema>> {
   const { definition, partitions } = topic;
   const now = service.clock.now();
   const isRanged = hasKeyRanges(topic);
@@ -89,14 +93,24 @@ function topicStats({ partitions }: Topic, now: number) {
 }
 
 /** @throws {Refusal} `BAD_REQUEST` */
-export function describePartition(service: Service, topic: Topic, id: bigint, wanted: Wanted) {
+export function describePartition(
+  service: Service,
+  topic: Topic,
+  id: bigint,
+  wanted: Wanted,
+): MessageInitShape<typeof wire.DescribePartitionResultSchema> {
   const partition = topic.partitions[Number(id)];
   // Not SCHEME_ERROR, which the topic is: so does YDB (schema/topic/describe_partition.cpp in services/persqueue_v1).
   if (partition === undefined) throw new Refusal(StatusCode.BAD_REQUEST, `${topic.path} has no partition ${id}`);
   return { partition: partitionWire(service, partition, wanted, hasKeyRanges(topic)) };
 }
 
-export async function describeConsumer(service: Service, topic: Topic, consumer: ConsumerDefinition, wanted: Wanted) {
+export async function describeConsumer(
+  service: Service,
+  topic: Topic,
+  consumer: ConsumerDefinition,
+  wanted: Wanted,
+): Promise<MessageInitShape<typeof wire.DescribeConsumerResultSchema>> {
   const self = entry(topic);
   const all = wanted.includeStats ? await progressOf(service, topic, consumer.name) : [];
   return {
