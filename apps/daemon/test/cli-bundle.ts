@@ -27,6 +27,8 @@ export async function bundleCli(): Promise<CliBundle> {
           at(`./definitions/${name}.ts`),
         ]),
       ),
+      // What the README of @tidemark/migrate shows.
+      "definitions/readme/last-seen": at("../../../packages/migrate/examples/last-seen.ts"),
     },
     outdir: folder,
     bundle: true,

@@ -3,8 +3,16 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openMigrations } from "@tidemark/migrate";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type MigrationStatus, openMigrations } from "@tidemark/migrate";
 import Database from "better-sqlite3";
+
+/** One line, drawn over itself. */
+function barOf({ name, progress = 0, rowsDone, total, rowsPerSecond = 0, etaMs }: MigrationStatus): string {
+  const bar = "█".repeat(Math.floor(progress * 24)).padEnd(24, "░");
+  const eta = etaMs === undefined ? "" : `, ETA ${Math.ceil(etaMs / 1000)} s`;
+  return `\r${name} ${bar} ${rowsDone} of ${total ?? "?"} rows, ${Math.round(rowsPerSecond)}/s${eta}\x1b[K`;
+}
 
 const folder = mkdtempSync(join(tmpdir(), "tidemark-example-"));
 const file = join(folder, "app.db");
@@ -29,19 +37,15 @@ db.transaction(() => {
     definitions: new URL("./last-seen.ts", import.meta.url),
   });
 
-  const progress = (async () => {
-    for await (const event of migrations.events()) {
-      if (event.type === "progress") process.stdout.write(`${event.name}: ${event.rowsDone} of ${event.total}\n`);
-    }
-  })();
-  const statuses = await migrations.run();
+  const running = migrations.run();
+  while (!(await Promise.race([running.then(() => true), sleep(100, false)]))) {
+    for (const status of await migrations.list()) if (status.state === "running") process.stdout.write(barOf(status));
+  }
+  const statuses = await running;
   console.log(statuses.map(({ name, state }) => `${name} is ${state}`).join("\n"));
 
   // Throws NOT_DONE otherwise: drop the old column behind this line.
   await migrations.requireDone("2026-11-last-seen", "2026-11-addresses");
-
-  await migrations.close();
-  await progress;
 }
 const left = db.prepare("select count(*) from devices where last_seen is null or normalised is null").pluck().get();
 if (left !== 0) throw new Error(`${String(left)} rows are left`);
