@@ -1,6 +1,10 @@
 export {
+  type CatalogConfig,
+  type CatalogSourceConfig,
   defineConfig,
   type EtcdSourceConfig,
+  type GnmiSourceConfig,
+  type GnmiSubscriptionConfig,
   type HistoryConfig,
   type LogLevel,
   type SourceConfig,

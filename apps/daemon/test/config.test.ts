@@ -88,7 +88,7 @@ test("a wrong type names the key, what is expected and what came", () => {
     /^`sources` must be a list such as .*, got an object\.$/,
   );
   expect(problemsOf({ sources: [{ kind: "zookeeper" }] })[0]).toMatch(
-    /^`sources\[0\].*` must be an object with kind: "etcd", "gnmi" or "watch", got/,
+    /^`sources\[0\].*` must be an object with kind: "etcd", "gnmi", "catalog" or "watch", got/,
   );
   expect(problemsOf({ sources: [{ kind: "etcd" }] })[0]).toMatch(/^`sources\[0\]\.endpoints` is missing\./);
   expect(problemsOf("x")[0]).toMatch(/^The configuration must be an object/);

@@ -96,6 +96,7 @@ export function createProgram(finish: (exitCode: number) => void): Command {
       "follow a network device over gNMI: TLS, but for addresses of this machine or http://",
     )
     .option("--path <paths...>", "with --gnmi: what to follow of it, such as /interfaces")
+    .option("--catalog <urls...>", "follow HTTP catalogues: URLs of JSON lists")
     .option("--insecure", "allow addresses that other machines can reach; nobody is asked for a password")
     .addOption(
       new Option("--log-level <level>", "structured logs on standard error").choices([
@@ -113,13 +114,15 @@ export function createProgram(finish: (exitCode: number) => void): Command {
       `
 User and password of etcd belong in TIDEMARK_ETCD_USERNAME and TIDEMARK_ETCD_PASSWORD, or in the configuration;
 in a URL other users of this machine can read them. Those of a device belong in TIDEMARK_GNMI_USERNAME and
-TIDEMARK_GNMI_PASSWORD, or TIDEMARK_GNMI_TOKEN; without TLS they are sent only with --insecure.
+TIDEMARK_GNMI_PASSWORD, or TIDEMARK_GNMI_TOKEN; without TLS they are sent only with --insecure. A catalogue is sent
+TIDEMARK_CATALOG_TOKEN as a bearer token.
 
 Examples:
   tidemark up
   tidemark up --data /var/lib/tidemark --listen 127.0.0.1:8080
   tidemark up --etcd http://127.0.0.1:2379 --prefix /config/
-  tidemark up --gnmi 192.0.2.1:9339 --path /interfaces /system`,
+  tidemark up --gnmi 192.0.2.1:9339 --path /interfaces /system
+  tidemark up --catalog https://example.org/apps.json`,
     )
     .action(run("up"));
   command("topics", "serve topics alone: the YDB Topic API over gRPC")

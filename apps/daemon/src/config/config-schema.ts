@@ -84,6 +84,40 @@ const gnmi = v.strictObject({
   tls: v.optional(tls),
 });
 
+const count = v.pipe(v.number("a number"), v.minValue(1, "at least 1"));
+const url = text('a URL such as "https://host/apps.json"');
+
+const catalogEntry = v.strictObject(
+  {
+    name: text("a name without a slash"),
+    url,
+    hashUrl: v.optional(url),
+    detailUrl: v.optional(url),
+    eventsUrl: v.optional(url),
+    statusUrl: v.optional(url),
+    idField: v.optional(text("the name of a field")),
+    versionField: v.optional(text("the name of a field")),
+    headers: v.optional(v.record(v.string(), v.string("text"), 'an object such as { authorization: "Bearer …" }')),
+    tenants: v.optional(v.array(text("a name"), 'a list such as ["red"]')),
+  },
+  'an object such as { name: "apps", url: "https://host/apps.json" }',
+);
+
+const catalog = v.strictObject({
+  kind: v.literal("catalog"),
+  name: v.optional(streamName),
+  catalogs: v.pipe(
+    v.array(catalogEntry, 'a list such as [{ name: "apps", url: "https://host/apps.json" }]'),
+    v.minLength(1, 'a list such as [{ name: "apps", url: "https://host/apps.json" }]'),
+  ),
+  tenants: v.optional(v.array(text("a name without a slash"), 'a list such as ["red", "blue"]')),
+  everyMs: v.optional(count),
+  refetchMs: v.optional(count),
+  detailConcurrency: v.optional(count),
+  detailTimeoutMs: v.optional(count),
+  quarantineAfter: v.optional(count),
+});
+
 const schema = v.strictObject(
   {
     dataDir: v.optional(text('a path such as "./tidemark-data"')),
@@ -105,7 +139,7 @@ const schema = v.strictObject(
     store: v.optional(flag),
     sources: v.optional(
       v.array(
-        v.variant("kind", [etcd, gnmi, watch], 'an object with kind: "etcd", "gnmi" or "watch"'),
+        v.variant("kind", [etcd, gnmi, catalog, watch], 'an object with kind: "etcd", "gnmi", "catalog" or "watch"'),
         'a list such as [{ kind: "etcd", endpoints: ["http://127.0.0.1:2379"] }]',
       ),
     ),
@@ -132,7 +166,7 @@ export interface ConfigProblem {
   readonly fix: string | undefined;
 }
 
-const isSecret = (path: string) => /password|token|endpoints|address|url/i.test(path);
+const isSecret = (path: string) => /password|token|endpoints|address|url|headers/i.test(path);
 
 function shown(path: string, value: unknown): string {
   if (value === undefined) return "nothing";
@@ -160,8 +194,9 @@ function siblings(issue: Issue): string[] {
   const input = issue.path?.at(-1)?.input as { readonly kind?: unknown } | undefined;
   if (parents[0] === "sources" && parents.at(-1) === "tls") return Object.keys(tls.entries);
   if (parents[0] === "sources" && parents.includes("subscriptions")) return Object.keys(gnmiSubscription.entries);
+  if (parents[0] === "sources" && parents.includes("catalogs")) return Object.keys(catalogEntry.entries);
   if (parents[0] === "sources") {
-    const kinds = { gnmi, watch } as const;
+    const kinds = { gnmi, catalog, watch } as const;
     return Object.keys((kinds[input?.kind as keyof typeof kinds] ?? etcd).entries);
   }
   if (parents[0] === "history") return ["synchronous"];
@@ -202,7 +237,7 @@ export function checkConfig(
 
 /** Every setting there is, as `history.synchronous`; those of a source without the list before them. */
 export function settingNames(): readonly string[] {
-  const inSources = [etcd, gnmi, gnmiSubscription, watch]
+  const inSources = [etcd, gnmi, gnmiSubscription, catalog, catalogEntry, watch]
     .flatMap(({ entries }) => Object.keys(entries))
     .filter((name) => name !== "kind" && name !== "tls");
   const top = Object.keys(schema.entries).filter((name) => name !== "history");

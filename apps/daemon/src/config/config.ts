@@ -69,7 +69,7 @@ export interface HistoryConfig {
   readonly synchronous?: "normal" | "full";
 }
 
-export type SourceConfig = EtcdSourceConfig | GnmiSourceConfig | WatchSourceConfig;
+export type SourceConfig = CatalogSourceConfig | EtcdSourceConfig | GnmiSourceConfig | WatchSourceConfig;
 
 /** Follows the keys of an etcd cluster. */
 export interface EtcdSourceConfig {
@@ -133,6 +133,48 @@ export interface GnmiSubscriptionConfig {
   readonly suppressRedundant?: boolean;
   /** Every value comes at least so often, in milliseconds. @default none */
   readonly heartbeatIntervalMs?: number;
+}
+
+/** Follows HTTP catalogues. */
+export interface CatalogSourceConfig {
+  readonly kind: "catalog";
+  /** Name of the stream in the history; keep it, or the keys become another stream's. @default "catalog" */
+  readonly name?: string;
+  readonly catalogs: readonly CatalogConfig[];
+  /** Names of those who have entries of their own. @default ["default"] */
+  readonly tenants?: readonly string[];
+  /** From one look to the next, in milliseconds. @default 30_000 */
+  readonly everyMs?: number;
+  /** A list is fetched at least this often, in milliseconds, whatever its hash says. @default 300_000 */
+  readonly refetchMs?: number;
+  /** Detail calls at a time. @default 5 */
+  readonly detailConcurrency?: number;
+  /** How long a detail call may take, in milliseconds. @default 3_000 */
+  readonly detailTimeoutMs?: number;
+  /** Failures in a row after which an entry waits for a person. @default 10 */
+  readonly quarantineAfter?: number;
+}
+
+/** One catalogue: see `@tidemark/source-catalog` for what each URL has to answer. */
+export interface CatalogConfig {
+  /** Part of every key: `/<tenant>/<name>/<id>`. */
+  readonly name: string;
+  /** The list. `{tenant}` in it, or in the others: each tenant has its own. */
+  readonly url: string;
+  readonly hashUrl?: string;
+  /** With `{id}`. */
+  readonly detailUrl?: string;
+  /** With `{after}`. */
+  readonly eventsUrl?: string;
+  readonly statusUrl?: string;
+  /** @default "id" */
+  readonly idField?: string;
+  /** @default all of the entry */
+  readonly versionField?: string;
+  /** @default `authorization: Bearer …` with TIDEMARK_CATALOG_TOKEN, if that is set */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** @default all */
+  readonly tenants?: readonly string[];
 }
 
 /** PEM files, relative to the configuration file. */

@@ -83,7 +83,7 @@ function absolute(config: TidemarkConfig, folder: string): TidemarkConfig {
     ...(config.dataDir !== undefined && { dataDir: at(config.dataDir) }),
     ...(config.sources !== undefined && {
       sources: config.sources.map((source) =>
-        source.kind === "watch" || source.tls === undefined
+        source.kind === "watch" || source.kind === "catalog" || source.tls === undefined
           ? source
           : {
               ...source,

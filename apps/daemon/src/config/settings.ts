@@ -5,6 +5,7 @@ import { type Address, parseAddress, requireLoopback } from "./address.ts";
 import type { LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
 import { configDefaults, storeStreamName, topicsDatabase, topicsSyncIntervalMs } from "./defaults.ts";
 import { parseEtcdEndpoints } from "./etcd-endpoints.ts";
+import { type CatalogSettings, catalogFromConfig, catalogFromFlags } from "./catalog-settings.ts";
 import { type GnmiSettings, gnmiFromConfig, gnmiFromFlags } from "./gnmi-settings.ts";
 
 /** What `tidemark up` was given on the command line. */
@@ -19,6 +20,7 @@ export interface UpFlags {
   readonly prefix?: string;
   readonly gnmi?: string;
   readonly path?: readonly string[];
+  readonly catalog?: readonly string[];
   readonly insecure?: boolean;
   readonly logLevel?: LogLevel;
 }
@@ -55,7 +57,7 @@ export interface WatchSettings {
   readonly prefix: string;
 }
 
-export type SourceSettings = EtcdSettings | GnmiSettings | WatchSettings;
+export type SourceSettings = CatalogSettings | EtcdSettings | GnmiSettings | WatchSettings;
 
 /** Everything the daemon needs to know, checked, without defaults left to apply. */
 export interface Settings {
@@ -89,6 +91,7 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
   const flagged: readonly SourceSettings[] = [
     ...(flags.etcd === undefined ? [] : [etcdFromFlags(flags.etcd, flags.prefix, env)]),
     ...(flags.gnmi === undefined ? [] : [gnmiFromFlags(flags.gnmi, flags.path, flags.insecure ?? false, env)]),
+    ...(flags.catalog === undefined ? [] : [catalogFromFlags(flags.catalog, env)]),
   ];
   const sources = flagged.length > 0 ? flagged : configuredSources(config, env);
   const hasStore = config.store ?? sources.length === 0;
@@ -198,6 +201,7 @@ function configuredSources(config: TidemarkConfig, env: Environment): SourceSett
   return (config.sources ?? []).map((source, index) => {
     const setting = `\`sources[${index}]`;
     if (source.kind === "gnmi") return gnmiFromConfig(source, `${setting}\``, env);
+    if (source.kind === "catalog") return catalogFromConfig(source, env);
     if (source.kind === "watch") {
       const url = URL.parse(source.url);
       if (

@@ -61,7 +61,7 @@ export async function openDaemon(settings: Settings, options: DaemonOptions): Pr
   try {
     // What is wrong with a source shows before anything is opened.
     const sources = await Promise.all(
-      settings.sources.map(async (each) => ({ name: each.name, source: await createSource(each) })),
+      settings.sources.map(async (each) => ({ name: each.name, source: await createSource(each, settings.dataDir) })),
     );
     const folder = openDataDir(settings.dataDir);
     closers.add(() => folder.release());

@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Source } from "@tidemark/store-watch";
 import { DaemonError } from "../daemon-error.ts";
+import type { CatalogSettings } from "../config/catalog-settings.ts";
 import type { GnmiSettings } from "../config/gnmi-settings.ts";
 import type { EtcdSettings, SourceSettings } from "../config/settings.ts";
 
@@ -10,8 +12,13 @@ export async function storeSource(url: string): Promise<Source> {
   return watchSource({ address: url });
 }
 
-/** What a configured source is, each loaded when it is used. @throws {DaemonError} `CONFIG_INVALID` */
-export async function createSource(settings: SourceSettings): Promise<Source> {
+/**
+ * What a configured source is, each loaded when it is used.
+ *
+ * @param dataDir for what a source keeps itself.
+ * @throws {DaemonError} `CONFIG_INVALID`
+ */
+export async function createSource(settings: SourceSettings, dataDir: string): Promise<Source> {
   switch (settings.kind) {
     case "watch": {
       const { watchSource } = await import("@tidemark/source-watch");
@@ -29,6 +36,8 @@ export async function createSource(settings: SourceSettings): Promise<Source> {
     }
     case "gnmi":
       return createGnmiSource(settings);
+    case "catalog":
+      return createCatalogSource(settings, dataDir);
     default:
       return settings satisfies never;
   }
@@ -56,6 +65,19 @@ async function createGnmiSource(settings: GnmiSettings): Promise<Source> {
   } catch (error) {
     if (!GnmiError.is(error)) throw error;
     throw new DaemonError("CONFIG_INVALID", `The source ${JSON.stringify(name)}: ${error.detail}.`, { cause: error });
+  }
+}
+
+async function createCatalogSource(settings: CatalogSettings, dataDir: string): Promise<Source> {
+  const { CatalogError, catalogSource } = await import("@tidemark/source-catalog");
+  const { kind: _kind, name, ...options } = settings;
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  try {
+    return catalogSource({ catalogs: settings.catalogs, ...given, stateFile: join(dataDir, `${name}.catalogs.db`) });
+  } catch (error) {
+    if (!CatalogError.is(error)) throw error;
+    const why = error.message.replace(/^\[\w+\] /, "");
+    throw new DaemonError("CONFIG_INVALID", `The source ${JSON.stringify(name)}: ${why}.`, { cause: error });
   }
 }
 
