@@ -28,7 +28,8 @@ apps[0] = { id: "mail", version: 4 };
 await watcher.waitFor("now");
 
 const { items } = await history.list({ stream: "catalogs" });
-for (const { key, value } of items) console.log(`${Buffer.from(key)} ${Buffer.from(value ?? [])}`);
+const text = (bytes: Uint8Array = new Uint8Array()) => new TextDecoder().decode(bytes);
+for (const { key, value } of items) console.log(`${text(key)} ${text(value)}`);
 const mail = await history.log("catalogs", Buffer.from("/default/apps/mail"));
 console.log(`mail has had ${mail.items.length} versions`);
 
