@@ -130,11 +130,37 @@ function decodeBody(scanner: Scanner, end: number): WriteAcks {
       // Above 2^53 every ack is a run of its own.
       nextSeqNo = canFollow(seqNo) && canFollow(offset) ? seqNo + 1 : Number.NaN;
       nextOffset = kind === ackKind.written ? offset + 1 : 0;
+      if (kind === ackKind.written && scanner.at < end) {
+        const more = passFollowing(scanner, end, nextSeqNo, nextOffset);
+        (rowAllocator.f64[rowAllocator.base + used - stride + 1] as number) += more;
+        total += more;
+        nextSeqNo += more;
+        nextOffset += more;
+      }
     } else if (tag === 0x10) partitionId = scanner.safeInt64(end, "partition");
     else if (tag >>> 3 <= 3 && tag !== 0x1a) throw scanner.invalid(`field ${tag >>> 3} with wire type ${tag & 7}`);
     else scanner.skip(tag, end);
   }
   return new WriteAcks(rowAllocator.take(used), used / stride, partitionId, total, wide);
+}
+
+/** Passes over what is laid out plainly and goes on with the run, as nearly all of a response does. Returns how many. */
+function passFollowing(scanner: Scanner, end: number, firstSeqNo: number, firstOffset: number): number {
+  const { bytes } = scanner;
+  let { at } = scanner;
+  let count = 0;
+  while (at + 2 < end && bytes[at] === 0x0a && bytes[at + 2] === 0x08) {
+    const stop = at + 2 + (bytes[at + 1] as number);
+    if (stop > end || (bytes[at + 1] as number) >= 0x80) break;
+    if (plainNumber(bytes, at + 3) !== firstSeqNo + count) break;
+    const written = plain.next;
+    if (bytes[written] !== 0x12 || bytes[written + 1] !== stop - written - 2 || bytes[written + 2] !== 0x08) break;
+    if (plainNumber(bytes, written + 3) !== firstOffset + count || plain.next !== stop) break;
+    count++;
+    at = stop;
+  }
+  scanner.at = at;
+  return count;
 }
 
 const canFollow = (value: number): boolean => Number.isSafeInteger(value + 1) && Number.isSafeInteger(value);
