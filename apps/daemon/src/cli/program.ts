@@ -38,7 +38,7 @@ const moment = 'a time (2026-11-22T09:30), a duration ("5m ago"), a position (12
 
 const exitCodeHelp = `
 Exit codes: 0 done · 1 not found, or fsck, verify or lint found something, or a migration is not done · 2 wrong argument or configuration
-            3 no daemon there · 4 the daemon cannot start (address, data folder, database) · 5 anything else
+            3 no daemon or database there · 4 the daemon cannot start (address, data folder, database), or a database is not fit · 5 anything else
             130, 143 stopped by a signal`;
 
 /** The whole command line. `finish` gets the exit code of the command that ran. */
