@@ -156,6 +156,7 @@ export class WriteSession implements CallReceiver, WriteListener {
     // What was written before a reconnect is not written again.
     if (producer !== undefined && columns.seqNo(columns.length - 1) <= producer.lastSeqNo) return 0;
     const { writeSpeedBytesPerSecond: speed, writeBurstBytes: burst } = topic.definition;
+    if (speed <= 0) return 0;
     return partition.quota.take(columns.frame.length, this.#service.clock.monotonic(), speed, burst);
   }
 
@@ -253,12 +254,28 @@ export class WriteSession implements CallReceiver, WriteListener {
       }
       if (!partition.definition.isActive) throw inactivePartition(partition.id);
       if (partitioning.case === "partitionWithGeneration") this.#checkGeneration(partitioning.value);
+      if (producerId !== "") this.#checkBinding(topic, producerId, partition);
       return partition;
     }
     // Without a name there is nothing to keep in order.
     if (producerId === "") return this.#service.rng.pick(topic.partitions.filter((each) => each.definition.isActive));
     const bound = this.#service.store.commits.partitionOf(topic, producerId);
     return topic.partitionOfKey(producerId, bound);
+  }
+
+  /**
+   * Its sequence numbers are known where it wrote, and nowhere else: in another partition its duplicates would be taken for
+   * new. So does YDB (`OnPartitionChosen` of `TSMPartitionChooserActor` in core/persqueue/writer).
+   */
+  #checkBinding(topic: Topic, producerId: string, partition: Partition): void {
+    const bound = this.#service.store.commits.partitionOf(topic, producerId);
+    if (bound === undefined || topic.isHeir(bound, partition)) return;
+    if (topic.partitions[bound]?.hasWritten(producerId) !== true) return;
+    throw new Refusal(
+      StatusCode.BAD_REQUEST,
+      `producer "${producerId}" is bound to partition ${bound}, got partition ${partition.id}: ` +
+        "take another producer_id, or name no partition",
+    );
   }
 
   /**

@@ -135,6 +135,11 @@ export class Partition {
     return producer;
   }
 
+  /** Whether it knows a sequence number of a producer, its own or one of its parents'. */
+  hasWritten(name: string): boolean {
+    return (this.#producers.get(name)?.lastSeqNo ?? this.#inherited(name)) > 0;
+  }
+
   /** Takes a request. The numbers in it must increase. The listener is told later, never within the call. */
   write(
     columns: WriteColumns,

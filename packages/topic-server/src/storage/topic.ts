@@ -89,6 +89,11 @@ export class Topic {
     return choice[Number.parseInt(hash.slice(0, 8), 16) % choice.length] as Partition;
   }
 
+  /** Whether a partition is another one, or what that was split into. */
+  isHeir(id: number, partition: Partition): boolean {
+    return this.#activeHeirs(id).includes(partition);
+  }
+
   #activeHeirs(id: number): Partition[] {
     const partition = this.partitions[id];
     if (partition === undefined) return [];
