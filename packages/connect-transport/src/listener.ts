@@ -29,6 +29,7 @@ export class Listener {
   readonly #sockets = new Set<net.Socket>();
   /** Those that have not said yet what they speak, by whom they come from: behind TLS it is another socket that tells. */
   readonly #silent = new Map<string, net.Socket>();
+  readonly #talking = new Map<string, net.Socket>();
   readonly #sessions = new Set<ServerSession>();
   readonly #handshakes = new WeakMap<net.Socket, Timer>();
   /** HTTP/1.1 connections and the calls under way on each. */
@@ -106,6 +107,7 @@ export class Listener {
     socket.once("close", () => {
       this.#sockets.delete(socket);
       this.#silent.delete(from);
+      this.#talking.delete(from);
     });
     // A reset is no news: its streams hear of it themselves.
     socket.on("error", () => {});
@@ -131,8 +133,10 @@ export class Listener {
         return;
       }
       socket.unshift(seen);
-      this.#silent.delete(peerOf(socket));
+      const from = peerOf(socket);
+      this.#silent.delete(from);
       if (start === http2Preface) {
+        this.#talking.set(from, socket);
         // From here on pings tell whether anybody is there.
         this.#handshakes.get(socket)?.cancel();
         this.#http2.emit("connection", socket);
@@ -159,11 +163,24 @@ export class Listener {
 
   #onSession(session: http2.ServerHttp2Session): void {
     const { clock, pingIntervalMs, connectionWindowBytes } = this.#options;
-    const isFailed = (stream: http2.ServerHttp2Stream) => this.#handler.isFailed(stream);
-    const watched = new ServerSession(session, { clock, pingIntervalMs, connectionWindowBytes, isFailed });
+    const socket = this.#talking.get(peerOf(session.socket));
+    const watched = new ServerSession(session, {
+      clock,
+      pingIntervalMs,
+      connectionWindowBytes,
+      isFailed: (stream) => this.#handler.isFailed(stream),
+      onDone: () => socket !== undefined && destroyAfterAll(socket),
+    });
     this.#sessions.add(watched);
     session.once("close", () => this.#sessions.delete(watched));
   }
 }
 
-const peerOf = (socket: net.Socket) => `${socket.remoteAddress} ${socket.remotePort}`;
+/** When the goodbye is written. A socket that is destroyed before loses it. */
+function destroyAfterAll(socket: net.Socket): void {
+  if (socket.writableFinished) socket.destroy();
+  else socket.once("finish", () => socket.destroy());
+}
+
+const peerOf = (socket: Pick<net.Socket, "remoteAddress" | "remotePort">) =>
+  `${socket.remoteAddress} ${socket.remotePort}`;

@@ -7,6 +7,8 @@ export interface ServerSessionOptions {
   readonly pingIntervalMs: number;
   /** Whether the call failed: what its client does not fetch of it is worth no wait. */
   isFailed(stream: ServerHttp2Stream): boolean;
+  /** All is said, and the client has it: nobody needs to wait until it hangs up. */
+  onDone(): void;
 }
 
 /** One HTTP/2 connection of a client: watched by PINGs, and let go of when nothing is left to say. */
@@ -14,6 +16,10 @@ export class ServerSession {
   readonly #session: ServerHttp2Session;
   readonly #options: ServerSessionOptions;
   readonly #streams = new Set<ServerHttp2Stream>();
+  /** Whether the client has everything of the calls before. */
+  #isFetched = true;
+  /** Whether the answer to the PING under way shows that. */
+  #isFetchedWithPing = false;
   #isClosing = false;
   #isLeaving = false;
 
@@ -36,6 +42,7 @@ export class ServerSession {
 
   #onStream(stream: ServerHttp2Stream): void {
     this.#streams.add(stream);
+    this.#isFetched = this.#isFetchedWithPing = false;
     stream.once("finish", () => this.#leave());
     stream.once("wantTrailers", () => this.#leave());
     stream.once("close", () => {
@@ -46,8 +53,17 @@ export class ServerSession {
 
   #leave(): void {
     if (!this.#isClosing) return;
-    if (this.#streams.size === 0) this.#session.close();
+    if (this.#streams.size === 0) this.#end();
     else if (!this.#isLeaving && this.#holds(isWritten)) this.#sayGoodbye();
+  }
+
+  #end(): void {
+    this.#session.close();
+    // Node looks whether it is over when a call ends, and not again when what it had to write by then is written.
+    this.#session.destroy();
+    // After a goodbye nothing is read any more without calls. A client that may still fetch the end of an answer hangs up
+    // when it has it; a socket that we destroyed would take it away.
+    if (this.#isFetched) this.#options.onDone();
   }
 
   /** Such exchanges overtake: the answer to one shows that what came before is written, that to the next that it is there. */
@@ -67,12 +83,13 @@ export class ServerSession {
    * Node still reads what it had of that answer.
    */
   #refuseRest(): void {
+    this.#isFetched = true;
     let isSomeLeft = false;
     for (const stream of this.#streams) {
       if (isSent(stream)) stream.close(constants.NGHTTP2_NO_ERROR);
       else isSomeLeft = true;
     }
-    if (isSomeLeft) this.#session.destroy();
+    if (isSomeLeft) this.#end();
   }
 
   #holds(isDone: (stream: ServerHttp2Stream) => boolean): boolean {
@@ -100,8 +117,10 @@ export class ServerSession {
         return;
       }
       isAnswered = false;
+      this.#isFetchedWithPing = this.#streams.size === 0;
       session.ping((error) => {
         isAnswered = error === null;
+        if (isAnswered && this.#isFetchedWithPing) this.#isFetched = true;
       });
       timer = clock.setTimer(pingIntervalMs, beat).unref();
     };

@@ -70,9 +70,18 @@ test("close ends what is idle at once: sessions, plain HTTP, half a preface, not
     await new Promise<void>((resolve) => socket.once("connect", resolve));
     socket.write(start);
   }
+  // It speaks HTTP/2, and is frozen or gone since.
+  const frozen = connectTcp(port, "127.0.0.1");
+  onTestFinished(() => void frozen.destroy());
+  frozen.on("error", () => {});
+  frozen.write(
+    Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]),
+  );
+  await new Promise<void>((resolve) => frozen.once("data", () => resolve()));
+  frozen.pause();
   // Answered after the others were accepted.
   await openChannel({ baseUrl: url }).ping(never);
-  expect(server.connections).toBe(5);
+  expect(server.connections).toBe(6);
   await server.close();
   expect(server.connections).toBe(0);
 });
@@ -185,6 +194,33 @@ test("an answer that was finished before is fetched to its end, however slowly",
   expect(await ended).toBeUndefined();
   expect(bytes).toBe(2_000_000);
   await closing;
+});
+
+test("close does not wait for a client that has its answer and does not read it, and takes nothing of it away", async () => {
+  const { clock } = createSimulation({ seed: 1 });
+  const { server, url } = await startFrameServer({
+    clock,
+    frames: {
+      [both]: (it) => {
+        for (let n = 0; n < 6; n++) it.send(new Uint8Array(10_000));
+        it.end();
+        return { frames() {} };
+      },
+    },
+  });
+  const stream = openSession(url).request({ ...grpc, ":path": both }, { endStream: false });
+  stream.on("error", () => {});
+  const trailers = new Promise<http2.IncomingHttpHeaders>((resolve) => stream.once("trailers", resolve));
+  stream.pause();
+  await new Promise<void>((resolve) => stream.once("response", () => resolve()));
+  await server.close();
+  expect((await trailers)["grpc-status"]).toBe("0");
+  let bytes = 0;
+  stream.on("data", (chunk: Buffer) => (bytes += chunk.length));
+  const ended = new Promise<void>((resolve) => stream.once("end", resolve));
+  stream.resume();
+  await ended;
+  expect(bytes).toBe(6 * 10_005);
 });
 
 test("clients that end their calls by themselves see the same as ever", async () => {
