@@ -22,10 +22,10 @@ declare module "vitest" {
   }
 }
 
-const run = promisify(execFile);
+export const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
 
-function pathOf(program: string): string {
+export function pathOf(program: string): string {
   const versions = "/usr/lib/postgresql";
   const debian = existsSync(versions) ? readdirSync(versions).map((each) => join(versions, each, "bin")) : [];
   const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", ...debian];
@@ -35,7 +35,7 @@ function pathOf(program: string): string {
 }
 
 /** Neither server runs as root; and none outlives the process that started it, however that ends. */
-async function asUser(user: string, folder: string, isServer: boolean): Promise<string[]> {
+export async function asUser(user: string, folder: string, isServer: boolean): Promise<string[]> {
   if (!isRoot) return [];
   const id = async (flag: string) => Number((await run("id", [flag, user])).stdout);
   const [uid, gid] = [await id("-u"), await id("-g")];
@@ -45,7 +45,7 @@ async function asUser(user: string, folder: string, isServer: boolean): Promise<
 }
 
 /** Starts a server and waits until its socket answers. */
-async function serve(command: readonly string[], socket: string): Promise<ChildProcess> {
+export async function serve(command: readonly string[], socket: string): Promise<ChildProcess> {
   const [file = "", ...args] = command;
   const server = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
@@ -72,7 +72,7 @@ async function answers(socket: string): Promise<boolean> {
   }
 }
 
-function scratchFolder(name: string): string {
+export function scratchFolder(name: string): string {
   const folder = mkdtempSync(join(tmpdir(), `tidemark-${name}-`));
   chmodSync(folder, 0o755);
   return folder;
@@ -102,11 +102,11 @@ async function startMariaDb(folder: string): Promise<ChildProcess> {
   return serve(command, socket);
 }
 
-function split([file = "", ...args]: readonly string[]): [string, string[]] {
+export function split([file = "", ...args]: readonly string[]): [string, string[]] {
   return [file, args];
 }
 
-async function stop(server: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+export async function stop(server: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   const ended = once(server, "exit");
   if (server.exitCode === null && server.signalCode === null) {
     server.kill(signal);
