@@ -3,29 +3,24 @@ import type { StreamReceiver } from "@tidemark/connect-transport";
 /** Bytes that wait for a reader before the peer is held back. */
 const holdBytes = 1 << 20;
 
-type Step<T> = IteratorResult<readonly T[], undefined>;
+export type FrameBatch = readonly Uint8Array[];
+
+type Step = IteratorResult<FrameBatch, undefined>;
 
 /**
- * Frames as an async iterator over what arrived together, for one reader: one promise for many messages. They are decoded
- * when they are taken.
+ * Frames as an async iterator over what arrived together, for one reader: one promise for many messages.
  */
-export class BatchInbox<T> implements StreamReceiver, AsyncIterableIterator<readonly T[], undefined> {
-  readonly #decode: (frame: Uint8Array) => T;
+export class BatchInbox implements StreamReceiver, AsyncIterableIterator<FrameBatch, undefined> {
   readonly #explain: (error: unknown) => unknown;
   readonly #onLeave: (error: unknown) => void;
   readonly #batches: (readonly Uint8Array[])[] = [];
   #bytes = 0;
   #release: (() => void) | undefined;
-  #waiter: PromiseWithResolvers<Step<T>> | undefined;
+  #waiter: PromiseWithResolvers<Step> | undefined;
   #end: { readonly error: unknown } | undefined;
 
   /** `explain` makes our error of that which ended the call; `onLeave` is called when nobody reads any more. */
-  constructor(
-    decode: (frame: Uint8Array) => T,
-    explain: (error: unknown) => unknown,
-    onLeave: (error: unknown) => void,
-  ) {
-    this.#decode = decode;
+  constructor(explain: (error: unknown) => unknown, onLeave: (error: unknown) => void) {
     this.#explain = explain;
     this.#onLeave = onLeave;
   }
@@ -34,7 +29,7 @@ export class BatchInbox<T> implements StreamReceiver, AsyncIterableIterator<read
     const waiter = this.#waiter;
     if (waiter !== undefined) {
       this.#waiter = undefined;
-      this.#deliver(waiter, frames);
+      waiter.resolve({ done: false, value: frames });
       return undefined;
     }
     for (const frame of frames) this.#bytes += frame.length;
@@ -51,8 +46,8 @@ export class BatchInbox<T> implements StreamReceiver, AsyncIterableIterator<read
     if (waiter !== undefined) this.#finish(waiter);
   }
 
-  next(): Promise<Step<T>> {
-    const waiter = Promise.withResolvers<Step<T>>();
+  next(): Promise<Step> {
+    const waiter = Promise.withResolvers<Step>();
     const batch = this.#batches.shift();
     if (batch !== undefined) {
       for (const frame of batch) this.#bytes -= frame.length;
@@ -60,13 +55,13 @@ export class BatchInbox<T> implements StreamReceiver, AsyncIterableIterator<read
         this.#release();
         this.#release = undefined;
       }
-      this.#deliver(waiter, batch);
+      waiter.resolve({ done: false, value: batch });
     } else if (this.#end !== undefined) this.#finish(waiter);
     else this.#waiter = waiter;
     return waiter.promise;
   }
 
-  return(): Promise<Step<T>> {
+  return(): Promise<Step> {
     this.#batches.length = 0;
     this.end(undefined);
     this.#onLeave(undefined);
@@ -77,16 +72,7 @@ export class BatchInbox<T> implements StreamReceiver, AsyncIterableIterator<read
     return this;
   }
 
-  #deliver(waiter: PromiseWithResolvers<Step<T>>, batch: readonly Uint8Array[]): void {
-    try {
-      waiter.resolve({ done: false, value: batch.map(this.#decode) });
-    } catch (error) {
-      waiter.reject(error);
-      this.#onLeave(error);
-    }
-  }
-
-  #finish(waiter: PromiseWithResolvers<Step<T>>): void {
+  #finish(waiter: PromiseWithResolvers<Step>): void {
     const { error } = this.#end ?? { error: undefined };
     // Told once, as any iterator does.
     this.#end = { error: undefined };

@@ -1,11 +1,19 @@
-import { toBinary } from "@bufbuild/protobuf";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { ChangeFrame, PoisonFrame } from "@tidemark/store-watch/contract";
-import { type Notification, type Path, type Update, UpdateSchema } from "./gen/gnmi/gnmi_pb.ts";
+import {
+  type Notification,
+  type Path,
+  PathSchema,
+  TypedValueSchema,
+  type Update,
+  UpdateSchema,
+} from "./gen/gnmi/gnmi_pb.ts";
 import { GnmiError } from "./gnmi-error.ts";
 import { type Leaf, LeafTree, nodesBelow, type TreeNode, type Unreadable } from "./leaf-tree.ts";
+import { NotificationScanner, scalarText } from "./notification-scanner.ts";
 import { type GnmiPath, rootPath } from "./path.ts";
 import { type FlattenOptions, flatten } from "./subtree.ts";
-import { type LeafType, readUpdate } from "./typed-value.ts";
+import { type LeafType, type LeafValue, readUpdate, readValue } from "./typed-value.ts";
 import { fromWirePath, wholePath } from "./wire-path.ts";
 
 /** What happened to leaves, in numbers. */
@@ -73,6 +81,9 @@ export class DeviceState {
   #serial = 0;
   #round = 1;
   #touched: TreeNode[] = [];
+  readonly #scanner = new NotificationScanner();
+  /** By the bytes of prefix and path, as they come. */
+  readonly #byBytes = new Map<string, TreeNode>();
 
   constructor(options: DeviceStateOptions) {
     this.#options = options;
@@ -109,6 +120,44 @@ export class DeviceState {
     this.#touched = [];
   }
 
+  /**
+   * The same for an encoded response; false: it is not for here, decode it. Paths that came before are found by their bytes,
+   * so that the usual notification makes nothing but its frame.
+   */
+  takeFrame(frame: Uint8Array, write: (frame: LeafFrame) => void): boolean {
+    const scanner = this.#scanner;
+    if (!scanner.scan(frame)) return false;
+    const { bytes, count, fields, timestampNs, prefixStart, prefixEnd } = scanner;
+    const prefix = prefixEnd === 0 ? "" : `${prefixEnd}:${bytes.toString("latin1", prefixStart, prefixEnd)}`;
+    const found: (TreeNode | LeafValue)[] = [];
+    for (let at = 0; at < count * 5; at += 5) {
+      const [start, end] = [fields[at] as number, fields[at + 1] as number];
+      const path = bytes.toString("latin1", start, end);
+      let node = this.#byBytes.get(prefix === "" ? path : prefix + path);
+      if (node === undefined || node.isPruned) {
+        node = this.#resolve(bytes.subarray(prefixStart, prefixEnd), bytes.subarray(start, end));
+        if (node === undefined) return false;
+        // What was deleted leaves its bytes behind.
+        if (this.#byBytes.size > 2 * this.#leaves + 10_000) this.#byBytes.clear();
+        this.#byBytes.set(prefix === "" ? path : prefix + path, node);
+      }
+      const value = readLeaf(bytes, fields[at + 2] as number, fields[at + 3] as number);
+      if (value === undefined) return false;
+      found.push(node, value);
+    }
+    this.counts.notifications++;
+    this.#serial++;
+    this.#touched = [];
+    for (let index = 0; index < count; index++) {
+      this.counts.duplicates += fields[index * 5 + 4] as number;
+      this.#stage(found[index * 2] as TreeNode, found[index * 2 + 1] as LeafValue, timestampNs);
+    }
+    const sourceTimeMs = timestampNs > 0 ? timestampNs / 1e6 : undefined;
+    for (const node of this.#touched) this.#settle(node, sourceTimeMs, write);
+    this.#touched = [];
+    return true;
+  }
+
   /** Everything was sent once: what is there now, value by value. From now on changes are handed on. */
   *sync(): IterableIterator<LeafFrame> {
     this.#isSynced = true;
@@ -143,6 +192,25 @@ export class DeviceState {
     }
   }
 
+  /** The node of an encoded path; undefined where there is something to complain about. */
+  #resolve(prefix: Uint8Array, path: Uint8Array): TreeNode | undefined {
+    try {
+      const above = this.#known(fromWirePath(prefix.length === 0 ? undefined : fromBinary(PathSchema, prefix)));
+      return this.#tree.node(this.#leafPath(above, fromBinary(PathSchema, path)));
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** @throws {GnmiError} `PATH_INVALID`. */
+  #leafPath(prefix: GnmiPath, of: Path | undefined): GnmiPath {
+    const path = this.#known(wholePath(prefix, of));
+    if (path.elems.some(({ name }) => name === "*" || name === "..." || name === "")) {
+      throw new GnmiError("PATH_INVALID", "the path of a value has a wildcard or an element without a name");
+    }
+    return path;
+  }
+
   /** The target is ours unless the device names another. */
   #known(path: GnmiPath): GnmiPath {
     return path.target !== "" && path.target === this.#options.target ? { ...path, target: "" } : path;
@@ -168,10 +236,7 @@ export class DeviceState {
     this.counts.duplicates += update.duplicates;
     let path: GnmiPath;
     try {
-      path = this.#known(wholePath(prefix, update.path));
-      if (path.elems.some(({ name }) => name === "*" || name === "..." || name === "")) {
-        throw new GnmiError("PATH_INVALID", "the path of a value has a wildcard or an element without a name");
-      }
+      path = this.#leafPath(prefix, update.path);
     } catch (error) {
       this.#aside(JSON.stringify(update.path?.element ?? []), toBinary(UpdateSchema, update), error, write);
       return;
@@ -278,6 +343,18 @@ export class DeviceState {
         write,
       );
     }
+  }
+}
+
+/** A value that is a leaf and can be read; undefined otherwise. */
+function readLeaf(bytes: Buffer, start: number, end: number): LeafValue | undefined {
+  const text = scalarText(bytes, start, end);
+  if (text !== undefined) return { text, type: undefined };
+  try {
+    const value = readValue(fromBinary(TypedValueSchema, bytes.subarray(start, end)));
+    return "subtree" in value ? undefined : value;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import type { StreamTransport } from "@tidemark/stream";
 import {
   GetRequest_DataType,
@@ -8,12 +8,11 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "./gen/gnmi/gnmi_pb.ts";
+import type { FrameBatch } from "./batch-inbox.ts";
 import { capabilitiesOf } from "./gnmi-client.ts";
 import { GnmiError } from "./gnmi-error.ts";
 import type { GnmiLink, SubscribeCall } from "./gnmi-link.ts";
 import type { GnmiSourceMode } from "./options.ts";
-
-export type Batch = readonly SubscribeResponse[];
 
 export interface DeviceTransportOptions {
   readonly link: GnmiLink;
@@ -30,7 +29,7 @@ export interface DeviceTransportOptions {
  * One connection to a device as a stream of batches, whatever the mode: every round of `poll`, `once` and `get` looks like
  * a subscription that sends everything and then `sync_response`. The first outgoing message says what to subscribe to.
  */
-export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch> {
+export class DeviceTransport implements StreamTransport<SubscribeRequest, FrameBatch> {
   readonly #options: DeviceTransportOptions;
   readonly #ended = new AbortController();
   #call: SubscribeCall | undefined;
@@ -40,7 +39,7 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
     this.#options = options;
   }
 
-  async *start(outgoing: AsyncIterable<SubscribeRequest>): AsyncGenerator<Batch, void> {
+  async *start(outgoing: AsyncIterable<SubscribeRequest>): AsyncGenerator<FrameBatch, void> {
     const requests = outgoing[Symbol.asyncIterator]();
     const first = await requests.next();
     if (first.done === true) return;
@@ -84,13 +83,13 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
     this.#options.link.destroy(reason);
   }
 
-  #subscribe(request: SubscribeRequest): AsyncIterable<Batch> {
+  #subscribe(request: SubscribeRequest): AsyncIterable<FrameBatch> {
     this.#ended.signal.throwIfAborted();
     this.#call = this.#options.link.subscribe(request);
     return this.#call.responses;
   }
 
-  async *#poll(request: SubscribeRequest): AsyncGenerator<Batch, void> {
+  async *#poll(request: SubscribeRequest): AsyncGenerator<FrameBatch, void> {
     const poll = create(SubscribeRequestSchema, { request: { case: "poll", value: {} } });
     const { signal } = this.#ended;
     // Some devices send everything at once, others only when they are asked, and some say at once that they sent nothing.
@@ -98,7 +97,7 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
     const responses = this.#subscribe(request);
     this.#call?.send(poll);
     for await (const batch of responses) {
-      const from = hasData ? 0 : batch.findIndex((response) => !isSync(response));
+      const from = hasData ? 0 : batch.findIndex((frame) => !isSync(frame));
       if (from === -1) {
         hasData = true;
         this.#call?.send(poll);
@@ -122,13 +121,13 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
     }
   }
 
-  async *#once(request: SubscribeRequest): AsyncGenerator<Batch, void> {
+  async *#once(request: SubscribeRequest): AsyncGenerator<FrameBatch, void> {
     const responses = this.#subscribe(request);
     this.#call?.end();
     yield* responses;
   }
 
-  async *#get(request: SubscribeRequest): AsyncGenerator<Batch, void> {
+  async *#get(request: SubscribeRequest): AsyncGenerator<FrameBatch, void> {
     const { signal } = this.#ended;
     const { request: list } = request;
     if (list.case !== "subscribe") return;
@@ -141,12 +140,12 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
     });
     const { notification } = await this.#options.link.call((client, options) => client.get(get, options), signal);
     yield [
-      ...notification.map((value) => create(SubscribeResponseSchema, { response: { case: "update", value } })),
-      create(SubscribeResponseSchema, { response: { case: "syncResponse", value: true } }),
+      ...notification.map((value) => encoded({ case: "update", value })),
+      encoded({ case: "syncResponse", value: true }),
     ];
   }
 
-  async *#rounds(round: () => AsyncIterable<Batch>): AsyncGenerator<Batch, void> {
+  async *#rounds(round: () => AsyncIterable<FrameBatch>): AsyncGenerator<FrameBatch, void> {
     for (;;) {
       yield* round();
       await this.#options.pause(this.#ended.signal);
@@ -154,6 +153,13 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, Batch>
   }
 }
 
-function isSync({ response }: SubscribeResponse): boolean {
-  return response.case === "syncResponse";
+function encoded(response: SubscribeResponse["response"]): Uint8Array {
+  const message = create(SubscribeResponseSchema);
+  message.response = response;
+  return toBinary(SubscribeResponseSchema, message);
+}
+
+/** Field 3 and nothing before it. */
+function isSync(frame: Uint8Array): boolean {
+  return frame[0] === 0x18;
 }

@@ -9,7 +9,7 @@ import {
   UpdateSchema,
 } from "./gen/gnmi/gnmi_pb.ts";
 import { GnmiError } from "./gnmi-error.ts";
-import { GnmiLink } from "./gnmi-link.ts";
+import { decodeResponse, GnmiLink } from "./gnmi-link.ts";
 import { type GnmiNotification, readNotification } from "./notification.ts";
 import { type GnmiPath, rootPath } from "./path.ts";
 import { pathOf, type SubscribeListOptions, subscribeRequest } from "./subscription.ts";
@@ -125,7 +125,7 @@ export class GnmiClient implements AsyncDisposable {
   /** Begins to follow. What it reads from it throws when the call ends with an error; with `once` it ends by itself. */
   subscribe(options: GnmiSubscribeOptions): GnmiSubscriptionStream {
     const { signal, encoding = "json_ietf", mode = "stream", ...rest } = options;
-    const { target } = this.#options;
+    const { target, endpoint } = this.#options;
     const call = this.#link.subscribe(subscribeRequest({ ...rest, encoding, mode, target }));
     const poll = create(SubscribeRequestSchema, { request: { case: "poll", value: {} } });
     if (mode === "once") call.end();
@@ -137,7 +137,7 @@ export class GnmiClient implements AsyncDisposable {
         signal?.addEventListener("abort", onAbort, { once: true });
         try {
           for await (const batch of call.responses) {
-            for (const { response, extension } of batch) {
+            for (const { response, extension } of batch.map((frame) => decodeResponse(frame, endpoint.name))) {
               if (response.case === "update")
                 yield { type: "notification", notification: readNotification(response.value) };
               else if (response.case === "syncResponse") yield { type: "sync" };

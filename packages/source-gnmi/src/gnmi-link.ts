@@ -2,7 +2,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type CallOptions, type Client, createClient } from "@connectrpc/connect";
 import { type ChannelTls, FrameChannel } from "@tidemark/connect-transport";
 import { type Clock, deadline } from "@tidemark/clock";
-import { BatchInbox } from "./batch-inbox.ts";
+import { BatchInbox, type FrameBatch } from "./batch-inbox.ts";
 import type { Endpoint, GnmiTls } from "./endpoint.ts";
 import { toGnmiError } from "./failure.ts";
 import {
@@ -30,8 +30,8 @@ export interface GnmiLinkOptions {
 
 /** A Subscribe call under way. */
 export interface SubscribeCall {
-  /** What came together, in order. Reads no further than the window while nobody takes it. */
-  readonly responses: AsyncIterableIterator<readonly SubscribeResponse[]>;
+  /** Encoded responses that came together, in order. Reads no further than the window while nobody takes it. */
+  readonly responses: AsyncIterableIterator<FrameBatch>;
   send(request: SubscribeRequest): void;
   /** Says that no more requests come. */
   end(): void;
@@ -91,7 +91,6 @@ export class GnmiLink {
     const { metadata, endpoint } = this.#options;
     const stream = this.#channel.stream("/gnmi.gNMI/Subscribe", { headers: () => metadata() });
     const responses = new BatchInbox(
-      (frame) => decode(frame, endpoint.name),
       (error) => toGnmiError(error, endpoint),
       (error) => stream.cancel(error),
     );
@@ -116,7 +115,8 @@ export class GnmiLink {
   }
 }
 
-function decode(frame: Uint8Array, name: string): SubscribeResponse {
+/** @throws {GnmiError} `PROTOCOL`. */
+export function decodeResponse(frame: Uint8Array, name: string): SubscribeResponse {
   try {
     return fromBinary(SubscribeResponseSchema, frame);
   } catch (error) {

@@ -8,14 +8,15 @@ import {
   type StreamProtocol,
   StreamReconnector,
 } from "@tidemark/stream";
+import type { FrameBatch } from "./batch-inbox.ts";
 import { type LeafCounts, DeviceState, type LeafFrame } from "./device-state.ts";
-import { type Batch, DeviceTransport } from "./device-transport.ts";
+import { DeviceTransport } from "./device-transport.ts";
 import { toGnmiError } from "./failure.ts";
 import { Fallback } from "./fallback.ts";
 import type { SubscribeRequest, SubscribeResponse } from "./gen/gnmi/gnmi_pb.ts";
 import { type GnmiCapabilities, capabilitiesOf } from "./gnmi-client.ts";
 import { GnmiError, retryClassOf } from "./gnmi-error.ts";
-import { GnmiLink } from "./gnmi-link.ts";
+import { decodeResponse, GnmiLink } from "./gnmi-link.ts";
 import { GuardedSink, sinkErrorOf } from "./guarded-sink.ts";
 import type { ResolvedSource } from "./options.ts";
 import { subscribeRequest } from "./subscription.ts";
@@ -26,7 +27,7 @@ export interface Session {
   readonly encoding: EncodingName;
 }
 
-type Connection = StreamConnection<SubscribeRequest, Batch, Session>;
+type Connection = StreamConnection<SubscribeRequest, FrameBatch, Session>;
 
 export interface GnmiRunOptions {
   readonly options: ResolvedSource;
@@ -45,13 +46,13 @@ const snapshotChunk = 512;
  * One run of the source. Every connection is an epoch of its own, `c1`, `c2` and so on: a device cannot go on where it
  * was, so each begins with a snapshot at `sync_response`, and what happened in between is a gap.
  */
-export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session> {
+export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Session> {
   readonly name = "gnmi.subscribe";
   readonly #options: ResolvedSource;
   readonly #sink: FrameSink;
   readonly #fallback: Fallback;
   readonly #onSynced: () => void;
-  readonly #reconnector: StreamReconnector<SubscribeRequest, Batch, Session>;
+  readonly #reconnector: StreamReconnector<SubscribeRequest, FrameBatch, Session>;
   #link: GnmiLink | undefined;
   #state: DeviceState;
   #past: LeafCounts | undefined;
@@ -65,6 +66,8 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
   /** Changes were handed on that are not a group yet. */
   #isOpen = false;
   #isSnapshotOpen = false;
+  /** The sink has not said that it is full, since the batch began. */
+  #hasRoom = true;
   /** The device tells the ends of its commits; undefined: nobody knows. */
   #tellsCommits: boolean | undefined;
   #commitTimer: Timer | undefined;
@@ -162,7 +165,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     });
   }
 
-  async handshake(stream: Handshake<SubscribeRequest, Batch>): Promise<Session> {
+  async handshake(stream: Handshake<SubscribeRequest, FrameBatch>): Promise<Session> {
     const { mode, target, allowAggregation, configOnly, qos } = this.#options;
     const encoding = await this.#chooseEncoding(stream.signal);
     const request = subscribeRequest({
@@ -178,18 +181,20 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     return { encoding };
   }
 
-  onMessage(batch: Batch, connection: Connection): void | Promise<void> {
+  onMessage(batch: FrameBatch, connection: Connection): void | Promise<void> {
     this.#heard();
-    let hasRoom = true;
+    this.#hasRoom = true;
     for (let index = 0; index < batch.length; index++) {
-      const response = batch[index] as SubscribeResponse;
+      const frame = batch[index] as Uint8Array;
+      if (this.#state.takeFrame(frame, this.#write)) continue;
+      const response = decodeResponse(frame, this.#options.endpoint.name);
       const first = response.response.case === "syncResponse" && !this.#state.isSynced;
       // Rare, and long: reading waits until everything that is there was handed on.
       if (first) return this.#snapshot(connection, batch.slice(index + 1));
-      if (!this.#take(response)) hasRoom = false;
+      this.#take(response);
     }
     if (this.#state.isSynced) {
-      if (this.#isOpen && !this.#awaitsCommit(connection) && !this.#commit()) hasRoom = false;
+      if (this.#isOpen && !this.#awaitsCommit(connection)) this.#commit();
     } else {
       const received = this.#state.size;
       if (received >= this.#reported + 1_000) {
@@ -198,7 +203,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
       }
       this.#awaitSync(connection);
     }
-    return hasRoom ? undefined : this.#sink.ready(connection.signal);
+    return this.#hasRoom ? undefined : this.#sink.ready(connection.signal);
   }
 
   classify(error: unknown): RetryClass {
@@ -230,21 +235,20 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     this.#sink.status({ state: "waiting", attempt, delayMs, error: `${explained.detail}${more}` });
   }
 
-  /** False: the sink is full. */
-  #take(response: SubscribeResponse): boolean {
-    let hasRoom = true;
-    const write = (frame: LeafFrame) => {
-      this.#isOpen = true;
-      if (!this.#sink.write(frame)) hasRoom = false;
-    };
+  readonly #write = (frame: LeafFrame): void => {
+    this.#isOpen = true;
+    if (!this.#sink.write(frame)) this.#hasRoom = false;
+  };
+
+  #take(response: SubscribeResponse): void {
     switch (response.response.case) {
       case "update":
-        this.#state.take(response.response.value, write);
+        this.#state.take(response.response.value, this.#write);
         break;
       case "syncResponse":
         // With `stream` it comes once; some devices repeat it, and it means nothing then.
         if (this.#options.mode === "stream") break;
-        this.#state.endRound(write);
+        this.#state.endRound(this.#write);
         this.#state.beginRound();
         break;
       case "error": {
@@ -259,13 +263,12 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     for (const { ext } of response.extension) {
       if (ext.case !== "configSubscription" || ext.value.action.case !== "syncDone") continue;
       this.#tellsCommits = true;
-      if (this.#isOpen && this.#state.isSynced && !this.#commit()) hasRoom = false;
+      if (this.#isOpen && this.#state.isSynced) this.#commit();
     }
-    return hasRoom;
   }
 
   /** Hands on everything that is there; then `rest`, which came in the same batch. */
-  async #snapshot(connection: Connection, rest: Batch): Promise<void> {
+  async #snapshot(connection: Connection, rest: FrameBatch): Promise<void> {
     const { signal } = connection;
     this.#syncTimer?.cancel();
     const epoch: Epoch = `c${this.#connection}`;
@@ -313,11 +316,11 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, Batch, Session>
     return true;
   }
 
-  #commit(): boolean {
+  #commit(): void {
     this.#commitTimer?.cancel();
     this.#commitTimer = undefined;
     this.#isOpen = false;
-    return this.#sink.write({ type: "commit", cursor: this.#nextCursor() });
+    if (!this.#sink.write({ type: "commit", cursor: this.#nextCursor() })) this.#hasRoom = false;
   }
 
   #nextCursor(): string {

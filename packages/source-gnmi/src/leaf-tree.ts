@@ -19,6 +19,8 @@ export class TreeNode {
   /** The notification that has something to say about it, what, and whether it can be read. */
   stagedBy = 0;
   staged: Leaf | Unreadable | undefined;
+  /** It is no longer in the tree. */
+  isPruned = false;
   /** The round of a poll that saw it last. */
   round = 0;
   /** Nanoseconds, as a double: good for comparing, not for counting. */
@@ -88,6 +90,7 @@ export class LeafTree {
       const { parent } = at;
       if (parent === undefined) return;
       parent.children?.delete(formatElem(at.elem));
+      at.isPruned = true;
       at = parent;
     }
   }

@@ -183,6 +183,10 @@ function writeScalar(value: Json): TypedValue {
     const digits = formatExactJson(value);
     if (!/^-?\d+$/.test(digits)) return typed({ case: "doubleVal", value: Number(digits) });
     const whole = BigInt(digits);
+    if (whole < -(2n ** 63n) || whole >= 2n ** 64n) {
+      if (typeof value === "number") return typed({ case: "doubleVal", value });
+      throw new GnmiError("VALUE_INVALID", `${digits} has no exact form in this encoding: send it as JSON`);
+    }
     return typed(whole < 0n ? { case: "intVal", value: whole } : { case: "uintVal", value: whole });
   }
   if (

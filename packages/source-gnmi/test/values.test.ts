@@ -74,6 +74,14 @@ test("a scalar goes out in every encoding that has it, over the wire, and comes 
   );
 });
 
+test("a whole number that does not fit into 64 bits is a double, or refused where digits would be lost", () => {
+  expect(readValue(writeValue(896452015332311600000, "proto"))).toEqual({
+    text: "896452015332311600000",
+    type: undefined,
+  });
+  expect(() => writeValue(exactNumber("896452015332311600001"), "proto")).toThrow(/no exact form/);
+});
+
 test("a list of scalars is one leaf in every encoding", () => {
   const value = [1, "two", true];
   for (const encoding of ["json", "json_ietf", "proto"] as const) {
