@@ -1,12 +1,17 @@
 import { connect as connectTcp, createServer, type Socket } from "node:net";
 import { type AddressInfo } from "node:net";
 import { createServer as createHttp2 } from "node:http2";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createSimulation } from "@tidemark/clock/testing";
-import type { FrameCall, FrameChannel } from "@tidemark/connect-transport";
+import {
+  type FrameCall,
+  type FrameChannel,
+  isConnectionError,
+  type MessageSplitter,
+} from "@tidemark/connect-transport";
 import { expect, onTestFinished, test } from "vitest";
 import { decode, encode, openChannel, startFrameServer } from "./support/frame-service.ts";
-import { both, collect, listen, of, Seen, source } from "./support/service.ts";
+import { both, collect, listen, of, Seen, source, Test, text, textOf } from "./support/service.ts";
 
 const never = new AbortController().signal;
 
@@ -421,4 +426,76 @@ test("close lets calls finish, cuts what does not end, and refuses new ones", as
   await Promise.all([closing, cut, simulation.advance(5000)]);
   await channel.close();
   await expect(collect(channel.stream(both).start(of()))).rejects.toMatchObject({ code: Code.Unavailable });
+});
+
+/** Hands on a large message in the pieces that it came in. */
+function pieces(seen: string[]): MessageSplitter {
+  return {
+    fromBytes: 1_000_000,
+    begin: (size) => seen.push(`begins: ${size}`),
+    push: (bytes) => {
+      seen.push("pushed");
+      return [encode(`${bytes.length}`)];
+    },
+  };
+}
+
+test("a splitter gets large messages while they arrive, above readMaxBytes as well, on either kind of stream", async () => {
+  let call: FrameCall | undefined;
+  const seen = new Seen();
+  const { url } = await startFrameServer({
+    frames: {
+      [both]: (it) => {
+        call = it;
+        it.send(encode("small"));
+        it.send(new Uint8Array(3_000_000));
+        it.send(encode("after"));
+        seen.note();
+        return { frames() {}, end: () => it.end() };
+      },
+    },
+  });
+  const noted: string[] = [];
+  const channel = openChannel({ baseUrl: url, readMaxBytes: 2_000_000 });
+  const words = (await collect(channel.stream(both, { splitter: pieces(noted) }).start(of()))).map(decode);
+  expect(call?.signal.aborted).toBe(true);
+  expect([words[0], words.at(-1)]).toEqual(["small", "after"]);
+  expect(words.slice(1, -1).reduce((sum, word) => sum + Number(word), 0)).toBe(3_000_000);
+  expect(words.length).toBeGreaterThan(20);
+  expect(noted[0]).toBe("begins: 3000000");
+  const asked: string[] = [];
+  const transport = channel.createTransport({
+    splitterOf: (method) => {
+      asked.push(method.name);
+      return pieces([]);
+    },
+  });
+  const messages = await collect(createClient(Test, transport).both(of()));
+  expect(messages.map(textOf).at(-1)).toBe("after");
+  expect(messages.length).toBeGreaterThan(20);
+  expect(asked).toEqual(["Both"]);
+  await expect(collect(channel.stream(both).start(of()))).rejects.toMatchObject({ code: Code.ResourceExhausted });
+});
+
+test("fields of bytes are plain views, as connect's own transport has them", async () => {
+  const { url } = await startFrameServer();
+  const [message] = await collect(createClient(Test, openChannel({ baseUrl: url }).transport).both(of(text("a"))));
+  expect(message?.value).toStrictEqual(new Uint8Array([97]));
+});
+
+test("what the peer calls unavailable is no error of the connection, and what the connection does is one", async () => {
+  const { url, server } = await startFrameServer({
+    frames: {
+      "/refuses": () => {
+        throw new ConnectError("come back later", Code.Unavailable);
+      },
+      [both]: () => ({ frames() {} }),
+    },
+  });
+  const channel = openChannel({ baseUrl: url });
+  const refused = await collect(channel.stream("/refuses").start(of())).catch((error: unknown) => error);
+  expect([refused, isConnectionError(refused)]).toMatchObject([{ code: Code.Unavailable }, false]);
+  await server.close();
+  const gone = await collect(channel.stream(both).start(of())).catch((error: unknown) => error);
+  expect([gone, isConnectionError(gone)]).toMatchObject([{ code: Code.Unavailable }, true]);
 });
