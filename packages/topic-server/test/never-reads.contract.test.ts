@@ -91,7 +91,9 @@ function offer(deaf: Deaf, count: number, request: (index: number) => Buffer): n
   return bytes;
 }
 
-test("a writer that does not read its acks is not read either, and loses nothing when it does", async () => {
+test("a writer that does not read its acks is not read either, and loses nothing when it does", {
+  timeout: 120_000,
+}, async () => {
   const server = await openTestServer();
   const client = rawClient(server);
   await client.createTopic(path);
@@ -121,7 +123,9 @@ test("a writer that does not read its acks is not read either, and loses nothing
 });
 
 if (isLong) {
-  test("a writer that asks for new tokens and does not read the answers is not read either", async () => {
+  test("a writer that asks for new tokens and does not read the answers is not read either", {
+    timeout: 120_000,
+  }, async () => {
     const server = await openTestServer();
     const client = rawClient(server);
     await client.createTopic(path);
@@ -134,7 +138,9 @@ if (isLong) {
   });
 }
 
-test("a reader that asks and does not read the answers is not read either, and gets all of them when it does", async () => {
+test("a reader that asks and does not read the answers is not read either, and gets all of them when it does", {
+  timeout: 120_000,
+}, async () => {
   const server = await openTestServer();
   const client = rawClient(server);
   await client.createTopic(path);
