@@ -1,4 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock, Timer } from "@tidemark/clock";
 import type { CallReceiver, FrameCall } from "@tidemark/connect-transport";
@@ -13,6 +14,7 @@ import {
   type SubscriptionList,
   SubscriptionList_Mode,
   SubscriptionMode,
+  TypedValueSchema,
 } from "../gen/gnmi/gnmi_pb.ts";
 import { coversPath, formatPath, type GnmiPath, joinPaths, rootPath } from "../path.ts";
 import { type EncodingName, encodingName, writeValue } from "../typed-value.ts";
@@ -80,7 +82,7 @@ export class DeviceCall implements CallReceiver {
   #isConfigOnly = false;
   #isStreaming = false;
   readonly #timers = new Set<Timer>();
-  #queue: SubscribeResponse[] = [];
+  #queue: (SubscribeResponse | Uint8Array)[] = [];
   /** By path, while it waits in the queue. */
   readonly #waiting = new Map<string, SubscribeResponse>();
   /** How many of the queue are on their way. */
@@ -129,7 +131,7 @@ export class DeviceCall implements CallReceiver {
       const gone = manners.deletesContainers ? change.deletedPaths : deletes.map(({ path }) => path);
       // Deletions and updates of one transaction are one notification, as a replacement is.
       this.#enqueue(this.#notification(change.timestampNs, updates, gone));
-    } else for (const leaf of updates) this.#enqueue(this.#notification(change.timestampNs, [leaf], []), leaf.text);
+    } else for (const leaf of updates) this.#enqueueLeaf(leaf, change.timestampNs);
     if (this.#isConfigOnly && deletes.length + updates.length + atomic.length > 0) this.#enqueueCommit(commitId ?? "");
     void this.#pump();
   }
@@ -275,7 +277,7 @@ export class DeviceCall implements CallReceiver {
   }
 
   #notification(timestamp: bigint, updates: readonly DeviceLeaf[], deletes: readonly GnmiPath[]): SubscribeResponse {
-    const update = updates.map((leaf) => ({ path: toWirePath(leaf.path), val: encodeLeaf(leaf, this.#encoding) }));
+    const update = updates.map((leaf) => ({ path: leaf.wirePath, val: encodeLeaf(leaf, this.#encoding) }));
     return this.#response({ timestamp, update, delete: deletes.map(toWirePath) } as Notification);
   }
 
@@ -298,6 +300,24 @@ export class DeviceCall implements CallReceiver {
       notification.prefix = prefix;
     }
     return create(SubscribeResponseSchema, { response: { case: "update", value: notification } });
+  }
+
+  /** The usual case, without making a message of it. */
+  #enqueueLeaf(leaf: DeviceLeaf, timestampNs: bigint): void {
+    const { isCoalescing, isReordering } = this.#options.faults;
+    if (isCoalescing || isReordering || this.#prefix.target !== "") {
+      this.#enqueue(this.#notification(timestampNs, [leaf], []), leaf.text);
+      return;
+    }
+    const value = toBinary(TypedValueSchema, encodeLeaf(leaf, this.#encoding));
+    const writer = new BinaryWriter();
+    // SubscribeResponse.update, Notification.timestamp, Notification.update, Update.path, Update.val
+    writer.tag(1, WireType.LengthDelimited).fork();
+    writer.tag(1, WireType.Varint).int64(timestampNs);
+    writer.tag(4, WireType.LengthDelimited).fork();
+    writer.tag(1, WireType.LengthDelimited).bytes(leaf.encodedPath);
+    writer.tag(3, WireType.LengthDelimited).bytes(value);
+    this.#queue.push(writer.join().join().finish());
   }
 
   #enqueueCommit(serverCommitId: string): void {
@@ -331,7 +351,8 @@ export class DeviceCall implements CallReceiver {
     }
     const before = this.#queue.at(-1);
     const isBeforeHere = this.#queue.length > this.#sent && this.#queue.length % 2 === 1;
-    if (isReordering && isBeforeHere && before !== undefined && areApart(before, response)) {
+    const isMessage = before !== undefined && !(before instanceof Uint8Array);
+    if (isReordering && isBeforeHere && isMessage && areApart(before, response)) {
       this.#queue.splice(-1, 1, response, before);
       return;
     }
@@ -352,14 +373,16 @@ export class DeviceCall implements CallReceiver {
     const { signal } = this.#call;
     try {
       while (!signal.aborted && this.#sent < this.#queue.length) {
-        const response = this.#queue[this.#sent++] as SubscribeResponse;
-        if (response.response.case === "update") {
+        const response = this.#queue[this.#sent++] as SubscribeResponse | Uint8Array;
+        const isEncoded = response instanceof Uint8Array;
+        if (isEncoded) onSent(1);
+        else if (response.response.case === "update") {
           const { update } = response.response.value;
           const path = update[0]?.path;
           if (this.#waiting.size > 0 && path !== undefined) this.#waiting.delete(formatPath(fromWirePath(path)));
           onSent(update.length);
         }
-        const hasRoom = this.#call.send(toBinary(SubscribeResponseSchema, response));
+        const hasRoom = this.#call.send(isEncoded ? response : toBinary(SubscribeResponseSchema, response));
         if (this.#sent >= 4096) {
           this.#queue = this.#queue.slice(this.#sent);
           this.#sent = 0;

@@ -1,10 +1,11 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { buildTree, type StoredLeaf } from "../build-tree.ts";
 import type { Json } from "../exact-json.ts";
-import { type TypedValue, TypedValueSchema } from "../gen/gnmi/gnmi_pb.ts";
+import { type Path, PathSchema, type TypedValue, TypedValueSchema } from "../gen/gnmi/gnmi_pb.ts";
 import { coversPath, formatPath, type GnmiPath, parsePath } from "../path.ts";
 import { flatten } from "../subtree.ts";
 import { type EncodingName, isSubtree, readValue, writeValue } from "../typed-value.ts";
+import { toWirePath } from "../wire-path.ts";
 
 /** A leaf of a simulated device. */
 export interface DeviceLeaf {
@@ -12,6 +13,9 @@ export interface DeviceLeaf {
   readonly text: string;
   readonly value: TypedValue;
   readonly timestampNs: bigint;
+  /** The path as it goes over the wire; the same for every value of the leaf. */
+  readonly wirePath: Path;
+  readonly encodedPath: Uint8Array;
 }
 
 /** What one transaction changed, deletions first. */
@@ -61,7 +65,13 @@ export class DeviceTree {
       }
     }
     for (const { path, value } of transaction.update ?? []) {
-      for (const leaf of leavesOf(toPath(path), value, timestampNs)) {
+      // A device sets the same leaves again and again.
+      const known = typeof path === "string" ? this.#leaves.get(path) : undefined;
+      const leaves =
+        known !== undefined && isTyped(value)
+          ? [{ ...known, value: typedOf(value), timestampNs }]
+          : leavesOf(toPath(path), value, timestampNs);
+      for (const leaf of leaves) {
         this.#leaves.set(leaf.text, leaf);
         updated.set(leaf.text, leaf);
       }
@@ -90,13 +100,12 @@ export class DeviceTree {
 }
 
 function leavesOf(path: GnmiPath, value: DeviceValue, timestampNs: bigint): DeviceLeaf[] {
-  const leaf = (at: GnmiPath, typed: TypedValue): DeviceLeaf => ({
-    path: at,
-    text: formatPath(at),
-    value: typed,
-    timestampNs,
-  });
-  if (isTyped(value)) return [leaf(path, create(TypedValueSchema, { value } as never))];
+  const leaf = (at: GnmiPath, typed: TypedValue): DeviceLeaf => {
+    const wirePath = toWirePath(at);
+    const encodedPath = toBinary(PathSchema, wirePath);
+    return { path: at, text: formatPath(at), value: typed, timestampNs, wirePath, encodedPath };
+  };
+  if (isTyped(value)) return [leaf(path, typedOf(value))];
   if (value instanceof Uint8Array) return [leaf(path, writeValue(value, "bytes"))];
   if (!isSubtree(value)) return [leaf(path, scalar(value))];
   const leaves: DeviceLeaf[] = [];
@@ -109,6 +118,10 @@ function leavesOf(path: GnmiPath, value: DeviceValue, timestampNs: bigint): Devi
 function scalar(value: Json): TypedValue {
   const isPlain = value !== null && (typeof value !== "object" || (Array.isArray(value) && value.length > 0));
   return writeValue(value, isPlain ? "proto" : "json");
+}
+
+function typedOf(value: TypedValue["value"]): TypedValue {
+  return create(TypedValueSchema, { value } as never);
 }
 
 function isTyped(value: DeviceValue): value is TypedValue["value"] {
