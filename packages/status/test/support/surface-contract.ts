@@ -13,7 +13,7 @@ export interface SurfaceParts {
 /** Whatever answers the paths of migrations, with values remembered for 1 s and reads given up after 2 s. */
 export type Surface = (parts: SurfaceParts) => PlainHandler;
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly headers: PlainResponse["headers"];
   // oxlint-disable-next-line typescript/no-explicit-any -- what is read from JSON is checked by what is expected of it

@@ -47,7 +47,7 @@ const colours: Readonly<Record<string, Parameters<Style>[0]>> = {
   stalled: "red",
 };
 
-export function stateText({ state }: MigrationStatus, style: Style): string {
+function stateText({ state }: MigrationStatus, style: Style): string {
   const colour = colours[state];
   return colour === undefined ? state : style(colour, state);
 }
