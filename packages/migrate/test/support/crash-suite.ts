@@ -96,6 +96,11 @@ export function crashSuite(
   const start = (stage: Stage, ...args: readonly string[]) =>
     startProcess("worker", JSON.stringify(stage.address), ...args);
 
+  /** Hours may pass. */
+  const tell = (what: string, round: number) => {
+    if (isLong && (round + 1) % 20 === 0) process.stderr.write(`${name}: ${round + 1} ${what}, all clean\n`);
+  };
+
   register(
     `M9: on ${name}, killed at every point of a run, it loses nothing and does nothing twice`,
     async () => {
@@ -129,6 +134,7 @@ export function crashSuite(
         await child.exited;
         await expectTrueBooks(stage);
         if (isLong) await renewed(stage);
+        tell("kills", round);
       }
       await start(stage, "drain").exited;
       await expectExactlyOnce(stage);
@@ -172,6 +178,7 @@ export function crashSuite(
         zombie.process.kill("SIGCONT");
         await systemClock.sleep(40);
         await expectTrueBooks(stage);
+        tell("stops", round);
         const left = await stage.query("select count(*) from tidemark_migrations where state <> 'done'");
         if (!isLong || Number(left[0]?.[0]) > 0) continue;
         zombie.process.kill("SIGKILL");
