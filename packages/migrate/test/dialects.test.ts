@@ -72,6 +72,7 @@ for (const [name, register] of stages) {
     ]);
     expect(await column(stage, "select distinct n from counters")).toEqual([1]);
     expect(await column(stage, "select count(*) from notes where length <> length(body)")).toEqual([0]);
+    expect(await column(stage, "select sum(total) - (select sum(amount) from parts) from totals")).toEqual([0]);
     expect((await engine.history("bump")).map(({ type }) => type)).toEqual([
       "registered",
       "claim",

@@ -43,7 +43,7 @@ export function tablesOf(dialect: DialectName): { readonly counters: Counters; r
 }
 
 const pace = { initialRows: 20, maxRows: 20, nice: 0, minGapMs: 1, maxGapMs: 1 } as const;
-const larger = { ...pace, initialRows: 80, maxRows: 80 } as const;
+const larger = { ...pace, initialRows: 200, maxRows: 200 } as const;
 
 /**
  * `bump` is not idempotent, so a row that is visited twice shows it; behind it come `lengths`, a mapper, `sums`, which
