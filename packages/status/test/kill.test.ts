@@ -25,7 +25,7 @@ serviceTest("chromium")(
       rmSync(folder, { recursive: true, force: true });
     });
     db.exec(`pragma journal_mode = wal; create table rows (id integer primary key, n integer not null default 0);
-    with recursive ids(id) as (select 1 union all select id + 1 from ids where id < 50000)
+    with recursive ids(id) as (select 1 union all select id + 1 from ids where id < 5000)
     insert into rows (id) select id from ids`);
     const reader = await openMigrationReader({ database: { dialect: "sqlite", file } });
     onTestFinished(() => reader.close());
@@ -43,7 +43,7 @@ serviceTest("chromium")(
     const worker = spawn(process.execPath, [...conditions, script, file], { stdio: ["ignore", "ignore", "inherit"] });
     onTestFinished(() => void worker.kill("SIGKILL"));
     const line = (text: string | RegExp) => page.locator("tidemark-warmup-banner li", { hasText: text });
-    await line(/Migration fill: [\d,]+ \/ 50,000 rows \(ETA/).waitFor({ timeout: 40_000 });
+    await line(/Migration fill: [\d,]+ \/ 5,000 rows \(ETA/).waitFor({ timeout: 40_000 });
 
     const exited = once(worker, "exit");
     worker.kill("SIGKILL");
@@ -59,7 +59,7 @@ serviceTest("chromium")(
     } while (last?.status === "running");
     expect(last).toMatchObject({ status: "stalled", state: "stalled", ratePerSec: 0, etaSec: 0 });
     expect(last?.rowsProcessed).toBe(db.prepare("select count(*) from rows where n = 1").pluck().get());
-    await line(/Migration fill STALLED at [\d,]+ \/ 50,000 rows: no sign of life for \d+s/).waitFor();
+    await line(/Migration fill STALLED at [\d,]+ \/ 5,000 rows: no sign of life for \d+s/).waitFor();
     console.log(`asked ${Math.round(askedMs)} ms after SIGKILL: stalled (heartbeat ${heartbeatMs} ms)`);
   },
   60_000,

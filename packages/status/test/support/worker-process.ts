@@ -8,7 +8,16 @@ const rows = sqliteTable("rows", { id: integer("id").primaryKey(), n: integer("n
 const migrations = await openMigrations({
   database: { dialect: "sqlite", file },
   definitions: [
-    defineMigration({ name: "fill", table: rows, key: "id", set: { n: 1 }, initialRows: 10, maxRows: 10, minGapMs: 5 }),
+    defineMigration({
+      name: "fill",
+      table: rows,
+      key: "id",
+      set: { n: 1 },
+      initialRows: 10,
+      maxRows: 10,
+      minGapMs: 50,
+      maxCountMs: 60_000,
+    }),
   ],
   thread: "caller",
   heartbeatMs: 300,
