@@ -2,6 +2,7 @@ import { type SeededRng, seededRng } from "@tidemark/clock";
 import { expect, test } from "vitest";
 import { Balancer, type BalancerEffect } from "../src/service/balancer.ts";
 
+const seeds = process.env["TIDEMARK_LONG"] === "1" ? 2000 : 50;
 const assign = (session: string, partition: number): BalancerEffect => ({ type: "assign", session, partition });
 const stop = (session: string, partition: number): BalancerEffect => ({ type: "stop", session, partition });
 
@@ -149,7 +150,7 @@ class World {
 }
 
 test("whoever comes and goes: one reader a partition, nobody forgotten, even shares once all is given back", () => {
-  for (let seed = 0; seed < 200; seed++) {
+  for (let seed = 0; seed < seeds; seed++) {
     const rng = seededRng(seed);
     const world = new World();
     for (let step = 0; step < 60; step++) world.step(rng);
