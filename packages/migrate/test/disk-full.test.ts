@@ -15,13 +15,13 @@ import { eager, engineOn } from "./support/scratch.ts";
 function smallDisk(): string | undefined {
   const folder = mkdtempSync(join(tmpdir(), "tidemark-full-"));
   try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], { stdio: "ignore" });
+    execFileSync("/bin/mount", ["-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], { stdio: "ignore" });
   } catch {
     rmSync(folder, { recursive: true });
     return undefined;
   }
   onTestFinished(() => {
-    execFileSync("umount", ["-l", folder]);
+    execFileSync("/bin/umount", ["-l", folder]);
     rmSync(folder, { recursive: true });
   });
   return folder;
