@@ -19,7 +19,7 @@ const shape = (text: string) =>
     .map((line) => line.replaceAll(/\s+/g, " ").trim())
     .filter((line) => line !== "");
 
-test("the README of migrations leads from a definition to a verified backfill", { timeout: 60_000 }, async () => {
+test("the README of migrations leads from a definition to a verified backfill", { timeout: 120_000 }, async () => {
   const folder = testFolder();
   const db = new Sqlite(join(folder, "app.db"));
   db.exec(`pragma journal_mode = wal;

@@ -152,7 +152,7 @@ serviceTest("mariadb")(
   120_000,
 );
 
-test("one process runs while others look, pause, resume, watch and stop it", { timeout: 60_000 }, async () => {
+test("one process runs while others look, pause, resume, watch and stop it", { timeout: 120_000 }, async () => {
   const { file, db } = sqlitePeople(800);
   const env = { TIDEMARK_DATABASE: file };
   const at = ["--definitions", definitions("slow")];
@@ -198,7 +198,7 @@ test("one process runs while others look, pause, resume, watch and stop it", { t
   expect((await migrate(["pause", "slo"], env)).stderr).toMatch(/Did you mean slow\?/);
 });
 
-test("on a terminal there is a bar, drawn over itself", { timeout: 60_000 }, async () => {
+test("on a terminal there is a bar, drawn over itself", { timeout: 120_000 }, async () => {
   const { file } = sqlitePeople(60);
   const line = `stty cols 100; ${process.execPath} ${main} migrate run --database ${file} --definitions ${definitions("slow")}`;
   // `script` runs a command on a terminal of its own.
