@@ -1,0 +1,3 @@
+import { packageBuild } from "@tidemark/tooling/tsup";
+
+export default packageBuild();

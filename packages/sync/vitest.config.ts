@@ -1,0 +1,3 @@
+import { packageTests } from "@tidemark/tooling/vitest";
+
+export default packageTests();
