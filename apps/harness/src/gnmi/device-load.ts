@@ -31,11 +31,14 @@ export function createCounting(device: GnmiDevice, interfaces: number): (changes
   ).flat();
   let next = 0;
   return (changes) => {
-    const update = Array.from({ length: changes }, () => {
-      const path = paths[next % paths.length] as string;
-      return { path, value: { case: "uintVal", value: BigInt(++next) } as const };
-    });
-    device.apply({ update });
+    // A transaction has one value for a leaf, so more changes than there are leaves are more transactions.
+    for (let left = changes; left > 0; left -= paths.length) {
+      const update = Array.from({ length: Math.min(left, paths.length) }, () => {
+        const path = paths[next % paths.length] as string;
+        return { path, value: { case: "uintVal", value: BigInt(++next) } as const };
+      });
+      device.apply({ update });
+    }
   };
 }
 
