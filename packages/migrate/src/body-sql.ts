@@ -8,6 +8,7 @@ import type { KeyRange, Plan } from "./plan.ts";
 /** One UPDATE for each chunk. */
 export function setBody(plan: Plan): BodyRunner {
   return {
+    statement: (range) => updateOf(plan, range),
     async perform(range, executor) {
       const { changes } = await executor.execute(updateQuery(plan, range));
       return { done: changes, changed: changes, poison: [] };

@@ -1,9 +1,10 @@
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import type { SqlExecutor } from "./connection.ts";
 import { encodeKey } from "./key-codec.ts";
 import type { Ledger, Lease, RunChanges, Worker } from "./ledger.ts";
 import type { Key, KeyRange, Plan } from "./plan.ts";
 import type { Quarantine } from "./quarantine.ts";
+import type { RunRow } from "./run-row.ts";
 
 /** Places in a chunk where a test can throw or kill. */
 export type ChunkPoint =
@@ -44,7 +45,8 @@ export interface Effect {
 
 /** A chunk that is committed. */
 export interface ChunkResult extends Effect {
-  readonly upTo: Key;
+  /** The books behind it. */
+  readonly row: RunRow;
   readonly isLast: boolean;
   /** How long the transaction took. */
   readonly lockMs: number;
@@ -64,6 +66,8 @@ export interface BodyRunner {
    * where everything happens in there.
    */
   prepare?(range: KeyRange): Promise<Prepared>;
+  /** The same as `perform`, as one UPDATE whose rows are all there is to count. */
+  statement?(range: KeyRange): SQL;
   /** Everything in the transaction. */
   perform?(range: KeyRange, executor: SqlExecutor): Promise<Effect>;
 }
@@ -107,18 +111,34 @@ export async function performChunk(
   }
   const result = await plan.database.transaction("write", async (executor) => {
     lockedMs = monotonic();
-    await ledger.hold(lease, executor, ["running"]);
+    const row = await ledger.hold(lease, executor, ["running"]);
     probe("before-effect");
     const at = range ?? (await plan.nextRange(after, bound, limit, executor));
+    if (body.statement !== undefined && plan.database.dialect.chainsUpdates) {
+      const progress = {
+        cursor: encodeKey(at.upTo),
+        isExhausted: row.isExhausted || at.isLast,
+        ...spentIn(row, spent),
+      };
+      const next = await ledger.advanceBehind(lease, worker, row, plan, at, body.statement, progress, executor);
+      probe("after-effect");
+      probe("before-commit");
+      const done = next.rowsDone - row.rowsDone;
+      return { done, changed: done, poison: [], row: next, isLast: at.isLast };
+    }
     const effect = await (prepared?.(executor) ?? body.perform?.(at, executor));
     if (effect === undefined) throw new Error("a body prepares or performs");
     probe("after-effect");
     const held = await holdAll(context, effect.poison, executor);
-    const counts = counted(effect.done, effect.changed, held);
-    const cursor = { cursor: encodeKey(at.upTo), ...(at.isLast && { is_exhausted: 1 }) };
-    await ledger.update(lease, worker, { ...cursor, ...counts, ...timed(spent) }, executor);
+    const progress = {
+      ...countedIn(row, effect.done, effect.changed, held),
+      ...spentIn(row, spent),
+      cursor: encodeKey(at.upTo),
+      isExhausted: row.isExhausted || at.isLast,
+    };
+    const next = await ledger.advance(lease, worker, row, progress, executor);
     probe("before-commit");
-    return { ...effect, upTo: at.upTo, isLast: at.isLast };
+    return { ...effect, row: next, isLast: at.isLast };
   });
   const endMs = monotonic();
   probe("after-commit");
@@ -130,13 +150,19 @@ export async function performChunk(
  *
  * @throws {LeaseLost}
  */
-export function quarantineNext(context: ChunkContext, row: PoisonRow, spent: Spent): Promise<void> {
+export function quarantineNext(context: ChunkContext, poison: PoisonRow, spent: Spent): Promise<void> {
   const { plan, ledger, lease, worker } = context;
   return plan.database.transaction("write", async (executor) => {
-    await ledger.hold(lease, executor, ["running"]);
-    const held = await holdAll(context, [row], executor);
-    const changes = { cursor: encodeKey(row.key), ...counted(0, 0, held), ...timed(spent) };
-    await ledger.update(lease, worker, changes, executor);
+    const row = await ledger.hold(lease, executor, ["running"]);
+    const held = await holdAll(context, [poison], executor);
+    const { isExhausted } = row;
+    const progress = {
+      ...countedIn(row, 0, 0, held),
+      ...spentIn(row, spent),
+      cursor: encodeKey(poison.key),
+      isExhausted,
+    };
+    await ledger.advance(lease, worker, row, progress, executor);
   });
 }
 
@@ -174,6 +200,25 @@ async function holdAll(context: ChunkContext, rows: readonly PoisonRow[], execut
   return added;
 }
 
+/** The counters of a run that is held. */
+function countedIn(row: RunRow, done: number, changed: number, held: number) {
+  const rowsDone = row.rowsDone + done;
+  const rowsQuarantined = row.rowsQuarantined + held;
+  const finished = rowsDone + rowsQuarantined;
+  return {
+    rowsDone,
+    rowsQuarantined,
+    rowsChanged: row.rowsChanged + changed,
+    chunks: row.chunks + 1,
+    // Rows may have come below the bound since they were counted; a share above all of it would be a lie.
+    total: row.total === undefined ? undefined : Math.max(row.total, finished),
+  };
+}
+
+function spentIn(row: RunRow, { spentMs, yieldedMs }: Spent) {
+  return { spentMs: row.spentMs + spentMs, yieldedMs: row.yieldedMs + yieldedMs };
+}
+
 function counted(done: number, changed: number, held: number): RunChanges {
   const finished = sql`rows_done + rows_quarantined + ${done + held}`;
   return {
@@ -184,13 +229,5 @@ function counted(done: number, changed: number, held: number): RunChanges {
     rows_changed: sql`rows_changed + ${changed}`,
     rows_quarantined: sql`rows_quarantined + ${held}`,
     chunks: sql`chunks + 1`,
-  };
-}
-
-function timed({ spentMs, yieldedMs }: Spent): RunChanges {
-  return {
-    throttle_reason: null,
-    spent_ms: sql`spent_ms + ${spentMs}`,
-    yielded_ms: sql`yielded_ms + ${yieldedMs}`,
   };
 }

@@ -104,7 +104,7 @@ export class Copier {
 
   async #account(result: ChunkResult, limit: number): Promise<void> {
     const tuning = this.#tuning;
-    await this.#run.reload();
+    this.#run.advanced(result.row);
     this.#run.spentAnew(result.tookMs);
     if (this.#narrowed !== undefined) {
       this.#narrowed = this.#narrowed * 2 >= this.#servo.rows ? undefined : this.#narrowed * 2;

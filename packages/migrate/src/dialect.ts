@@ -36,6 +36,8 @@ export interface Dialect {
   isSame(column: Column, value: SQL): SQL;
   /** Whether each assignment of an UPDATE sees those before it. */
   readonly assignsInTurn: boolean;
+  /** Whether an UPDATE can count the rows of another one in the same statement, which saves a round trip. */
+  readonly chainsUpdates: boolean;
   /** Whether a transaction that writes keeps out every other one, whatever rows they are about. */
   readonly hasOneWriter: boolean;
   /** A statement whose answer changes when another connection commits. */

@@ -5,7 +5,9 @@ import type { SqlExecutor } from "./connection.ts";
 import type { Database } from "./dialect.ts";
 import { legacyRuns } from "./legacy-books.ts";
 import { MigrateError } from "./migrate-error.ts";
+import type { KeyRange, Plan } from "./plan.ts";
 import { phaseOf, type RunRow, runColumnNames, toRunRow } from "./run-row.ts";
+import { slot, Template } from "./template.ts";
 import { activeStates, isActive, nextRunState, type RunEvent, type RunState } from "./run-state.ts";
 
 /** The right to work on a run. Whoever has an older fence writes nothing. */
@@ -45,10 +47,25 @@ const selected = sql.join(
   sql`, `,
 );
 
+/** What a chunk changes, by property of a run. */
+const progressColumns = {
+  total: "total",
+  rowsDone: "rows_done",
+  rowsChanged: "rows_changed",
+  rowsQuarantined: "rows_quarantined",
+  chunks: "chunks",
+  cursor: "cursor",
+  isExhausted: "is_exhausted",
+  spentMs: "spent_ms",
+  yieldedMs: "yielded_ms",
+} as const satisfies Partial<Record<keyof RunRow, keyof typeof runColumns>>;
+
 /** The books: who may work on what, how far it is, and what happened. */
 export class Ledger {
   readonly #database: Database;
   readonly #clock: Clock;
+  #holding: Template | undefined;
+  #advancing: Template | undefined;
 
   constructor(database: Database, clock: Clock) {
     this.#database = database;
@@ -174,14 +191,59 @@ export class Ledger {
    * Fails unless the lease is still held in one of the states. First statement of every transaction that writes on
    * behalf of a run; where the database locks rows, it holds off pause, cancel and takeover until the commit.
    *
+   * Resolves with the run, which stays as it is until the commit, except for what this transaction does.
+   *
    * @throws {LeaseLost}
    */
-  async hold(lease: Lease, executor: SqlExecutor, states: readonly RunState[] = activeStates): Promise<void> {
-    const { lockSuffix } = this.#database.dialect;
-    const statement = sql`select fence, state from ${runs} where name = ${lease.name}${lockSuffix}`;
-    const [row] = (await this.#database.execute(statement, executor)).rows;
-    if (Number(row?.[0]) === lease.fence && states.includes(String(row?.[1]) as RunState)) return;
+  async hold(lease: Lease, executor: SqlExecutor, states: readonly RunState[] = activeStates): Promise<RunRow> {
+    this.#holding ??= new Template(
+      this.#database.dialect,
+      sql`select ${selected} from ${runs} where name = ${slot(0)}${this.#database.dialect.lockSuffix}`,
+    );
+    const [values] = (await executor.execute(this.#holding.fill([lease.name]))).rows;
+    const row = values === undefined ? undefined : toRunRow(values);
+    if (row !== undefined && row.fence === lease.fence && states.includes(row.state)) return row;
     throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
+  }
+
+  /**
+   * What a chunk changes in the books, and a sign of life. `row` is what `hold` gave in the same transaction. Resolves with
+   * what it has become.
+   *
+   * @throws {LeaseLost}
+   */
+  async advance(
+    lease: Lease,
+    worker: Worker,
+    row: RunRow,
+    progress: Pick<RunRow, keyof typeof progressColumns>,
+    executor: SqlExecutor,
+  ): Promise<RunRow> {
+    const columns = Object.entries(progressColumns);
+    const at = columns.length;
+    const now = this.#database.dialect.now ?? slot(at);
+    this.#advancing ??= new Template(
+      this.#database.dialect,
+      sql`update ${runs} set ${assign({
+        ...rateWindow,
+        ...Object.fromEntries(columns.map(([, column], index) => [column, slot(index)])),
+        throttle_reason: null,
+        beat: sql`beat + 1`,
+        heartbeat_at: now,
+        updated_at: now,
+        heartbeat_ms: slot(at + 1),
+        lease_expires_at: sql`${now} + ${slot(at + 2)}`,
+      })} where name = ${slot(at + 3)} and fence = ${slot(at + 4)} and state in ${[...activeStates]}`,
+    );
+    const values = columns.map(([property]) => {
+      const value = progress[property as keyof typeof progressColumns];
+      return typeof value === "boolean" ? Number(value) : (value ?? null);
+    });
+    const { heartbeatMs, leaseMs } = worker;
+    const more = [this.#clock.now(), heartbeatMs, leaseMs, lease.name, lease.fence];
+    const { changes } = await executor.execute(this.#advancing.fill([...values, ...more]));
+    if (changes !== 1) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
+    return { ...row, ...progress, throttleReason: undefined };
   }
 
   /**
@@ -194,6 +256,75 @@ export class Ledger {
       where name = ${lease.name} and fence = ${lease.fence} and state in ${[...activeStates]}`;
     const { changes: count } = await this.#database.execute(statement, executor);
     if (count !== 1) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
+  }
+
+  /**
+   * The same as {@link advance}, in one statement with the UPDATE that has the effect on a range, whose rows it counts.
+   *
+   * @throws {LeaseLost}
+   */
+  async advanceBehind(
+    lease: Lease,
+    worker: Worker,
+    row: RunRow,
+    plan: Plan,
+    range: KeyRange,
+    effect: (range: KeyRange) => SQL,
+    progress: Pick<RunRow, "cursor" | "isExhausted" | "spentMs" | "yieldedMs">,
+    executor: SqlExecutor,
+  ): Promise<RunRow> {
+    const { cursor = null, isExhausted, spentMs, yieldedMs } = progress;
+    const values = [
+      cursor,
+      Number(isExhausted),
+      spentMs,
+      yieldedMs,
+      worker.heartbeatMs,
+      worker.leaseMs,
+      lease.name,
+      lease.fence,
+    ];
+    const query = plan.queryOf(
+      "chained",
+      range,
+      (symbolic, slots) => {
+        const at = (index: number) => sql`${sql.param(slots[index])}`;
+        const { now } = this;
+        const finished = sql`rows_done + rows_quarantined + (select n from counted)`;
+        return sql`with effect as (${effect(symbolic)} returning 1), counted as (select count(*) as n from effect)
+          update ${runs} set ${assign({
+            ...rateWindow,
+            total: sql`case when total < ${finished} then ${finished} else total end`,
+            rows_done: sql`rows_done + (select n from counted)`,
+            rows_changed: sql`rows_changed + (select n from counted)`,
+            chunks: sql`chunks + 1`,
+            cursor: at(0),
+            is_exhausted: at(1),
+            spent_ms: at(2),
+            yielded_ms: at(3),
+            throttle_reason: null,
+            beat: sql`beat + 1`,
+            heartbeat_at: now,
+            updated_at: now,
+            heartbeat_ms: at(4),
+            lease_expires_at: sql`${now} + ${at(5)}`,
+          })} where name = ${at(6)} and fence = ${at(7)} and state in ${[...activeStates]}
+          returning rows_done, rows_changed, chunks, total`;
+      },
+      values,
+    );
+    const [advanced] = (await executor.execute(query)).rows;
+    if (advanced === undefined) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
+    const [rowsDone, rowsChanged, chunks, total] = advanced;
+    return {
+      ...row,
+      ...progress,
+      rowsDone: Number(rowsDone),
+      rowsChanged: Number(rowsChanged),
+      chunks: Number(chunks),
+      total: total === null ? undefined : Number(total),
+      throttleReason: undefined,
+    };
   }
 
   /**

@@ -95,6 +95,11 @@ export class RunHandle {
     if (this.#row.fence !== this.lease.fence) throw new LeaseLost("the lease is over");
   }
 
+  /** What a chunk made of the books, in its transaction. */
+  advanced(row: RunRow): void {
+    this.#accept(row);
+  }
+
   #accept(row: RunRow): void {
     if (row.tuning !== this.#row.tuning) this.#tuned = undefined;
     this.#row = row;

@@ -23,6 +23,7 @@ export const mysqlDialect: Dialect = {
     isPlain(column) ? sql`${column} <=> ${selected}` : sql`${inBytes(sql`${column}`)} <=> ${inBytes(selected)}`,
   isSame,
   assignsInTurn: true,
+  chainsUpdates: false,
   hasOneWriter: false,
   insertNew: { verb: sql`insert ignore into`, suffix: sql`` },
   explain: ({ sql: text, params }) => ({ sql: `explain ${text}`, params }),

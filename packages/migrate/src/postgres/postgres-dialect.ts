@@ -32,6 +32,7 @@ export const postgresDialect: Dialect = {
   isUnchanged: (column, selected) => sql`${column}::text collate "C" is not distinct from ${selected}`,
   isSame,
   assignsInTurn: false,
+  chainsUpdates: true,
   hasOneWriter: false,
   insertNew: { verb: sql`insert into`, suffix: sql` on conflict do nothing` },
   explain: ({ sql: text, params }) => ({ sql: `explain ${text}`, params }),

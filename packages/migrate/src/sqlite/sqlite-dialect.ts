@@ -29,6 +29,7 @@ export const sqliteDialect: Dialect = {
   isUnchanged,
   isSame: isUnchanged,
   assignsInTurn: false,
+  chainsUpdates: false,
   hasOneWriter: true,
   dataVersion: { sql: "pragma data_version", params: [] },
   insertNew: { verb: sql`insert into`, suffix: sql` on conflict do nothing` },
