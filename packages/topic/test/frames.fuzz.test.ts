@@ -2,7 +2,7 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { toInt64 } from "../src/frames/int64.ts";
 import { decodeReadResponse } from "../src/frames/read-response.ts";
 import { encodeReadResponse, encodeSessionMeta, readResponseBytes } from "../src/frames/read-response-encode.ts";
@@ -20,6 +20,7 @@ import { mangle } from "./support/mangle.ts";
 
 const isLong = process.env["TIDEMARK_LONG"] === "1";
 const runs = { numRuns: isLong ? 20_000 : 400 };
+if (isLong) vi.setConfig({ testTimeout: 3_600_000 });
 
 const int64 = fc.oneof(
   fc.bigInt({ min: 0n, max: 300n }),
