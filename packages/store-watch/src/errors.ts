@@ -27,6 +27,8 @@ export type StoreWatchErrorCode =
   | "EPOCH_CHANGED"
   /** A watcher stopped before everything it had accepted was committed; the rest comes again from the source. */
   | "NOT_COMMITTED"
+  /** Other sites have changes of this history that it does not have itself: it was restored from a backup. */
+  | "REWOUND"
   /** A thread of the history ended by itself. */
   | "WORKER_DIED"
   /** A defect of this package. */

@@ -1,5 +1,6 @@
 import type { Cursor, Epoch, GapReason, ResumePoint, SourceCapabilities } from "./contract.ts";
 import type { FrameBuffer } from "./frame-buffer.ts";
+import type { GraphOptions, HistoryGraph } from "./history/graph-types.ts";
 
 /**
  * A place in the local log: dense, total, growing with every version that this database took in, whatever its source.
@@ -19,8 +20,11 @@ export interface AsOf {
 
 export type VersionKind = "put" | "delete";
 
-/** How a version came to be known. `sweep`: a snapshot no longer had the key. */
-export type VersionVia = "stream" | "snapshot" | "sweep" | "retry";
+/**
+ * How a version came to be known. `sweep`: a snapshot no longer had the key. `peer`: another site made it. `merge`: a
+ * resolution of a conflict did, here or there.
+ */
+export type VersionVia = "stream" | "snapshot" | "sweep" | "retry" | "peer" | "merge";
 
 export interface VersionRecord {
   readonly position: Position;
@@ -179,6 +183,11 @@ export interface History {
   readonly origin: string;
   /** Opens the stream for writing; a writer that had it before may append no more. */
   openStream(options: OpenStreamOptions): Promise<HistoryStream>;
+  /**
+   * Opens a stream whose versions come from several origins, for sites that converge; an earlier opening may go on no
+   * more. What it has is read like any other stream.
+   */
+  openGraph(options: GraphOptions): Promise<HistoryGraph>;
   streams(): Promise<readonly StreamRecord[]>;
   /** The key's version at a moment; undefined when it is deleted then, or was never there. */
   get(

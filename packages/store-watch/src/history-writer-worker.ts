@@ -24,11 +24,19 @@ if (parentPort !== null) {
       const output = opened().append(input);
       return transferring(output, [output.parts.words, output.parts.data]);
     },
+    openGraph: ({ options, nowMs }) => opened().openGraph(options, nowMs),
+    graphWrite: (input) => opened().graph(input).write(input.edits, input.nowMs),
+    graphApply: (input) => opened().graph(input).apply(input.messages, input.nowMs),
+    graphBatches: (input) => opened().graph(input).batches(input.after, input.maxBytes),
+    graphHeads: (input) => opened().graph(input).heads(input.key),
+    graphConflict: (input) => opened().graph(input).conflictGroup(input.after),
+    graphStatus: (input) => opened().graph(input).status(),
     retryQuarantined: ({ id, nowMs }) => opened().retryQuarantined(id, nowMs),
     skipQuarantined: ({ id, reason }) => opened().skipQuarantined(id, reason),
     setConsumer: ({ name, position, nowMs }) => opened().setConsumer(name, position, nowMs),
     prune: (input) => opened().prune(input),
-    answered: (method) => method === "append" && writer?.settle(),
+    answered: (method) =>
+      (method === "append" || method === "graphWrite" || method === "graphApply") && writer?.settle(),
     close: () => writer?.close(),
   });
 }

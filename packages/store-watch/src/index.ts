@@ -23,6 +23,23 @@ export { StoreWatchError, type StoreWatchErrorCode, type StoreWatchErrorOptions 
 export { FrameBuffer } from "./frame-buffer.ts";
 export type { FrameBufferParts } from "./frame-layout.ts";
 export { openHistory } from "./history/history.ts";
+export type {
+  ConflictGroup,
+  ConflictKey,
+  GraphApplied,
+  GraphEdit,
+  GraphHead,
+  GraphLink,
+  GraphMessage,
+  GraphOptions,
+  GraphState,
+  GraphStatus,
+  GraphVersion,
+  GraphWaiting,
+  GraphWritten,
+  HistoryGraph,
+  VersionId,
+} from "./history/graph-types.ts";
 export { historyDefaults, pageDefaults } from "./history/options.ts";
 export type {
   AppendResult,

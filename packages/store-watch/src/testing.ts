@@ -27,3 +27,4 @@ export {
   type HistoryFaults,
   type ObservedCommit,
 } from "./testing/faulty-history.ts";
+export { createMemoryGraph, type MemoryGraph } from "./testing/memory-graph.ts";

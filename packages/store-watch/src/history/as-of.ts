@@ -6,6 +6,7 @@ import type { AsOfInput } from "./methods.ts";
 export interface StreamFacts {
   readonly id: number;
   readonly name: string;
+  readonly kind: string;
   readonly epoch: number | null;
   readonly cursor: string | null;
   readonly floor: number;
@@ -29,7 +30,7 @@ export class Moments {
         "SELECT position FROM commits WHERE committed_at <= ? ORDER BY committed_at DESC, id DESC LIMIT 1",
       )
       .pluck();
-    this.#stream = db.prepare("SELECT id, name, epoch, cursor, floor FROM streams WHERE name = ?");
+    this.#stream = db.prepare("SELECT id, name, kind, epoch, cursor, floor FROM streams WHERE name = ?");
     this.#maxFloor = db.prepare<[], number | null>("SELECT max(floor) FROM streams").pluck();
     const commit = "SELECT position, batch, cursor FROM commits WHERE stream = ? AND epoch = ?";
     this.#commitAt = db.prepare(`${commit} AND cursor <= ? ORDER BY cursor DESC, id DESC LIMIT 1`);

@@ -2,7 +2,10 @@
 export const applicationId = 0x544d726b;
 
 /** How a version came to be known, as stored. */
-export const viaCodes = { stream: 1, snapshot: 2, sweep: 3, retry: 4 } as const;
+export const viaCodes = { stream: 1, snapshot: 2, sweep: 3, retry: 4, peer: 5, merge: 6 } as const;
+
+/** The kind of streams whose versions come from several origins. */
+export const graphKind = "graph";
 
 const tables = `
 CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT;
@@ -122,17 +125,53 @@ CREATE INDEX quarantine_by_key ON quarantine (stream, key);
 CREATE TABLE consumers (name TEXT PRIMARY KEY NOT NULL, position INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;
 `;
 
+// Of graphs. A version there is found by origin and generation, and links take generations, too.
+const graphTables = `
+CREATE UNIQUE INDEX versions_by_generation ON versions (origin, gen) WHERE origin <> 1;
+CREATE INDEX edges_by_parent ON edges (parent);
+CREATE TABLE links (
+  origin INTEGER NOT NULL REFERENCES origins (id),
+  gen INTEGER NOT NULL,
+  object INTEGER NOT NULL REFERENCES objects (id),
+  child INTEGER NOT NULL,
+  parent INTEGER NOT NULL,
+  PRIMARY KEY (origin, gen)
+) STRICT;
+CREATE INDEX links_by_parent ON links (parent);
+CREATE TABLE generations (
+  origin INTEGER NOT NULL REFERENCES origins (id),
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  batch INTEGER,
+  stamp_ms INTEGER NOT NULL,
+  stamp_counter INTEGER NOT NULL,
+  PRIMARY KEY (origin, first)
+) STRICT;
+CREATE INDEX generations_by_stamp ON generations (stream, stamp_ms, stamp_counter);
+CREATE TABLE inbox (
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  origin TEXT NOT NULL,
+  first INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (stream, origin, first)
+) STRICT;
+`;
+
 /**
  * What brings a database from one schema version to the next: the first creates everything, later ones only add.
  * `PRAGMA user_version` counts them.
  */
-export const schemaSteps: readonly string[] = [tables];
+export const schemaSteps: readonly string[] = [tables, graphTables];
 
 // Bytes as text a tool can show: X'…' where a 0x00 or 0xff says that they are no text.
 const shown = (column: string) =>
   `CASE WHEN instr(${column}, x'00') OR instr(${column}, x'ff') THEN quote(${column}) ELSE CAST(${column} AS TEXT) END`;
 const time = (column: string) => `strftime('%Y-%m-%dT%H:%M:%fZ', ${column} / 1000.0, 'unixepoch')`;
-const via = "CASE v.via WHEN 1 THEN 'stream' WHEN 2 THEN 'snapshot' WHEN 3 THEN 'sweep' ELSE 'retry' END";
+const via =
+  "CASE v.via WHEN 1 THEN 'stream' WHEN 2 THEN 'snapshot' WHEN 3 THEN 'sweep' WHEN 4 THEN 'retry' WHEN 5 THEN 'peer' ELSE 'merge' END";
 
 const versionColumns = `
   s.name AS stream,

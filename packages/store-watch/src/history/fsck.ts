@@ -1,6 +1,8 @@
 import { systemClock } from "@tidemark/clock";
 import type Database from "better-sqlite3";
+
 import type { FsckFinding, FsckReport } from "../history-types.ts";
+import { graphKind } from "./ddl.ts";
 
 /** Findings shown per check; a broken database breaks a rule many times. */
 const maxPerCheck = 20;
@@ -12,6 +14,9 @@ interface Check {
 }
 
 const what = "'version at position ' || v.pos";
+
+/** Whether an object `o` is one of a graph. */
+const isGraph = `EXISTS (SELECT 1 FROM streams s WHERE s.id = o.stream AND s.kind = '${graphKind}')`;
 
 /** V1 to V9 in SQL. A linear chain is what every check of parents comes down to as long as `edges` is empty. */
 const checks: readonly Check[] = [
@@ -49,8 +54,7 @@ const checks: readonly Check[] = [
     invariant: "V3",
     query: `SELECT 'object ' || o.id || ' has head ' || o.head || ', its newest version is ' ||
         coalesce((SELECT max(pos) FROM versions WHERE object = o.id), 'missing')
-      FROM objects o WHERE o.head IS NOT (SELECT max(pos) FROM versions WHERE object = o.id)
-        AND NOT EXISTS (SELECT 1 FROM conflicts c WHERE c.object = o.id)`,
+      FROM objects o WHERE o.head IS NOT (SELECT max(pos) FROM versions WHERE object = o.id) AND NOT ${isGraph}`,
   },
   {
     // Positions of one object in order: the next one's parent is this one, so only the newest has no child.
@@ -58,8 +62,33 @@ const checks: readonly Check[] = [
     query: `SELECT 'object ' || object || ' has a second head at position ' || previous || ': ' || pos || ' has parent ' || ifnull(parent, 'none')
       FROM (SELECT object, pos, parent, lag(pos) OVER (PARTITION BY object ORDER BY pos) AS previous FROM versions) AS chain
       WHERE previous IS NOT NULL AND parent IS NOT previous
-        AND NOT EXISTS (SELECT 1 FROM conflicts c WHERE c.object = chain.object)
-        AND NOT EXISTS (SELECT 1 FROM edges e WHERE e.parent = chain.previous)`,
+        AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.id = chain.object AND ${isGraph})`,
+  },
+  {
+    // In a graph the heads are what nothing was made from and no link took the place of.
+    invariant: "V3",
+    query: `SELECT ${what} || ' of object ' || v.object || iif(h.head IS NULL, ' has no child and is no head', ' is a head and has a child')
+      FROM versions v JOIN objects o ON o.id = v.object
+      LEFT JOIN (SELECT id AS object, head FROM objects UNION ALL SELECT object, head FROM conflicts) h
+        ON h.object = v.object AND h.head = v.pos
+      WHERE ${isGraph} AND (h.head IS NULL) = (NOT EXISTS (SELECT 1 FROM versions c WHERE c.object = v.object AND c.parent = v.pos)
+        AND NOT EXISTS (SELECT 1 FROM edges e WHERE e.parent = v.pos)
+        AND NOT EXISTS (SELECT 1 FROM links l WHERE l.parent = v.pos))`,
+  },
+  {
+    invariant: "V3",
+    query: `SELECT 'object ' || o.id || ' shows head ' || o.head || ', the greatest stamp has ' || w.pos
+      FROM objects o JOIN versions v ON v.pos = o.head JOIN conflicts c ON c.object = o.id JOIN versions w ON w.pos = c.head
+      WHERE ${isGraph} AND w.version > v.version`,
+  },
+  {
+    // What makes circles impossible, whoever links what.
+    invariant: "V2",
+    query: `SELECT 'version at position ' || e.child || ' has stamp ' || ifnull(c.version, 'none') || ', not above its parent ' || e.parent
+      FROM (SELECT pos AS child, parent FROM versions WHERE origin <> 1 UNION ALL SELECT child, parent FROM edges
+        UNION ALL SELECT child, parent FROM links) e
+      LEFT JOIN versions c ON c.pos = e.child LEFT JOIN versions p ON p.pos = e.parent
+      WHERE e.parent IS NOT NULL AND (c.version <= p.version OR c.object IS NOT p.object)`,
   },
   {
     invariant: "V3",
@@ -86,9 +115,22 @@ const checks: readonly Check[] = [
     invariant: "V5",
     query: `SELECT 'origin ' || origin || ' has generation ' || gen || ' at position ' || pos || ' after ' || before || ' at ' || previous
       FROM (SELECT origin, gen, pos, lag(gen) OVER (PARTITION BY origin ORDER BY pos) AS before,
-          lag(pos) OVER (PARTITION BY origin ORDER BY pos) AS previous FROM versions),
+          lag(pos) OVER (PARTITION BY origin ORDER BY pos) AS previous FROM versions WHERE origin = 1),
         (SELECT coalesce(max(floor), 0) AS floor FROM streams)
       WHERE before IS NOT NULL AND (gen <= before OR (previous >= floor AND gen <> before + 1))`,
+  },
+  {
+    invariant: "V5",
+    query: `SELECT 'origin ' || origin || ' has generations ' || first || ' to ' || last || ' after ' || before
+      FROM (SELECT origin, first, last, lag(last, 1, 0) OVER (PARTITION BY origin ORDER BY first) AS before FROM generations)
+      WHERE first <> before + 1 OR last < first`,
+  },
+  {
+    invariant: "V5",
+    query: `SELECT 'origin ' || g.origin || ' has ' || found || ' of the generations ' || g.first || ' to ' || g.last
+      FROM (SELECT g.*, (SELECT count(*) FROM versions v WHERE v.origin = g.origin AND v.origin <> 1 AND v.gen BETWEEN g.first AND g.last)
+          + (SELECT count(*) FROM links l WHERE l.origin = g.origin AND l.gen BETWEEN g.first AND g.last) AS found FROM generations g) g
+      WHERE found <> g.last - g.first + 1`,
   },
   {
     invariant: "V5",
@@ -143,7 +185,7 @@ const checks: readonly Check[] = [
   {
     invariant: "V8",
     query: `SELECT ${what} || ' deletes what did not exist' FROM versions v LEFT JOIN versions p ON p.pos = v.parent
-      WHERE v.value IS NULL AND (v.parent IS NULL OR (p.pos IS NOT NULL AND p.value IS NULL))`,
+      WHERE v.origin = 1 AND v.value IS NULL AND (v.parent IS NULL OR (p.pos IS NOT NULL AND p.value IS NULL))`,
   },
   {
     invariant: "V8",

@@ -19,8 +19,11 @@ import type {
 } from "../history-types.ts";
 import { closedError, startReader, startWriter } from "../history-workers.ts";
 import type { WorkerClient } from "../worker/worker-client.ts";
+import type { GraphOptions, HistoryGraph } from "./graph-types.ts";
+import { SqliteGraph } from "./history-graph.ts";
 import { SqliteStream } from "./history-stream.ts";
 import type { ReaderMethods, WriterMethods } from "./methods.ts";
+import { graphStream } from "./graph-stream.ts";
 import { checkLimit, checkStreamOptions, resolveHistoryOptions, toAsOf, toPosition } from "./options.ts";
 import { decodePosition } from "./page-token.ts";
 import { type PackedVersions, unpackVersions } from "./version-packing.ts";
@@ -80,6 +83,18 @@ class SqliteHistory implements History {
     const input = { options: { name, kind, description, scope, capabilities }, nowMs: this.#clock.now() };
     const opened = await this.#writer.call("openStream", input);
     return new SqliteStream(name, opened, {
+      writer: this.#writer,
+      clock: this.#clock,
+      onCommit: () => this.#commits.notify(),
+    });
+  }
+
+  async openGraph(options: GraphOptions): Promise<HistoryGraph> {
+    const { name, description } = options;
+    checkStreamOptions({ ...graphStream, name, description });
+    const input = { options: { name, description }, nowMs: this.#clock.now() };
+    const opened = await this.#writer.call("openGraph", input);
+    return new SqliteGraph(name, opened, {
       writer: this.#writer,
       clock: this.#clock,
       onCommit: () => this.#commits.notify(),

@@ -9,6 +9,16 @@ import type {
   StreamRecord,
 } from "../history-types.ts";
 import type { ErrorRecord } from "../worker/error-record.ts";
+import type {
+  ConflictGroup,
+  GraphApplied,
+  GraphEdit,
+  GraphHead,
+  GraphMessage,
+  GraphOptions,
+  GraphStatus,
+  GraphWritten,
+} from "./graph-types.ts";
 import type { PackedVersions } from "./version-packing.ts";
 
 /** A position between threads: they are far below 2^53. */
@@ -44,6 +54,16 @@ export type AppendOutput =
     }
   | { readonly parts: FrameBufferParts; readonly error: ErrorRecord };
 
+/** Which graph, and that it is its newest opening that asks. */
+export interface GraphInput {
+  readonly stream: number;
+  readonly token: number;
+}
+
+export interface OpenedGraph extends GraphInput {
+  readonly origin: string;
+}
+
 /** What the writer's thread does, one at a time. */
 export type WriterMethods = {
   open(input: { readonly file: string; readonly synchronous: "normal" | "full"; readonly origin: string }): {
@@ -51,6 +71,15 @@ export type WriterMethods = {
   };
   openStream(input: { readonly options: OpenStreamOptions; readonly nowMs: number }): OpenedStream;
   append(input: AppendInput): AppendOutput;
+  openGraph(input: { readonly options: GraphOptions; readonly nowMs: number }): OpenedGraph;
+  graphWrite(input: GraphInput & { readonly edits: readonly GraphEdit[]; readonly nowMs: number }): GraphWritten;
+  graphApply(input: GraphInput & { readonly messages: readonly Uint8Array[]; readonly nowMs: number }): GraphApplied;
+  graphBatches(
+    input: GraphInput & { readonly after: number; readonly maxBytes: number | undefined },
+  ): readonly GraphMessage[];
+  graphHeads(input: GraphInput & { readonly key: Uint8Array }): readonly GraphHead[];
+  graphConflict(input: GraphInput & { readonly after: number }): ConflictGroup | undefined;
+  graphStatus(input: GraphInput): GraphStatus;
   retryQuarantined(input: { readonly id: number; readonly nowMs: number }): void;
   skipQuarantined(input: { readonly id: number; readonly reason: string }): void;
   setConsumer(input: {

@@ -2,6 +2,7 @@ import type { Clock } from "@tidemark/clock";
 import type Database from "better-sqlite3";
 import { StoreWatchError } from "../errors.ts";
 import { Moments, type StreamFacts } from "./as-of.ts";
+import { graphKind } from "./ddl.ts";
 import type { AsOfInput } from "./methods.ts";
 import type { StreamState } from "./stream-state.ts";
 import type { Transactions } from "./transactions.ts";
@@ -51,10 +52,12 @@ export class Pruner {
     );
     this.#removeConsumer = db.prepare("DELETE FROM consumers WHERE name = ?");
     this.#setFloor = db.prepare("UPDATE streams SET floor = max(floor, ?) WHERE id = ?");
-    this.#setAllFloors = db.prepare("UPDATE streams SET floor = max(floor, ?)");
+    this.#setAllFloors = db.prepare(`UPDATE streams SET floor = max(floor, ?) WHERE kind <> '${graphKind}'`);
     this.#oldest = db.prepare<[], number | null>("SELECT min(pos) FROM versions").pluck();
     // Superseded at the floor: something newer of the same object is at or below it.
+    // Not of graphs: another site may still build on it.
     const superseded = `pos > :from AND pos <= :to AND (:stream IS NULL OR o.stream = :stream)
+      AND o.stream NOT IN (SELECT id FROM streams WHERE kind = '${graphKind}')
       AND pos < (SELECT max(w.pos) FROM versions w WHERE w.object = v.object AND w.pos <= :floor)`;
     this.#count = db.prepare(
       `SELECT o.stream AS stream, count(*) AS removed FROM versions v JOIN objects o ON o.id = v.object
@@ -113,6 +116,12 @@ export class Pruner {
     clock: Clock,
   ): Promise<{ readonly removed: number; readonly floor: number }> {
     const facts = streamName === undefined ? undefined : this.#moments.stream(streamName);
+    if (facts?.kind === graphKind) {
+      throw new StoreWatchError(
+        "OPTIONS_INVALID",
+        `${JSON.stringify(facts.name)} is a graph, whose old versions other sites may still build on; name another stream`,
+      );
+    }
     const stream = facts?.id ?? null;
     const floor = this.#transactions.run(undefined, () => this.#raiseFloor(before, facts));
     let removed = 0;

@@ -2,6 +2,7 @@ import type Database from "better-sqlite3";
 import { StoreWatchError } from "../errors.ts";
 import { Moments, type StreamFacts } from "./as-of.ts";
 import { boundsOf, keyAfter } from "./key-range.ts";
+import { graphKind } from "./ddl.ts";
 import type { AsOfInput, DiffPage, ReaderMethods, VersionPage } from "./methods.ts";
 import { openReaderDatabase } from "./open-database.ts";
 import { decodePageToken, decodePosition, encodePageToken } from "./page-token.ts";
@@ -48,7 +49,9 @@ export class HistoryReader {
       const object = this.#object(stream, key);
       const row =
         object &&
-        (position === undefined ? this.#queries.head.get({ pos: object.head }) : this.#at(object.id, position));
+        (position === undefined
+          ? this.#queries.head.get({ pos: object.head })
+          : this.#at(object.id, position, stream.kind));
       return this.#pack(row === undefined || row.value === null ? [] : [row]);
     });
   }
@@ -61,17 +64,15 @@ export class HistoryReader {
       const position = token === undefined ? this.#moments.resolve(input.at, only) : token.positions[0];
       this.#checkFloor(position, only);
       const bounds = boundsOf(range);
-      const query = { isAsOf: position !== undefined, hasEnd: bounds.end !== undefined, includeDeleted };
-      const statement = this.#queries.list(query);
-      const { rows, isEnd } = this.#collect(
-        this.#streamIds(only, token?.stream),
-        input.limit,
-        (stream, last, limit) => {
-          const after = last?.key ?? (token?.stream === stream ? token.key : undefined);
-          const start = startAfter(bounds.start, after);
-          return statement.all({ stream, start, end: bounds.end, pos: position, limit });
-        },
-      );
+      const query = { hasEnd: bounds.end !== undefined, includeDeleted };
+      const kinds = this.#streamKinds(only, token?.stream);
+      const { rows, isEnd } = this.#collect([...kinds.keys()], input.limit, (stream, last, limit) => {
+        const asOf = position === undefined ? undefined : kinds.get(stream) === graphKind ? "graph" : "linear";
+        const statement = this.#queries.list({ ...query, asOf });
+        const after = last?.key ?? (token?.stream === stream ? token.key : undefined);
+        const start = startAfter(bounds.start, after);
+        return statement.all({ stream, start, end: bounds.end, pos: position, limit });
+      });
       const last = rows.at(-1);
       const next = isEnd || last === undefined ? undefined : this.#token(last, [position]);
       return { versions: this.#pack(rows.map(({ row }) => row)), next };
@@ -136,14 +137,14 @@ export class HistoryReader {
       const pairs: (VersionRow | undefined)[] = [];
       let last: { readonly stream: number; readonly key: Uint8Array } | undefined;
       let bytes = 0;
-      for (const stream of this.#streamIds(only, token?.stream)) {
+      for (const [stream, kind] of this.#streamKinds(only, token?.stream)) {
         let after = token?.stream === stream ? token.key : undefined;
         for (;;) {
           const start = startAfter(bounds.start, after);
           const keys = statement.all({ stream, start, end: bounds.end, low, high, limit: keysAtOnce });
           for (const { id, key } of keys) {
             after = key;
-            const [before, now] = [this.#at(id, from), this.#at(id, to)];
+            const [before, now] = [this.#at(id, from, kind), this.#at(id, to, kind)];
             if (isSame(before, now)) continue;
             pairs.push(before?.value == null ? undefined : before, now?.value == null ? undefined : now);
             last = { stream, key };
@@ -176,20 +177,18 @@ export class HistoryReader {
     return this.#queries.object.get({ stream: stream.id, key: Buffer.from(key) });
   }
 
-  #at(object: number, position: number): VersionRow | undefined {
-    return this.#queries.at.get({ object, pos: position });
+  #at(object: number, position: number, kind: string): VersionRow | undefined {
+    return (kind === graphKind ? this.#queries.atInGraph : this.#queries.at).get({ object, pos: position });
   }
 
   #checkFloor(position: number | undefined, stream: StreamFacts | undefined): void {
     if (position !== undefined) this.#moments.resolve({ position }, stream);
   }
 
-  #streamIds(only: StreamFacts | undefined, from = 0): number[] {
-    if (only !== undefined) return [only.id];
-    return this.#queries.streamIds
-      .all()
-      .map(({ id }) => id)
-      .filter((id) => id >= from);
+  /** Which streams to read, in order, and what kind each is. */
+  #streamKinds(only: StreamFacts | undefined, from = 0): ReadonlyMap<number, string> {
+    const streams = only === undefined ? this.#queries.streamIds.all() : [only];
+    return new Map(streams.filter(({ id }) => only !== undefined || id >= from).map(({ id, kind }) => [id, kind]));
   }
 
   /**

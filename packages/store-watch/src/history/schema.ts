@@ -8,6 +8,7 @@ import {
   sqliteTable,
   text,
   unique,
+  uniqueIndex,
 } from "drizzle-orm/sqlite-core";
 
 // The tables as drizzle sees them. `ddl.ts` creates them (STRICT, which drizzle cannot say), a test holds both together.
@@ -109,7 +110,10 @@ export const versions = sqliteTable(
     value: bytes("value"),
     kind: text("kind").generatedAlwaysAs(sql`(iif(value IS NULL, 'delete', 'put'))`, { mode: "virtual" }),
   },
-  (table) => [index("versions_by_object").on(table.object, table.pos)],
+  (table) => [
+    index("versions_by_object").on(table.object, table.pos),
+    uniqueIndex("versions_by_generation").on(table.origin, table.gen).where(sql`origin <> 1`),
+  ],
 );
 
 /** Second and further parents. Empty as long as every stream is linear. */
@@ -121,7 +125,7 @@ export const edges = sqliteTable(
       .references(() => versions.pos),
     parent: integer("parent").notNull(),
   },
-  (table) => [primaryKey({ columns: [table.child, table.parent] })],
+  (table) => [primaryKey({ columns: [table.child, table.parent] }), index("edges_by_parent").on(table.parent)],
 );
 
 /** Heads besides `objects.head` while a conflict is open. Empty as long as every stream is linear. */
@@ -229,3 +233,59 @@ export const consumers = sqliteTable("consumers", {
   position: integer("position").notNull(),
   updatedAt: integer("updated_at").notNull(),
 });
+
+/** Graphs: one version takes the place of another without a new one. A link is a log record, with a generation of its own. */
+export const links = sqliteTable(
+  "links",
+  {
+    origin: integer("origin")
+      .notNull()
+      .references(() => origins.id),
+    gen: integer("gen").notNull(),
+    object: integer("object")
+      .notNull()
+      .references(() => objects.id),
+    child: integer("child").notNull(),
+    parent: integer("parent").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.origin, table.gen] }), index("links_by_parent").on(table.parent)],
+);
+
+/** Graphs: one per batch of an origin, with its generations [first, last] and when it was made. */
+export const generations = sqliteTable(
+  "generations",
+  {
+    origin: integer("origin")
+      .notNull()
+      .references(() => origins.id),
+    first: integer("first").notNull(),
+    last: integer("last").notNull(),
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    /** Null: it made no version, only links. */
+    batch: integer("batch"),
+    stampMs: integer("stamp_ms").notNull(),
+    stampCounter: integer("stamp_counter").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.origin, table.first] }),
+    index("generations_by_stamp").on(table.stream, table.stampMs, table.stampCounter),
+  ],
+);
+
+/** Graphs: batches of other origins that came before something that they build on. */
+export const inbox = sqliteTable(
+  "inbox",
+  {
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    origin: text("origin").notNull(),
+    first: integer("first").notNull(),
+    last: integer("last").notNull(),
+    data: bytes("data").notNull(),
+    at: integer("at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.stream, table.origin, table.first] })],
+);

@@ -5,7 +5,7 @@ import type { Position, VersionRecord, VersionVia } from "../history-types.ts";
 
 const numbersPerVersion = 11;
 const textsPerVersion = 3;
-const vias: readonly VersionVia[] = ["stream", "snapshot", "sweep", "retry"];
+const vias: readonly VersionVia[] = ["stream", "snapshot", "sweep", "retry", "peer", "merge"];
 
 export interface PackedVersions {
   readonly count: number;

@@ -25,7 +25,8 @@ const row = {
 
 /** Which of the prepared forms of a query it is. */
 export interface KeyQuery {
-  readonly isAsOf: boolean;
+  /** In a graph the newest at a moment is the one with the greatest stamp, in other streams the last one. */
+  readonly asOf: "graph" | "linear" | undefined;
   readonly hasEnd: boolean;
   readonly includeDeleted: boolean;
 }
@@ -38,6 +39,7 @@ export class VersionQueries {
   readonly object;
   readonly head;
   readonly at;
+  readonly atInGraph;
   readonly log;
   readonly changes;
   readonly changesOfStream;
@@ -56,6 +58,13 @@ export class VersionQueries {
     this.head = versionQuery(db, eq(versions.pos, placeholder("pos"))).prepare();
     this.at = versionQuery(db, and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))))
       .orderBy(desc(versions.pos))
+      .limit(1)
+      .prepare();
+    this.atInGraph = versionQuery(
+      db,
+      and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))),
+    )
+      .orderBy(desc(versions.version))
       .limit(1)
       .prepare();
     this.log = versionQuery(
@@ -78,7 +87,7 @@ export class VersionQueries {
       .orderBy(asc(edges.parent))
       .prepare();
     this.hasEdges = db.select({ child: edges.child }).from(edges).limit(1).prepare();
-    this.streamIds = db.select({ id: streams.id }).from(streams).orderBy(asc(streams.id)).prepare();
+    this.streamIds = db.select({ id: streams.id, kind: streams.kind }).from(streams).orderBy(asc(streams.id)).prepare();
   }
 
   /** Keys of a stream in key order with the version that is current, now or at a position. */
@@ -113,10 +122,14 @@ const keyRange = (hasEnd: boolean) =>
     hasEnd ? lt(objects.key, placeholder("end")) : undefined,
   );
 
-function listQuery(db: BetterSQLite3Database, { isAsOf, hasEnd, includeDeleted }: KeyQuery) {
-  const shown = isAsOf
-    ? sql`(SELECT max(w.pos) FROM ${versions} w WHERE w.object = ${objects.id} AND w.pos <= ${placeholder("pos")})`
-    : objects.head;
+function listQuery(db: BetterSQLite3Database, { asOf, hasEnd, includeDeleted }: KeyQuery) {
+  const known = sql`FROM ${versions} w WHERE w.object = ${objects.id} AND w.pos <= ${placeholder("pos")}`;
+  const shown =
+    asOf === undefined
+      ? objects.head
+      : asOf === "linear"
+        ? sql`(SELECT max(w.pos) ${known})`
+        : sql`(SELECT w.pos ${known} ORDER BY w.version DESC LIMIT 1)`;
   return db
     .select(row)
     .from(objects)
@@ -125,7 +138,10 @@ function listQuery(db: BetterSQLite3Database, { isAsOf, hasEnd, includeDeleted }
     .innerJoin(batches, eq(batches.id, versions.batch))
     .innerJoin(epochs, eq(epochs.id, versions.epoch))
     .where(
-      and(keyRange(hasEnd), includeDeleted ? undefined : isAsOf ? isNotNull(versions.value) : eq(objects.isDeleted, 0)),
+      and(
+        keyRange(hasEnd),
+        includeDeleted ? undefined : asOf !== undefined ? isNotNull(versions.value) : eq(objects.isDeleted, 0),
+      ),
     )
     .orderBy(asc(objects.key))
     .limit(placeholder("limit"))

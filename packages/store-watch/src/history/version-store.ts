@@ -174,6 +174,16 @@ export class VersionStore {
     values[at + 3] = batch.sourceTime;
   }
 
+  /**
+   * The ids up to which versions and objects were written past this store, within the present transaction. Nothing may
+   * be collected then.
+   */
+  advance(position: number, object: number): void {
+    this.#versions.reset(position);
+    this.#objects.reset(object);
+    this.#lastObject = object;
+  }
+
   /** The value at a position; null for a deletion. */
   valueAt(position: number): Buffer | null {
     if (position > this.#versions.lastId - this.#versions.pending) this.#versions.flush();

@@ -8,8 +8,11 @@ import { toErrorRecord } from "../worker/error-record.ts";
 import { Appender } from "./appender.ts";
 import { CommitTable } from "./commit-table.ts";
 import { GroupWriter } from "./group-writer.ts";
+import { graphStream } from "./graph-stream.ts";
+import { GraphWriter } from "./graph-writer.ts";
+import type { GraphOptions } from "./graph-types.ts";
 import { type Lease, takeLease } from "./lease.ts";
-import type { AppendInput, AppendOutput, OpenedStream, WriterMethods } from "./methods.ts";
+import type { AppendInput, AppendOutput, GraphInput, OpenedGraph, OpenedStream, WriterMethods } from "./methods.ts";
 import { ObjectLookup } from "./object-cache.ts";
 import { checkFile, openError, openWriterDatabase } from "./open-database.ts";
 import { Pruner } from "./pruner.ts";
@@ -37,6 +40,7 @@ export class HistoryWriter {
   readonly #lease: Lease;
   readonly #db: Database.Database;
   readonly #states = new Map<number, StreamState>();
+  readonly #graphs = new Map<number, GraphWriter>();
   readonly #store: VersionStore;
   readonly #streams: StreamTable;
   readonly #commits: CommitTable;
@@ -112,6 +116,30 @@ export class HistoryWriter {
     });
     this.#states.set(stream.id, stream);
     return { id: stream.id, token: stream.token, resume: resumeOf(stream) };
+  }
+
+  openGraph(options: GraphOptions, nowMs: number): OpenedGraph {
+    const opened = this.openStream({ ...graphStream, ...options }, nowMs);
+    const state = this.#states.get(opened.id) as StreamState;
+    const parts = {
+      store: this.#store,
+      streams: this.#streams,
+      commits: this.#commits,
+      transactions: this.#transactions,
+    };
+    this.#graphs.set(opened.id, new GraphWriter(this.#db, parts, state, this.origin, nowMs));
+    return { stream: opened.id, token: opened.token, origin: this.origin };
+  }
+
+  /** @throws {StoreWatchError} `STREAM_BUSY` when the graph was opened again. */
+  graph({ stream, token }: GraphInput): GraphWriter {
+    const state = this.#states.get(stream);
+    const graph = this.#graphs.get(stream);
+    if (graph !== undefined && state?.token === token) return graph;
+    throw new StoreWatchError(
+      "STREAM_BUSY",
+      `the graph ${JSON.stringify(state?.name ?? stream)} was opened again; only its newest opening may go on`,
+    );
   }
 
   /** Gives the buffer's memory back in any case. */

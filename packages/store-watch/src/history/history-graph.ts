@@ -1,0 +1,72 @@
+import type { Clock } from "@tidemark/clock";
+import type { WorkerClient } from "../worker/worker-client.ts";
+import type {
+  ConflictGroup,
+  GraphApplied,
+  GraphEdit,
+  GraphHead,
+  GraphMessage,
+  GraphStatus,
+  GraphWritten,
+  HistoryGraph,
+} from "./graph-types.ts";
+import type { OpenedGraph, WriterMethods } from "./methods.ts";
+
+/** One graph's way into the writer's thread. */
+export class SqliteGraph implements HistoryGraph {
+  readonly name: string;
+  readonly origin: string;
+  readonly #opened: OpenedGraph;
+  readonly #writer: WorkerClient<WriterMethods>;
+  readonly #clock: Clock;
+  readonly #onCommit: () => void;
+
+  constructor(
+    name: string,
+    opened: OpenedGraph,
+    parts: {
+      readonly writer: WorkerClient<WriterMethods>;
+      readonly clock: Clock;
+      readonly onCommit: () => void;
+    },
+  ) {
+    this.name = name;
+    this.origin = opened.origin;
+    this.#opened = opened;
+    this.#writer = parts.writer;
+    this.#clock = parts.clock;
+    this.#onCommit = parts.onCommit;
+  }
+
+  async write(edits: readonly GraphEdit[]): Promise<GraphWritten> {
+    const written = await this.#writer.call("graphWrite", { ...this.#opened, edits, nowMs: this.#clock.now() });
+    if (written.versions > 0) this.#onCommit();
+    return written;
+  }
+
+  async apply(messages: readonly Uint8Array[]): Promise<GraphApplied> {
+    const applied = await this.#writer.call("graphApply", { ...this.#opened, messages, nowMs: this.#clock.now() });
+    if (applied.versions > 0) this.#onCommit();
+    return applied;
+  }
+
+  async batches(
+    afterGeneration: number,
+    options: { readonly maxBytes?: number } = {},
+  ): Promise<readonly GraphMessage[]> {
+    const { maxBytes } = options;
+    return this.#writer.call("graphBatches", { ...this.#opened, after: afterGeneration, maxBytes });
+  }
+
+  async heads(key: Uint8Array): Promise<readonly GraphHead[]> {
+    return this.#writer.call("graphHeads", { ...this.#opened, key });
+  }
+
+  async conflictGroup(after: number): Promise<ConflictGroup | undefined> {
+    return this.#writer.call("graphConflict", { ...this.#opened, after });
+  }
+
+  async status(): Promise<GraphStatus> {
+    return this.#writer.call("graphStatus", this.#opened);
+  }
+}

@@ -1,0 +1,78 @@
+import type { Clock } from "@tidemark/clock";
+import Database from "better-sqlite3";
+import { CommitTable } from "../history/commit-table.ts";
+import { schemaSteps, viewStatements } from "../history/ddl.ts";
+import { checkDatabase } from "../history/fsck.ts";
+import { graphStream } from "../history/graph-stream.ts";
+import type { HistoryGraph } from "../history/graph-types.ts";
+import { GraphWriter } from "../history/graph-writer.ts";
+import { ObjectCache } from "../history/object-cache.ts";
+import { Stage } from "../history/stage.ts";
+import type { StreamState } from "../history/stream-state.ts";
+import { StreamTable } from "../history/stream-table.ts";
+import { Transactions } from "../history/transactions.ts";
+import { VersionStore } from "../history/version-store.ts";
+import type { FsckReport } from "../history-types.ts";
+
+/** The database of one graph in memory: what is left when the process of a simulated site dies. */
+export interface MemoryGraph {
+  /** The same code as in a history, without its thread. An earlier opening must not be used any more. */
+  open(): HistoryGraph;
+  fsck(): FsckReport;
+  /** Rows of a query, for oracles. */
+  query(sql: string): readonly unknown[];
+  /** Runs statements, to damage it. */
+  run(sql: string): void;
+  close(): void;
+}
+
+export function createMemoryGraph(options: {
+  readonly name: string;
+  readonly origin: string;
+  readonly clock: Clock;
+}): MemoryGraph {
+  const { name, origin, clock } = options;
+  const db = new Database(":memory:");
+  // As the writer of a file does.
+  db.pragma("foreign_keys = OFF");
+  for (const step of schemaSteps) db.exec(step);
+  db.exec(viewStatements);
+  db.prepare("INSERT INTO origins (id, name) VALUES (1, ?)").run(origin);
+  return {
+    open() {
+      const all = new Map<number, StreamState>();
+      const store = new VersionStore(db);
+      const streams = new StreamTable(db);
+      const commits = new CommitTable(db);
+      const transactions = new Transactions(db, { store, streams, commits, all });
+      const { id } = streams.open({ ...graphStream, name, description: "in memory" });
+      const state: StreamState = {
+        id,
+        ...streams.load(id),
+        cache: new ObjectCache({ maxBytes: 1024, isComplete: false }),
+        token: 1,
+        open: undefined,
+        stage: new Stage(""),
+        spare: new Stage(""),
+        isAfterGap: false,
+        ownGap: undefined,
+      };
+      all.set(id, state);
+      const graph = new GraphWriter(db, { store, streams, commits, transactions }, state, origin, clock.now());
+      return {
+        name,
+        origin,
+        write: async (edits) => graph.write(edits, clock.now()),
+        apply: async (messages) => graph.apply(messages, clock.now()),
+        batches: async (after, { maxBytes } = {}) => graph.batches(after, maxBytes),
+        heads: async (key) => graph.heads(key),
+        conflictGroup: async (after) => graph.conflictGroup(after),
+        status: async () => graph.status(),
+      };
+    },
+    fsck: () => checkDatabase(db),
+    query: (sql) => db.prepare(sql).all(),
+    run: (sql) => void db.exec(sql),
+    close: () => db.close(),
+  };
+}
