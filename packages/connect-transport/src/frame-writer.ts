@@ -7,9 +7,6 @@ const firstSlabBytes = 1024;
 const maxSlabBytes = 64 * 1024;
 /** Above it frames do not wait for the end of the turn. */
 const flushBytes = 256 * 1024;
-/** Full-grown slabs that were written, for whichever stream fills its own next: fresh memory is dear. */
-const spareSlabs: Buffer[] = [];
-const maxSpareSlabs = 32;
 
 interface Waiter {
   resolve(): void;
@@ -29,8 +26,6 @@ export class FrameWriter {
   #at = 0;
   #chunks: Uint8Array[] = [];
   #chunkBytes = 0;
-  /** Slabs that the chunks before are the last pieces of. */
-  #filled: Buffer[] = [];
   /** Handed to the stream and not yet on its way. */
   #writtenBytes = 0;
   #isScheduled = false;
@@ -90,7 +85,6 @@ export class FrameWriter {
     if (this.#end !== undefined) return;
     this.#end = { reason };
     this.#chunks = [];
-    this.#filled = [];
     this.#slab = Buffer.alloc(0);
     this.#from = this.#at = this.#chunkBytes = 0;
     for (const { reject } of this.#waiters.splice(0)) reject(reason);
@@ -156,10 +150,9 @@ export class FrameWriter {
   #reserve(size: number): void {
     if (this.#at + size <= this.#slab.length) return;
     this.#cut();
-    if (this.#slab.length === maxSlabBytes) this.#filled.push(this.#slab);
     // Grows with use: most streams are idle.
-    const grown = Math.max(size, Math.min(Math.max(this.#slab.length * 2, firstSlabBytes), maxSlabBytes));
-    this.#slab = (grown === maxSlabBytes ? spareSlabs.pop() : undefined) ?? Buffer.allocUnsafeSlow(grown);
+    const doubled = Math.max(this.#slab.length * 2, firstSlabBytes);
+    this.#slab = Buffer.allocUnsafeSlow(Math.max(size, Math.min(doubled, maxSlabBytes)));
     this.#from = this.#at = 0;
   }
 
@@ -180,9 +173,7 @@ export class FrameWriter {
       this.#chunks = [];
       this.#chunkBytes = 0;
       this.#writtenBytes += bytes;
-      const filled = this.#filled;
-      this.#filled = [];
-      const onWritten = (error: Error | null | undefined) => this.#onWritten(bytes, filled, error);
+      const onWritten = () => this.#onWritten(bytes);
       const last = chunks.length - 1;
       if (last > 0) stream.cork();
       for (let n = 0; n < last; n++) stream.write(chunks[n]);
@@ -192,14 +183,8 @@ export class FrameWriter {
     if (this.#isEnding) stream.end();
   }
 
-  #onWritten(bytes: number, filled: readonly Buffer[], error: Error | null | undefined): void {
+  #onWritten(bytes: number): void {
     this.#writtenBytes -= bytes;
-    // After an error nobody knows who still reads them.
-    if (error == null) {
-      for (const slab of filled) if (spareSlabs.length < maxSpareSlabs) spareSlabs.push(slab);
-      // Nothing of the slab is on its way any more, so it serves from its beginning.
-      if (this.#writtenBytes === 0 && this.#chunkBytes === 0 && this.#from === this.#at) this.#from = this.#at = 0;
-    }
     if (this.#waiters.length === 0 || this.isFull) return;
     for (const { resolve } of this.#waiters.splice(0)) resolve();
   }
