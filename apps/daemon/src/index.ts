@@ -7,9 +7,14 @@ export {
   type GnmiSubscriptionConfig,
   type HistoryConfig,
   type LogLevel,
+  type SecretConfig,
   type SourceConfig,
   type TidemarkConfig,
   type TlsConfig,
+  type TopicsAuthConfig,
+  type TopicsRightsConfig,
+  type TopicsTlsConfig,
+  type TopicsUserConfig,
   type WatchSourceConfig,
 } from "./config/config.ts";
 export { DaemonError, type DaemonErrorCode, type DaemonErrorOptions, exitCodes } from "./daemon-error.ts";

@@ -38,6 +38,16 @@ test("accepts every setting", () => {
     dataDir: "/tmp/x",
     listen: "127.0.0.1:1",
     watchListen: "[::1]:2",
+    topicsPublicHost: "topics.example.org",
+    topicsAuth: {
+      users: [
+        { name: "ops", password: "s3cret", tokens: [{ env: "OPS" }, { file: "/run/ops" }], rights: "all" },
+        { name: "shop", tokens: ["t0ken"], rights: [{ topic: "/local/*", can: ["read", "write", "manage"] }] },
+      ],
+      anonymous: [],
+      tokenLifetimeMs: 60_000,
+    },
+    topicsTls: { certFile: "c.pem", keyFile: "k.pem", clientCaFile: "ca.pem" },
     insecure: false,
     hosts: ["tidemark.example.org"],
     logLevel: "debug",
@@ -58,7 +68,7 @@ test("accepts every setting", () => {
     stopTimeoutMs: 500,
   };
   expect(problemsOf(config)).toEqual([]);
-  expect(resolveSettings(checkConfig(config) as never, {}, {})).toBeDefined();
+  expect(checkConfig(config)).toEqual({ config });
 });
 
 test("an unknown key is named, with the nearest known one", () => {
@@ -152,6 +162,81 @@ test("addresses are read and loopback is recognised", () => {
   ]);
   expect(urlOf({ host: "0.0.0.0", port: 1 })).toBe("http://127.0.0.1:1");
   expect(urlOf({ host: "::", port: 1 })).toBe("http://[::1]:1");
+});
+
+const topicsOf = (topicsAuth: unknown, env: Readonly<Record<string, string>> = {}) =>
+  resolveSettings({ topicsAuth } as never, {}, env).topics?.auth;
+
+test("a user's secrets come from the environment, from files beside the configuration, or from itself", async () => {
+  const file = write(
+    "topics.json",
+    JSON.stringify({
+      topicsAuth: {
+        users: [
+          { name: "a", password: { env: "A" }, rights: "all" },
+          { name: "b", tokens: ["inline-token", { file: "b.token" }], rights: [{ topic: "/local/b", can: ["read"] }] },
+        ],
+      },
+      topicsTls: { certFile: "cert.pem", keyFile: "key.pem" },
+    }),
+  );
+  write("b.token", "file-token\r\n");
+  const { config } = await loadConfig(file);
+  expect(config.topicsTls).toEqual({ certFile: join(folder, "cert.pem"), keyFile: join(folder, "key.pem") });
+  expect(topicsOf(config.topicsAuth, { A: "from-the-environment" })).toEqual({
+    users: [
+      { name: "a", password: "from-the-environment", tokens: [], rights: "all" },
+      { name: "b", tokens: ["inline-token", "file-token"], rights: [{ topic: "/local/b", can: ["read"] }] },
+    ],
+  });
+  expect(redact("inline-token file-token from-the-environment")).toBe("*** *** ***");
+});
+
+test("users that contradict each other, and secrets that are not there, are refused without a word of them", () => {
+  const user = (more: object) => ({ name: "a", tokens: ["hunter22"], rights: "all", ...more });
+  const refused = (users: readonly object[], message: RegExp) => {
+    let said = "";
+    try {
+      topicsOf({ users });
+    } catch (error) {
+      said = (error as Error).message;
+    }
+    expect(said).toMatch(message);
+    expect(said).not.toContain("hunter22");
+  };
+  refused([user({}), user({ tokens: ["x"] })], /users\[1\]\.name`: there are two users "a"/);
+  refused([user({}), user({ name: "b" })], /users\[1\]\.tokens\[0\]` is the same as `topicsAuth\.users\[0\]/);
+  refused([user({ tokens: [] })], /neither a password nor tokens/);
+  refused([user({ password: { env: "NOWHERE" } })], /password` is empty.*environment variable NOWHERE/);
+  refused([user({ password: { file: "/nowhere/at/all" } })], /\/nowhere\/at\/all cannot be read \(ENOENT\)/);
+  expect(() => resolveSettings({ topicsTls: { certFile: "/nowhere", keyFile: "/nowhere" } }, {}, {})).toThrow(
+    /topicsTls\.certFile`: \/nowhere cannot be read/,
+  );
+  const noKey = write("no.key", "not a key");
+  expect(() => resolveSettings({ topicsTls: { certFile: noKey, keyFile: noKey } }, {}, {})).toThrow(
+    /its files do not make a server.*PEM/,
+  );
+});
+
+test("what is wrong with a user is named, and its secrets are not", () => {
+  const problems = (user: object) => problemsOf({ topicsAuth: { users: [{ name: "a", rights: "all", ...user }] } });
+  expect(problems({ pasword: "hunter22" })[0]).toMatch(
+    /users\[0\]\.pasword` is not a setting\. Did you mean `password`/,
+  );
+  expect(problems({ tokens: "hunter22" })[0]).toMatch(/tokens` must be a list such as .*, got string/);
+  expect(problems({ tokens: [{ evn: "hunter22" }] })[0]).toMatch(
+    /tokens\[0\]` must be text, \{ env: .*, got an object/,
+  );
+  expect(problems({ rights: "everything" })[0]).toMatch(/rights` must be "all" or a list such as/);
+  for (const topic of ["orders", "/local", "/local/", "/elsewhere/a", "/local/*/a", "*"]) {
+    expect(problems({ rights: [{ topic, can: ["read"] }] })[0], topic).toMatch(/topic` must be a path such as/);
+  }
+  expect(problems({ rights: [{ topic: "/local/a", can: ["admin"] }] })[0]).toMatch(
+    /must be "read", "write" or "manage"/,
+  );
+  expect(problems({ rights: [{ topic: "/local/a", may: ["read"] }] }).join("\n")).toMatch(/Known here: topic, can/);
+  expect(problemsOf({ topicsAuth: { users: [] } })[0]).toMatch(/users` must be a list of at least one user/);
+  expect(problemsOf({ topicsTls: { certFile: "a" } })[0]).toMatch(/`topicsTls\.keyFile` is missing/);
 });
 
 test("an address that others can reach needs --insecure", () => {

@@ -2,12 +2,13 @@ import { readFileSync } from "node:fs";
 import { testExamples } from "@tidemark/tooling/examples";
 import { expect, test } from "vitest";
 import example from "../examples/tidemark.config.ts";
+import topics from "../examples/topics.config.ts";
 import { checkConfig, settingNames } from "../src/config/config-schema.ts";
 
 testExamples();
 
-test("the example is a valid configuration", () => {
-  expect(checkConfig(example)).toEqual({ config: example });
+test("the examples are valid configurations", () => {
+  for (const config of [example, topics]) expect(checkConfig(config)).toEqual({ config });
 });
 
 test("the README's tables list every setting", () => {

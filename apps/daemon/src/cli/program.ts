@@ -135,9 +135,12 @@ Examples:
         "always: a message is on the disk before it is acknowledged; interval: faster, a power cut can take the last second",
       ).choices(["always", "interval"]),
     )
-    .option("--insecure", "allow addresses that other machines can reach; nobody is asked for a password")
+    .option("--insecure", "allow addresses that other machines can reach without users or without TLS")
     .option("--json", 'when ready print one line: {"ready":true,"topics":"…"}')
-    .addHelpText("after", "\nClients connect to grpc://127.0.0.1:2136/local, as to any YDB.")
+    .addHelpText(
+      "after",
+      "\nClients connect to grpc://127.0.0.1:2136/local, as to any YDB. Users with passwords, tokens and rights, and TLS:\n`topicsAuth` and `topicsTls` of the configuration.",
+    )
     .action(run("topics"));
   talks(command("status", "what is followed, how far it is and what is wrong")).action(run("status"));
   talks(command("fsck", "check every invariant of the history"))

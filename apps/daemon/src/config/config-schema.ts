@@ -118,6 +118,56 @@ const catalog = v.strictObject({
   quarantineAfter: v.optional(count),
 });
 
+const secret = v.union(
+  [text("text"), v.strictObject({ env: text("a name") }), v.strictObject({ file: text("a path") })],
+  'text, { env: "NAME" } or { file: "path" }',
+);
+
+const topicsRight = v.strictObject(
+  {
+    topic: v.pipe(
+      v.string('a path such as "/local/orders" or "/local/team-a/*"'),
+      v.regex(/^\/local\/[^*]*\*?$/, 'a path such as "/local/orders" or "/local/team-a/*"'),
+      v.check((path) => path !== "/local/", 'a path such as "/local/orders" or "/local/team-a/*"'),
+    ),
+    can: v.array(v.picklist(["read", "write", "manage"], '"read", "write" or "manage"'), 'a list such as ["read"]'),
+  },
+  'an object such as { topic: "/local/orders", can: ["read"] }',
+);
+
+// Not a union, which would only say that none of its kinds fits.
+const topicsRightsList = v.array(topicsRight, "a list");
+const allRights = v.literal("all", '"all" or a list such as [{ topic: "/local/orders", can: ["read"] }]');
+const topicsRights = v.lazy((input) => (Array.isArray(input) ? topicsRightsList : allRights));
+
+const topicsUser = v.strictObject(
+  {
+    name: text('a name such as "shop"'),
+    password: v.optional(secret),
+    tokens: v.optional(v.array(secret, 'a list such as [{ env: "NAME" }]')),
+    rights: topicsRights,
+  },
+  'an object such as { name: "shop", tokens: [{ env: "NAME" }], rights: "all" }',
+);
+
+const topicsAuth = v.strictObject(
+  {
+    users: v.pipe(v.array(topicsUser, "a list of users"), v.minLength(1, "a list of at least one user")),
+    anonymous: v.optional(topicsRights),
+    tokenLifetimeMs: v.optional(v.pipe(v.number("a number of milliseconds"), v.minValue(1000, "at least 1000"))),
+  },
+  'an object such as { users: [{ name: "shop", tokens: [{ env: "NAME" }], rights: "all" }] }',
+);
+
+const topicsTls = v.strictObject(
+  {
+    certFile: text("the path of a PEM file"),
+    keyFile: text("the path of a PEM file"),
+    clientCaFile: v.optional(text("the path of a PEM file")),
+  },
+  'an object such as { certFile: "cert.pem", keyFile: "key.pem" }',
+);
+
 const schema = v.strictObject(
   {
     dataDir: v.optional(text('a path such as "./tidemark-data"')),
@@ -125,7 +175,15 @@ const schema = v.strictObject(
     watchListen: v.optional(text('an address such as "127.0.0.1:4651"')),
     topics: v.optional(flag),
     topicsListen: v.optional(text('an address such as "127.0.0.1:2136"')),
+    topicsPublicHost: v.optional(
+      v.pipe(
+        v.string('a host such as "topics.example.org"'),
+        v.regex(/^[^\s:/@[\]]+$|^[0-9a-f:.]+$/i, 'a host such as "topics.example.org"'),
+      ),
+    ),
     topicsSync: v.optional(v.picklist(["always", "interval"], '"always" or "interval"')),
+    topicsAuth: v.optional(topicsAuth),
+    topicsTls: v.optional(topicsTls),
     insecure: v.optional(flag),
     hosts: v.optional(
       v.array(text('a name such as "tidemark.example.org"'), 'a list such as ["tidemark.example.org"]'),
@@ -200,7 +258,14 @@ function siblings(issue: Issue): string[] {
     return Object.keys((kinds[input?.kind as keyof typeof kinds] ?? etcd).entries);
   }
   if (parents[0] === "history") return ["synchronous"];
+  if (parents[0] === "topicsTls") return Object.keys(topicsTls.entries);
+  if (parents[0] === "topicsAuth") return Object.keys(topicsEntries(parents));
   return Object.keys(schema.entries);
+}
+
+function topicsEntries(parents: readonly unknown[]): Readonly<Record<string, unknown>> {
+  if (parents.includes("rights") || parents.includes("anonymous")) return topicsRight.entries;
+  return parents.includes("users") ? topicsUser.entries : topicsAuth.entries;
 }
 
 function describe(issue: Issue): ConfigProblem {
@@ -240,6 +305,13 @@ export function settingNames(): readonly string[] {
   const inSources = [etcd, gnmi, gnmiSubscription, catalog, catalogEntry, watch]
     .flatMap(({ entries }) => Object.keys(entries))
     .filter((name) => name !== "kind" && name !== "tls");
+  const inTopics = [topicsAuth, topicsUser, topicsRight, topicsTls].flatMap(({ entries }) => Object.keys(entries));
   const top = Object.keys(schema.entries).filter((name) => name !== "history");
-  return [...top, "history.synchronous", ...inSources, ...Object.keys(tls.entries).map((name) => `tls.${name}`)];
+  return [
+    ...top,
+    "history.synchronous",
+    ...inTopics,
+    ...inSources,
+    ...Object.keys(tls.entries).map((name) => `tls.${name}`),
+  ];
 }

@@ -26,13 +26,30 @@ export interface TidemarkConfig {
    */
   readonly topicsListen?: string;
   /**
+   * The host that clients of topics are told to dial: a name or an address, without a port. Set it where clients of other
+   * machines reach this one by a name, or where `topicsListen` is every address.
+   * @default the host of `topicsListen`, or 127.0.0.1 where that is every address
+   */
+  readonly topicsPublicHost?: string;
+  /**
    * `always`: a message is acknowledged when it is on the disk. `interval`: before that, and a power cut can take the last
    * second.
    * @default "always"
    */
   readonly topicsSync?: "always" | "interval";
   /**
-   * Allows addresses that other machines can reach. Nobody is asked for a password: put a proxy in front.
+   * Who may do what with topics.
+   * @default whoever reaches `topicsListen` may do everything
+   */
+  readonly topicsAuth?: TopicsAuthConfig;
+  /**
+   * TLS for topics. Clients then connect to `grpcs://…`.
+   * @default none
+   */
+  readonly topicsTls?: TopicsTlsConfig;
+  /**
+   * Allows addresses that other machines can reach, although nobody there is asked for a password, or is asked for it in
+   * plain text: put a proxy in front.
    * @default false
    */
   readonly insecure?: boolean;
@@ -67,6 +84,46 @@ export interface HistoryConfig {
    * @default "normal"
    */
   readonly synchronous?: "normal" | "full";
+}
+
+/** Users, and what they may do with topics. */
+export interface TopicsAuthConfig {
+  /** At least one, each with a name of its own. */
+  readonly users: readonly TopicsUserConfig[];
+  /** What clients that do not say who they are may do. @default nothing */
+  readonly anonymous?: "all" | readonly TopicsRightsConfig[];
+  /** How long a login with a password is good for, in milliseconds, at least 1000. @default 43_200_000 */
+  readonly tokenLifetimeMs?: number;
+}
+
+/** Somebody with a password, tokens or both. */
+export interface TopicsUserConfig {
+  readonly name: string;
+  /** For clients that log in. @default nobody logs in under this name */
+  readonly password?: SecretConfig;
+  /** Whoever has one of them is this user. No two users share one. @default none */
+  readonly tokens?: readonly SecretConfig[];
+  readonly rights: "all" | readonly TopicsRightsConfig[];
+}
+
+/** Rights that add up. */
+export interface TopicsRightsConfig {
+  /** `/local/orders`, or the beginning of paths: `/local/team-a/*`. */
+  readonly topic: string;
+  /** `manage` is to create, alter and drop. */
+  readonly can: readonly ("read" | "write" | "manage")[];
+}
+
+/** A secret, or where it is read once at the start: `{ env: "NAME" }`, or `{ file: "path" }` without its last line end. */
+export type SecretConfig = string | { readonly env: string } | { readonly file: string };
+
+/** PEM files, relative to the configuration file, read once at the start. */
+export interface TopicsTlsConfig {
+  /** The server's certificate, followed by those above it. */
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Lets in only clients with a certificate of one of these authorities. @default all */
+  readonly clientCaFile?: string;
 }
 
 export type SourceConfig = CatalogSourceConfig | EtcdSourceConfig | GnmiSourceConfig | WatchSourceConfig;

@@ -3,7 +3,7 @@ import { registerHooks } from "node:module";
 import { dirname, extname, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { DaemonError } from "../daemon-error.ts";
-import type { TidemarkConfig } from "./config.ts";
+import type { SecretConfig, TidemarkConfig } from "./config.ts";
 import { checkConfig } from "./config-schema.ts";
 
 const names = ["ts", "mts", "js", "mjs", "json"].map((extension) => `tidemark.config.${extension}`);
@@ -81,15 +81,33 @@ function absolute(config: TidemarkConfig, folder: string): TidemarkConfig {
   return {
     ...config,
     ...(config.dataDir !== undefined && { dataDir: at(config.dataDir) }),
+    ...(config.topicsAuth !== undefined && {
+      topicsAuth: {
+        ...config.topicsAuth,
+        users: config.topicsAuth.users.map((user) => ({
+          ...user,
+          ...(user.password !== undefined && { password: secretAt(user.password, at) }),
+          ...(user.tokens !== undefined && { tokens: user.tokens.map((token) => secretAt(token, at)) }),
+        })),
+      },
+    }),
+    ...(config.topicsTls !== undefined && { topicsTls: filesAt(config.topicsTls, at) }),
     ...(config.sources !== undefined && {
       sources: config.sources.map((source) =>
         source.kind === "watch" || source.kind === "catalog" || source.tls === undefined
           ? source
-          : {
-              ...source,
-              tls: Object.fromEntries(Object.entries(source.tls).map(([key, path]) => [key, at(path as string)])),
-            },
+          : { ...source, tls: filesAt(source.tls, at) },
       ),
     }),
   };
+}
+
+type At = (path: string) => string;
+
+function filesAt<T extends object>(files: T, at: At): T {
+  return Object.fromEntries(Object.entries(files).map(([key, path]) => [key, at(path as string)])) as T;
+}
+
+function secretAt(secret: SecretConfig, at: At): SecretConfig {
+  return typeof secret === "object" && "file" in secret ? { file: at(secret.file) } : secret;
 }

@@ -3,10 +3,11 @@ import { DaemonError } from "../daemon-error.ts";
 import { rememberSecret } from "../redact.ts";
 import { type Address, parseAddress, requireLoopback } from "./address.ts";
 import type { LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
-import { configDefaults, storeStreamName, topicsDatabase, topicsSyncIntervalMs } from "./defaults.ts";
+import { configDefaults, storeStreamName } from "./defaults.ts";
 import { parseEtcdEndpoints } from "./etcd-endpoints.ts";
 import { type CatalogSettings, catalogFromConfig, catalogFromFlags } from "./catalog-settings.ts";
 import { type GnmiSettings, gnmiFromConfig, gnmiFromFlags } from "./gnmi-settings.ts";
+import { topicsOf, type TopicsSettings } from "./topics-settings.ts";
 
 /** What `tidemark up` was given on the command line. */
 export interface UpFlags {
@@ -23,21 +24,6 @@ export interface UpFlags {
   readonly catalog?: readonly string[];
   readonly insecure?: boolean;
   readonly logLevel?: LogLevel;
-}
-
-/** What `tidemark topics` was given on the command line. */
-export interface TopicsFlags {
-  readonly data?: string;
-  readonly listen?: string;
-  readonly sync?: "always" | "interval";
-  readonly insecure?: boolean;
-}
-
-export interface TopicsSettings {
-  readonly listen: Address;
-  readonly database: string;
-  /** Undefined: a message is on the disk before it is acknowledged. */
-  readonly syncIntervalMs: number | undefined;
 }
 
 export interface EtcdSettings {
@@ -118,7 +104,7 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
   );
   const topics =
     (flags.topics ?? true) && (config.topics ?? true)
-      ? topicsOf(config, { setting: "--topics-listen", listen: flags.topicsListen, isInsecureAllowed })
+      ? topicsOf(config, { flag: "--topics-listen", listen: flags.topicsListen, isInsecureAllowed }, env)
       : undefined;
   requireDifferent([
     ["--listen", listen],
@@ -136,33 +122,6 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
     sources,
     synchronous: config.history?.synchronous ?? configDefaults.synchronous,
     stopTimeoutMs: config.stopTimeoutMs ?? configDefaults.stopTimeoutMs,
-  };
-}
-
-/** @throws {DaemonError} `USAGE`, naming the flag or setting. */
-export function resolveTopicsSettings(
-  config: TidemarkConfig,
-  flags: TopicsFlags = {},
-): { readonly dataDir: string; readonly topics: TopicsSettings } {
-  const isInsecureAllowed = flags.insecure ?? config.insecure ?? false;
-  return {
-    dataDir: resolve(flags.data ?? config.dataDir ?? configDefaults.dataDir),
-    topics: topicsOf(
-      { ...config, ...(flags.sync !== undefined && { topicsSync: flags.sync }) },
-      { setting: "--listen", listen: flags.listen, isInsecureAllowed },
-    ),
-  };
-}
-
-function topicsOf(
-  config: TidemarkConfig,
-  given: { readonly setting: string; readonly listen: string | undefined; readonly isInsecureAllowed: boolean },
-): TopicsSettings {
-  const otherwise = config.topicsListen ?? configDefaults.topicsListen;
-  return {
-    listen: address(given.setting, "topicsListen", given.listen, otherwise, given.isInsecureAllowed),
-    database: topicsDatabase,
-    syncIntervalMs: (config.topicsSync ?? configDefaults.topicsSync) === "interval" ? topicsSyncIntervalMs : undefined,
   };
 }
 

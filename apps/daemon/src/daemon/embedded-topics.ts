@@ -1,6 +1,6 @@
 import { openTopicServer, TopicServerError } from "@tidemark/topic-server";
 import type { Clock } from "@tidemark/clock";
-import type { TopicsSettings } from "../config/settings.ts";
+import type { TopicsSettings } from "../config/topics-settings.ts";
 import { DaemonError } from "../daemon-error.ts";
 import { listenError } from "./http-server.ts";
 
@@ -22,14 +22,15 @@ export async function openEmbeddedTopics(
   flag: string,
   clock: Clock,
 ): Promise<EmbeddedTopics> {
-  const { listen, database, syncIntervalMs } = settings;
+  const { listen, publicHost, database, auth, tls, syncIntervalMs } = settings;
   try {
     const server = await openTopicServer({
       dataDir: folder,
       listen,
+      ...(publicHost !== undefined && { publicHost }),
       database,
-      // An address that others can reach was agreed to with --insecure.
-      auth: "anyone",
+      auth,
+      ...(tls !== undefined && { tls }),
       sync: syncIntervalMs === undefined ? "always" : { intervalMs: syncIntervalMs },
       clock,
     });

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { relative } from "node:path";
 import { systemClock } from "@tidemark/clock";
 import { loadConfig } from "../../config/load-config.ts";
-import { resolveTopicsSettings, type TopicsFlags, type TopicsSettings } from "../../config/settings.ts";
+import { resolveTopicsSettings, type TopicsFlags, type TopicsSettings } from "../../config/topics-settings.ts";
 import { version } from "../../version.ts";
 import { createStyle } from "../format/style.ts";
 import { formatFields } from "../format/table.ts";
