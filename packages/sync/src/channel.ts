@@ -1,0 +1,32 @@
+/** What a site sends: one batch of its changes. */
+export interface ChannelMessage {
+  /** The batch's last generation: above that of the message before, with holes. */
+  readonly seqNo: number;
+  readonly data: Uint8Array;
+}
+
+/** What comes in, from any site, this one included. */
+export interface ChannelBatch {
+  readonly messages: readonly Uint8Array[];
+  /** Told when everything in it is committed. What was never acknowledged comes again. */
+  ack(): Promise<void>;
+}
+
+export interface Publisher {
+  /** The greatest number of this producer that the channel has; 0: none. */
+  readonly lastSeqNo: number;
+  /** Resolves when the channel has them durably. One with a number that it has already is dropped there. */
+  publish(messages: readonly ChannelMessage[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * What carries the messages of all sites to all sites: at least once, and each producer's in order. Across producers any
+ * order will do.
+ */
+export interface Channel {
+  /** `producerId` is for good and has one publisher at a time. */
+  openPublisher(producerId: string, signal: AbortSignal): Promise<Publisher>;
+  /** Everything that `consumer` has not acknowledged, without an end. */
+  subscribe(consumer: string, signal: AbortSignal): AsyncIterable<ChannelBatch>;
+}

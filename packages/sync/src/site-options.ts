@@ -1,0 +1,70 @@
+import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
+import type { HistoryGraph } from "@tidemark/store-watch";
+import type { Channel } from "./channel.ts";
+import type { ConflictPolicy } from "./resolution.ts";
+import { SyncError } from "./sync-error.ts";
+
+export interface SiteOptions {
+  /** Where the site keeps its versions: `history.openGraph(…)`. One site has it at a time. */
+  readonly graph: HistoryGraph;
+  /** What connects the sites: `topicChannel(…)`. */
+  readonly channel: Channel;
+  /**
+   * What happens where two sites changed a key without knowing of each other. Sites may have different ones.
+   * @default "last-writer"
+   */
+  readonly policy?: ConflictPolicy;
+  /**
+   * First wait after a failure that may pass, in milliseconds. Doubles with every further one, with full jitter.
+   * @default 100
+   */
+  readonly initialDelayMs?: number;
+  /**
+   * Longest wait between two attempts, in milliseconds.
+   * @default 30000
+   */
+  readonly maxDelayMs?: number;
+  /**
+   * Bytes of changes that are read from the history to be published at once; one batch may be more.
+   * @default 1048576
+   */
+  readonly maxPublishBytes?: number;
+  readonly clock?: Clock;
+  readonly rng?: Rng;
+}
+
+export const siteDefaults = {
+  policy: "last-writer",
+  initialDelayMs: 100,
+  maxDelayMs: 30_000,
+  maxPublishBytes: 1024 * 1024,
+} as const satisfies Partial<SiteOptions>;
+
+/** @throws {SyncError} `OPTIONS_INVALID` */
+export function resolveSite(options: SiteOptions): Required<SiteOptions> {
+  const resolved = {
+    ...options,
+    policy: options.policy ?? siteDefaults.policy,
+    initialDelayMs: options.initialDelayMs ?? siteDefaults.initialDelayMs,
+    maxDelayMs: options.maxDelayMs ?? siteDefaults.maxDelayMs,
+    maxPublishBytes: options.maxPublishBytes ?? siteDefaults.maxPublishBytes,
+    clock: options.clock ?? systemClock,
+    rng: options.rng ?? systemRng,
+  };
+  const { policy, initialDelayMs, maxDelayMs, maxPublishBytes } = resolved;
+  if (policy !== "last-writer" && policy !== "keep" && typeof policy !== "function") {
+    throw invalid(`policy must be "last-writer", "keep" or a function, got ${String(policy)}`);
+  }
+  if (!(initialDelayMs > 0 && initialDelayMs <= maxDelayMs)) {
+    throw invalid(`initialDelayMs must be in (0, maxDelayMs = ${maxDelayMs}], got ${initialDelayMs}`);
+  }
+  if (!Number.isFinite(maxDelayMs)) throw invalid(`maxDelayMs must be finite, got ${maxDelayMs}`);
+  if (!(Number.isInteger(maxPublishBytes) && maxPublishBytes > 0)) {
+    throw invalid(`maxPublishBytes must be a whole number above 0, got ${maxPublishBytes}`);
+  }
+  return resolved;
+}
+
+function invalid(message: string): SyncError {
+  return new SyncError("OPTIONS_INVALID", message);
+}

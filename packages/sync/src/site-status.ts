@@ -1,0 +1,43 @@
+import type { GraphWaiting } from "@tidemark/store-watch";
+import type { SyncError } from "./sync-error.ts";
+
+/** What a site does and where it stands: plain data. */
+export interface SiteStatus {
+  readonly state: "running" | "retrying" | "failed" | "closed";
+  /** What is wrong, for a person; undefined: nothing. */
+  readonly problem: string | undefined;
+  /** Names this site in the vectors of all sites. */
+  readonly origin: string;
+  /** The last generation of each origin that is here. */
+  readonly vector: Readonly<Record<string, number>>;
+  /** The last generation of this site that the channel has. */
+  readonly published: number;
+  /** Batches that are here and wait for something that they build on. */
+  readonly waiting: readonly GraphWaiting[];
+  /** Keys with more than one head. */
+  readonly conflicts: number;
+  readonly counters: SiteCounters;
+}
+
+export interface SiteCounters {
+  /** Batches of others that were applied. */
+  readonly applied: number;
+  /** Batches that had been here already. */
+  readonly duplicates: number;
+  /** Own batches that came back. */
+  readonly echoes: number;
+  /** Groups of keys whose conflict was resolved here. */
+  readonly resolved: number;
+  /** Calls of the policy that threw; the conflict stays open and is tried again with the next change. */
+  readonly policyFailures: number;
+  /** Failures after which a part of the site was started again. */
+  readonly retries: number;
+}
+
+export type SiteEvent =
+  | { readonly type: "applied"; readonly batches: number; readonly versions: number; readonly waiting: number }
+  | { readonly type: "published"; readonly generation: number }
+  | { readonly type: "resolved"; readonly keys: number }
+  | { readonly type: "policy-failed"; readonly error: unknown }
+  | { readonly type: "retrying"; readonly error: unknown; readonly delayMs: number }
+  | { readonly type: "failed"; readonly error: SyncError };

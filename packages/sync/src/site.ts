@@ -1,0 +1,317 @@
+import type { ConflictGroup, GraphEdit, GraphWritten } from "@tidemark/store-watch";
+import { backoffDelayMs, resolveBackoff } from "@tidemark/stream";
+import type { Publisher } from "./channel.ts";
+import { Level } from "./level.ts";
+import { type Decision, isAmongMerges, planResolution, textOf } from "./resolution.ts";
+import { resolveSite, type SiteOptions } from "./site-options.ts";
+import type { SiteCounters, SiteEvent, SiteStatus } from "./site-status.ts";
+import { isRetryable, SyncError, toSyncError } from "./sync-error.ts";
+import { Turns } from "./turns.ts";
+
+export interface Site extends AsyncDisposable {
+  /** Names this site in the vectors of all sites. */
+  readonly origin: string;
+  /**
+   * Writes one transaction here: it is durable when this resolves, and goes to the other sites as a whole.
+   *
+   * @throws {SyncError} `CLOSED`; {StoreWatchError} `COMMIT_FAILED`
+   */
+  write(edits: readonly SiteEdit[]): Promise<GraphWritten>;
+  /** Groups of keys whose conflict is open. */
+  conflicts(): Promise<readonly ConflictGroup[]>;
+  /** Resolves once the channel has everything that was written before. */
+  flush(signal?: AbortSignal): Promise<void>;
+  status(): Promise<SiteStatus>;
+  /** Calls back with what happens, until the function that is returned is called. */
+  onEvent(listener: (event: SiteEvent) => void): () => void;
+  /** Resolves when it is closed, rejects when it cannot go on. */
+  readonly closed: Promise<void>;
+  /** Stops; what is not published yet is after the next start. */
+  close(): Promise<void>;
+}
+
+/** A new value of a key; undefined deletes it. It takes the place of every head that the key has here. */
+export interface SiteEdit {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array | undefined;
+  readonly attributes?: string;
+}
+
+/**
+ * Starts to exchange changes: publishes what is made here, applies what the others made, and resolves conflicts.
+ *
+ * @throws {SyncError} `OPTIONS_INVALID`
+ */
+export function openSite(options: SiteOptions): Site {
+  const site = new RunningSite(options);
+  site.start();
+  return site;
+}
+
+class RunningSite implements Site {
+  readonly #options: Required<SiteOptions>;
+  readonly #stop = new AbortController();
+  readonly #turns = new Turns();
+  /** There may be something to publish. */
+  readonly #written = new Level();
+  /** There may be conflicts. */
+  readonly #applied = new Level();
+  /** The channel has more than before, or the site is over. */
+  readonly #sent = new Level();
+  readonly #listeners = new Set<(event: SiteEvent) => void>();
+  readonly #end = Promise.withResolvers<void>();
+  readonly #counters: { -readonly [Key in keyof SiteCounters]: SiteCounters[Key] } = {
+    applied: 0,
+    duplicates: 0,
+    echoes: 0,
+    resolved: 0,
+    policyFailures: 0,
+    retries: 0,
+  };
+  /** Conflicts that stay open, as they were when that was decided. */
+  #kept = new Set<string>();
+  #published = 0;
+  #problem: string | undefined;
+  #failure: SyncError | undefined;
+  #loops: Promise<unknown> = Promise.resolve();
+
+  constructor(options: SiteOptions) {
+    this.#options = resolveSite(options);
+    this.#end.promise.catch(() => undefined);
+  }
+
+  get origin(): string {
+    return this.#options.graph.origin;
+  }
+
+  get closed(): Promise<void> {
+    return this.#end.promise;
+  }
+
+  start(): void {
+    const parts = [
+      (signal: AbortSignal, onProgress: () => void) => this.#publish(signal, onProgress),
+      (signal: AbortSignal, onProgress: () => void) => this.#receive(signal, onProgress),
+      (signal: AbortSignal, onProgress: () => void) => this.#resolve(signal, onProgress),
+    ];
+    this.#loops = Promise.all(parts.map((part) => this.#supervise(part)));
+  }
+
+  async write(edits: readonly SiteEdit[]): Promise<GraphWritten> {
+    return this.#write(edits.map((edit) => ({ type: "version", ...edit })));
+  }
+
+  async conflicts(): Promise<readonly ConflictGroup[]> {
+    const groups = new Map<string, ConflictGroup>();
+    for (let after = 0; ; ) {
+      const group = await this.#options.graph.conflictGroup(after);
+      if (group === undefined) return [...groups.values()];
+      after = group.next;
+      groups.set(signatureOf(group), group);
+    }
+  }
+
+  async flush(signal?: AbortSignal): Promise<void> {
+    const { graph } = this.#options;
+    const generation = (await graph.status()).vector[graph.origin] ?? 0;
+    const stop = signal === undefined ? this.#stop.signal : AbortSignal.any([signal, this.#stop.signal]);
+    while (this.#published < generation) await this.#sent.after(this.#sent.count, stop);
+  }
+
+  async status(): Promise<SiteStatus> {
+    const { vector, waiting, conflicts } = await this.#options.graph.status();
+    const isOver = this.#stop.signal.aborted;
+    const state = this.#failure !== undefined ? "failed" : isOver ? "closed" : this.#problem ? "retrying" : "running";
+    return {
+      state,
+      problem: this.#failure?.message ?? this.#problem,
+      origin: this.origin,
+      vector,
+      published: this.#published,
+      waiting,
+      conflicts,
+      counters: { ...this.#counters },
+    };
+  }
+
+  onEvent(listener: (event: SiteEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    if (!this.#stop.signal.aborted) this.#stop.abort(new SyncError("CLOSED", "the site is closed"));
+    await this.#loops;
+    this.#end.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #write(edits: readonly GraphEdit[]): Promise<GraphWritten> {
+    this.#stop.signal.throwIfAborted();
+    try {
+      return await this.#turns.take(() => this.#options.graph.write(edits));
+    } finally {
+      // Also after an error: nobody knows whether it was committed.
+      this.#written.raise();
+    }
+  }
+
+  /** Sends what was made here, from the durable log, from where the channel is on. */
+  async #publish(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { graph, channel, maxPublishBytes } = this.#options;
+    const publisher: Publisher = await channel.openPublisher(graph.origin, signal);
+    try {
+      const own = (await graph.status()).vector[graph.origin] ?? 0;
+      if (publisher.lastSeqNo > own) {
+        throw new SyncError(
+          "REWOUND",
+          `the channel has change ${publisher.lastSeqNo} of this site (${graph.origin}), whose history ends at ${own}: it was ` +
+            "restored from a backup, or lost its last commits. Start with a new history, which takes everything from the others",
+        );
+      }
+      this.#reach(publisher.lastSeqNo);
+      for (;;) {
+        const seen = this.#written.count;
+        const messages = await graph.batches(this.#published, { maxBytes: maxPublishBytes });
+        const last = messages.at(-1);
+        if (last === undefined) {
+          await this.#written.after(seen, signal);
+          continue;
+        }
+        await publisher.publish(messages.map(({ generation, data }) => ({ seqNo: generation, data })));
+        onProgress();
+        this.#reach(last.generation);
+        this.#emit({ type: "published", generation: last.generation });
+      }
+    } finally {
+      await publisher.close();
+    }
+  }
+
+  #reach(generation: number): void {
+    this.#published = generation;
+    this.#sent.raise();
+  }
+
+  /** Applies what the others made, and acknowledges it when it is committed. */
+  async #receive(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { graph, channel } = this.#options;
+    for await (const batch of channel.subscribe(graph.origin, signal)) {
+      const applied = await this.#turns
+        .take(() => graph.apply(batch.messages))
+        // Also after an error: nobody knows whether it was committed.
+        .finally(() => this.#applied.raise());
+      this.#counters.applied += applied.applied;
+      this.#counters.duplicates += applied.duplicates;
+      this.#counters.echoes += applied.echoes;
+      if (applied.applied + applied.waiting > 0) {
+        const { applied: batches, versions, waiting } = applied;
+        this.#emit({ type: "applied", batches, versions, waiting });
+      }
+      await batch.ack();
+      onProgress();
+    }
+  }
+
+  async #resolve(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    for (;;) {
+      const seen = this.#applied.count;
+      await this.#resolveAll(signal);
+      onProgress();
+      await this.#applied.after(seen, signal);
+    }
+  }
+
+  async #resolveAll(signal: AbortSignal): Promise<void> {
+    const { graph } = this.#options;
+    const kept = new Set<string>();
+    for (let after = 0; !signal.aborted; ) {
+      const group = await graph.conflictGroup(after);
+      if (group === undefined) break;
+      const signature = signatureOf(group);
+      if (this.#kept.has(signature) || kept.has(signature)) {
+        kept.add(signature);
+        after = group.next;
+        continue;
+      }
+      const edits = planResolution(group, await this.#decide(group));
+      if (edits.length === 0) {
+        kept.add(signature);
+        after = group.next;
+        continue;
+      }
+      // Something may have come while it was decided: then it is decided again.
+      const isWritten = await this.#turns.take(async () => {
+        const now = await graph.conflictGroup(group.next - 1);
+        if (now === undefined || signatureOf(now) !== signature) return false;
+        await graph.write(edits).finally(() => this.#written.raise());
+        return true;
+      });
+      if (!isWritten) continue;
+      this.#counters.resolved++;
+      this.#emit({ type: "resolved", keys: group.keys.length });
+    }
+    this.#kept = kept;
+  }
+
+  async #decide(group: ConflictGroup): Promise<Decision> {
+    const { policy } = this.#options;
+    if (policy === "keep") return policy;
+    if (policy === "last-writer" || isAmongMerges(group)) return "last-writer";
+    try {
+      return await policy(group);
+    } catch (error) {
+      this.#counters.policyFailures++;
+      this.#emit({ type: "policy-failed", error });
+      return "keep";
+    }
+  }
+
+  /** Runs a part until the site is over, again after what may pass. */
+  async #supervise(run: (signal: AbortSignal, onProgress: () => void) => Promise<void>): Promise<void> {
+    const { clock, rng, initialDelayMs, maxDelayMs } = this.#options;
+    const backoff = resolveBackoff({ initialDelayMs, maxDelayMs });
+    const { signal } = this.#stop;
+    for (let attempt = 1; !signal.aborted; attempt++) {
+      try {
+        await run(signal, () => {
+          attempt = 0;
+        });
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!isRetryable(error)) {
+          this.#fail(toSyncError(error));
+          return;
+        }
+        const delayMs = backoffDelayMs(backoff, "fast", attempt, rng);
+        this.#counters.retries++;
+        this.#problem = error instanceof Error ? error.message : String(error);
+        this.#emit({ type: "retrying", error, delayMs });
+        await clock.sleep(delayMs, { signal }).catch(() => undefined);
+        this.#problem = undefined;
+      }
+    }
+  }
+
+  #fail(error: SyncError): void {
+    this.#failure = error;
+    this.#stop.abort(error);
+    this.#emit({ type: "failed", error });
+    this.#end.reject(error);
+  }
+
+  #emit(event: SiteEvent): void {
+    for (const listener of this.#listeners) listener(event);
+  }
+}
+
+/** What a decision was made about: when it is the same, the decision is. */
+function signatureOf(group: ConflictGroup): string {
+  const heads = group.keys.map(
+    ({ key, heads }) => `${textOf(key)}=${heads.map(({ id }) => `${id.origin}:${id.generation}`).join()}`,
+  );
+  return heads.sort().join("\n");
+}

@@ -1,0 +1,86 @@
+import type { Clock, Rng } from "@tidemark/clock";
+import { openReader, type ReaderOptions } from "@tidemark/topic-reader";
+import { createWriter, type WriterOptions } from "@tidemark/topic-writer";
+import type { Channel, ChannelBatch, ChannelMessage, Publisher } from "./channel.ts";
+import { SyncError } from "./sync-error.ts";
+
+export interface TopicChannelOptions {
+  /** From `@tidemark/topic`; the channel does not close it. */
+  readonly client: WriterOptions["client"] & ReaderOptions["client"];
+  /** One topic for all sites of a group, with one partition: then changes come after what they were made from. */
+  readonly topic: string;
+  /** The site's consumer of the topic, its own for good; it must exist. */
+  readonly consumer: string;
+  /**
+   * Messages that are applied in one transaction at most.
+   * @default 1000
+   */
+  readonly maxMessages?: number;
+  readonly clock?: Clock;
+  readonly rng?: Rng;
+}
+
+export const topicChannelDefaults = { maxMessages: 1000 } as const;
+
+/** Carries changes over a topic of YDB or of `@tidemark/topic-server`. @throws {SyncError} `OPTIONS_INVALID` */
+export function topicChannel(options: TopicChannelOptions): Channel {
+  const { client, topic, consumer, clock, rng, maxMessages = topicChannelDefaults.maxMessages } = options;
+  if (!(Number.isInteger(maxMessages) && maxMessages > 0)) {
+    throw new SyncError("OPTIONS_INVALID", `maxMessages must be a whole number above 0, got ${maxMessages}`);
+  }
+  const shared = { client, ...(clock && { clock }), ...(rng && { rng }) };
+  return {
+    async openPublisher(producerId, signal) {
+      // Numbers are generations, so what the topic has decides where to go on.
+      const writer = createWriter({ ...shared, topic, producerId, seqNo: "manual", signal });
+      const events = writer.events()[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          const { value: event, done } = await events.next();
+          if (done === true) throw await endOf(writer.connected(signal));
+          if (event.type === "connected") return new TopicPublisher(writer, Number(event.lastSeqNo));
+          if (event.type === "failed") throw event.error;
+        }
+      } catch (error) {
+        writer.destroy(error);
+        throw error;
+      } finally {
+        await events.return?.();
+      }
+    },
+    async *subscribe(_, signal) {
+      await using reader = await openReader({ ...shared, topics: topic, consumer, signal });
+      for await (const batch of reader.read({ maxMessages })) {
+        const messages = Array.from({ length: batch.length }, (_, index) => batch.data(index));
+        yield { messages, ack: () => batch.commit() } satisfies ChannelBatch;
+      }
+    },
+  };
+}
+
+class TopicPublisher implements Publisher {
+  readonly lastSeqNo: number;
+  readonly #writer: ReturnType<typeof createWriter>;
+
+  constructor(writer: ReturnType<typeof createWriter>, lastSeqNo: number) {
+    this.#writer = writer;
+    this.lastSeqNo = lastSeqNo;
+  }
+
+  async publish(messages: readonly ChannelMessage[]): Promise<void> {
+    await this.#writer.writeAcked(messages);
+  }
+
+  async close(): Promise<void> {
+    // What is not acknowledged comes from the log again.
+    this.#writer.destroy();
+  }
+}
+
+/** Why it is over. */
+async function endOf(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => new SyncError("FAILED", "the writer ended before it was connected", { retryable: true }),
+    (error: unknown) => error,
+  );
+}
