@@ -1,119 +1,12 @@
-// Servers of the tests' own, in temporary folders and on sockets there, started once for all test files.
+// The servers and the worker that the tests share, made once for all test files.
 
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { setTimeout as sleep } from "node:timers/promises";
-import { promisify } from "node:util";
+import { startDatabases } from "@tidemark/tooling/servers";
 import { build } from "esbuild";
 import type { TestProject } from "vitest/node";
 import { workerBundle } from "./worker-bundle.ts";
 
-declare module "vitest" {
-  export interface ProvidedContext {
-    /** Folder of its socket. */
-    postgresFolder: string;
-    /** Its socket. */
-    mariadbSocket: string;
-  }
-}
-
-export const run = promisify(execFile);
-const isRoot = process.getuid?.() === 0;
-
-export function pathOf(program: string): string {
-  const versions = "/usr/lib/postgresql";
-  const debian = existsSync(versions) ? readdirSync(versions).map((each) => join(versions, each, "bin")) : [];
-  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", ...debian];
-  const found = folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
-  if (found === undefined) throw new Error(`there is no ${program}`);
-  return found;
-}
-
-/** Neither server runs as root; and none outlives the process that started it, however that ends. */
-export async function asUser(user: string, folder: string, isServer: boolean): Promise<string[]> {
-  if (!isRoot) return [];
-  const id = async (flag: string) => Number((await run("id", [flag, user])).stdout);
-  const [uid, gid] = [await id("-u"), await id("-g")];
-  chownSync(folder, uid, gid);
-  const pdeathsig = isServer ? ["--pdeathsig=TERM"] : [];
-  return ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", ...pdeathsig];
-}
-
-/** Starts a server and waits until its socket answers. */
-export async function serve(command: readonly string[], socket: string): Promise<ChildProcess> {
-  const [file = "", ...args] = command;
-  const server = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"] });
-  let output = "";
-  server.stdout.on("data", (data: Buffer) => (output += data.toString()));
-  server.stderr.on("data", (data: Buffer) => (output += data.toString()));
-  for (let waitedMs = 0; waitedMs < 60_000; waitedMs += 20) {
-    if (server.exitCode !== null) throw new Error(`${file} ended: ${output}`);
-    if (existsSync(socket) && (await answers(socket))) return server;
-    await sleep(20);
-  }
-  server.kill("SIGKILL");
-  throw new Error(`${file} does not answer: ${output}`);
-}
-
-async function answers(socket: string): Promise<boolean> {
-  const link = connect(socket);
-  try {
-    await once(link, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    link.destroy();
-  }
-}
-
-export function scratchFolder(name: string): string {
-  const folder = mkdtempSync(join(tmpdir(), `tidemark-${name}-`));
-  chmodSync(folder, 0o755);
-  return folder;
-}
-
-async function startPostgres(folder: string): Promise<ChildProcess> {
-  const data = join(folder, "data");
-  await run(...split([...(await asUser("postgres", folder, false)), pathOf("initdb"), ...initdb, "-D", data]));
-  const settings = ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60"];
-  const options = settings.flatMap((setting) => ["-c", setting]);
-  const socket = ["-c", "listen_addresses=", "-k", folder];
-  const command = [...(await asUser("postgres", folder, true)), pathOf("postgres"), "-D", data, ...socket, ...options];
-  return serve(command, join(folder, ".s.PGSQL.5432"));
-}
-const initdb = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
-
-async function startMariaDb(folder: string): Promise<ChildProcess> {
-  const data = join(folder, "data");
-  const common = ["--no-defaults", `--datadir=${data}`];
-  const install = [pathOf("mariadb-install-db"), ...common, "--auth-root-authentication-method=normal"];
-  const quick = ["--skip-test-db", "--skip-name-resolve"];
-  await run(...split([...(await asUser("mysql", folder, false)), ...install, ...quick]));
-  const socket = join(folder, "socket");
-  const options = ["--skip-networking", `--socket=${socket}`, `--pid-file=${join(folder, "pid")}`, "--skip-log-bin"];
-  const lazy = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"];
-  const command = [...(await asUser("mysql", folder, true)), pathOf("mariadbd"), ...common, ...options, ...lazy];
-  return serve(command, socket);
-}
-
-export function split([file = "", ...args]: readonly string[]): [string, string[]] {
-  return [file, args];
-}
-
-export async function stop(server: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-  const ended = once(server, "exit");
-  if (server.exitCode === null && server.signalCode === null) {
-    server.kill(signal);
-    await Promise.race([ended, sleep(10_000, undefined, { ref: false })]);
-  }
-  server.kill("SIGKILL");
-}
+export { asUser, pathOf, run, scratchFolder, serve, split, stop } from "@tidemark/tooling/servers";
 
 /** Hundreds of these are started: from one file they are up in a fifth of the time it takes from sources. */
 async function bundleWorker(): Promise<void> {
@@ -129,36 +22,7 @@ async function bundleWorker(): Promise<void> {
   });
 }
 
-/** Starts what this machine has; see TIDEMARK_SERVICES. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   await bundleWorker();
-  const services = (process.env["TIDEMARK_SERVICES"] ?? "").split(",");
-  const ends: (() => Promise<void>)[] = [];
-  const start = async (
-    service: string,
-    launch: (folder: string) => Promise<ChildProcess>,
-    signal: NodeJS.Signals,
-  ): Promise<string> => {
-    if (!services.includes(service)) return "";
-    const folder = scratchFolder(service);
-    ends.push(async () => rmSync(folder, { recursive: true, force: true }));
-    const server = await launch(folder);
-    ends.push(() => stop(server, signal));
-    return folder;
-  };
-  const end = async () => {
-    for (const each of ends.toReversed()) await each();
-  };
-  try {
-    const [postgres, mariadb] = await Promise.all([
-      start("postgres", startPostgres, "SIGINT"),
-      start("mariadb", startMariaDb, "SIGTERM"),
-    ]);
-    project.provide("postgresFolder", postgres);
-    project.provide("mariadbSocket", join(mariadb, "socket"));
-    return end;
-  } catch (error) {
-    await end();
-    throw error;
-  }
+  return startDatabases(project, ["postgres", "mariadb"]);
 }
