@@ -52,8 +52,10 @@ export async function runWrite(setting: WriteSetting, options: TopicsBenchOption
   const topic = topicName({ payloadBytes, partitions });
   await client.role.call("open", { writer, port: link.port, topic, partitions, window });
   const job = { payloadBytes, batch, window: window ?? Number.POSITIVE_INFINITY };
+  // A client without a bound of its own would take in more for as long as it is warmed up, and never be done with it.
+  const isUnbounded = mode === "all" && writer !== "tidemark";
   const warmed =
-    mode === "one"
+    mode === "one" || isUnbounded
       ? await client.role.call("write", { ...job, mode, messages: 1_000 })
       : await client.role.call("write", { ...job, mode: mode === "all" ? "plain" : mode, ms: warmUpMs(options) });
   const written = await client.role.call("write", {
