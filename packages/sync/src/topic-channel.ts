@@ -49,10 +49,15 @@ export function topicChannel(options: TopicChannelOptions): Channel {
       }
     },
     async *subscribe(_, signal) {
-      await using reader = await openReader({ ...shared, topics: topic, consumer, signal });
-      for await (const batch of reader.read({ maxMessages })) {
-        const messages = Array.from({ length: batch.length }, (_, index) => batch.data(index));
-        yield { messages, ack: () => batch.commit() } satisfies ChannelBatch;
+      const reader = await openReader({ ...shared, topics: topic, consumer, signal });
+      try {
+        for await (const batch of reader.read({ maxMessages, signal })) {
+          const messages = Array.from({ length: batch.length }, (_, index) => batch.data(index));
+          yield { messages, ack: () => batch.commit() } satisfies ChannelBatch;
+        }
+      } finally {
+        // What is not acknowledged comes again.
+        reader.destroy(signal.reason);
       }
     },
   };

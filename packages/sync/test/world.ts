@@ -231,12 +231,14 @@ export class World {
       const statuses = await Promise.all(this.#places.map(({ site }) => (site as Site).status()));
       const isSent = statuses.every(({ published, vector, origin }) => published === (vector[origin] ?? 0));
       const isEmpty = statuses.every(({ waiting }) => waiting.length === 0);
-      const vectors = statuses.map(({ vector }) => JSON.stringify(Object.entries(vector).sort()));
+      const vectors = statuses.map(({ vector }) =>
+        JSON.stringify(Object.entries(vector).sort(([one], [other]) => (one < other ? -1 : 1))),
+      );
       const now = vectors[0] as string;
       if (isSent && isEmpty && vectors.every((vector) => vector === now) && now === before) return;
       before = now;
     }
-    const statuses = await Promise.all(this.#places.map(({ site }) => site?.status()));
+    const statuses = await Promise.all(this.#places.map(async ({ site }) => site?.status()));
     throw new Error(`no convergence: ${JSON.stringify(statuses, undefined, 1)}`);
   }
 

@@ -1,0 +1,3 @@
+import { testExamples } from "@tidemark/tooling/examples";
+
+testExamples();

@@ -1,0 +1,191 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type History, type HistoryGraph, openHistory } from "@tidemark/store-watch";
+import { createTopicClient, type TopicClient } from "@tidemark/topic";
+import { openTopicServer } from "@tidemark/topic-server";
+import { expect, onTestFinished, test } from "vitest";
+import { openSite, type Site } from "../src/site.ts";
+import type { SiteOptions } from "../src/site-options.ts";
+import { topicChannel } from "../src/topic-channel.ts";
+
+// Real histories, a real service, the real writer and reader.
+
+const bytes = (text: string) => Buffer.from(text);
+const text = (value: Uint8Array | undefined) => value && Buffer.from(value).toString();
+
+interface Place {
+  readonly site: Site;
+  readonly history: History;
+  readonly graph: HistoryGraph;
+  close(): Promise<void>;
+}
+
+function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "sync-"));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+async function service(): Promise<TopicClient> {
+  const server = await openTopicServer();
+  onTestFinished(() => server.close());
+  const client = createTopicClient(server.connectionString);
+  onTestFinished(() => client.close());
+  await client.createTopic("group", { consumers: ["a", "b", "c"] });
+  return client;
+}
+
+async function startSite(
+  client: TopicClient,
+  folder: string,
+  name: string,
+  options: Partial<SiteOptions> = {},
+): Promise<Place> {
+  const history = await openHistory({ file: join(folder, `${name}.db`) });
+  const graph = await history.openGraph({ name: "group", description: name });
+  const channel = topicChannel({ client, topic: "group", consumer: name });
+  const site = openSite({ graph, channel, ...options });
+  let closing: Promise<void> | undefined;
+  const close = () => (closing ??= site.close().then(() => history.close()));
+  onTestFinished(close);
+  return { site, history, graph, close };
+}
+
+/** Resolves when the places know the same and nothing is under way. */
+async function converged(...places: readonly Place[]): Promise<void> {
+  const wait = Promise.withResolvers<void>();
+  const look = async () => {
+    const statuses = await Promise.all(places.map(({ site }) => site.status()));
+    const vectors = statuses.map(({ vector }) =>
+      JSON.stringify(Object.entries(vector).sort(([one], [other]) => (one < other ? -1 : 1))),
+    );
+    const isSent = statuses.every(({ published, vector, origin }) => published === (vector[origin] ?? 0));
+    const isDone = statuses.every(({ conflicts, waiting }) => conflicts === 0 && waiting.length === 0);
+    if (isSent && isDone && vectors.every((vector) => vector === vectors[0])) wait.resolve();
+  };
+  const stops = places.map(({ site }) => site.onEvent(() => void look().catch(wait.reject)));
+  for (const { site } of places) site.closed.catch(wait.reject);
+  await look();
+  await wait.promise;
+  for (const stop of stops) stop();
+}
+
+async function shown({ history }: Place): Promise<Record<string, string | undefined>> {
+  const { items } = await history.list({ stream: "group" });
+  return Object.fromEntries(items.map(({ key, value }) => [text(key), text(value)]));
+}
+
+test("two sites that edit at once converge over a real topic, with every version in both histories", async () => {
+  const client = await service();
+  const folder = temporaryFolder();
+  const a = await startSite(client, folder, "a");
+  const b = await startSite(client, folder, "b");
+  const edits: Promise<unknown>[] = [];
+  for (let n = 0; n < 50; n++) {
+    for (const [name, { site }] of [
+      ["a", a],
+      ["b", b],
+    ] as const) {
+      edits.push(
+        site.write([
+          { key: bytes(`k${n % 7}`), value: bytes(`${name}${n}`) },
+          { key: bytes(`${name}${n}`), value: bytes("own") },
+        ]),
+      );
+    }
+  }
+  await Promise.all(edits);
+  await converged(a, b);
+  expect(await shown(a)).toEqual(await shown(b));
+  for (const { history } of [a, b]) {
+    const { items } = await history.changes(0n, { limit: 10_000 });
+    const values = new Set(items.map(({ value }) => text(value)));
+    for (let n = 0; n < 50; n++) for (const name of ["a", "b"]) expect(values).toContain(`${name}${n}`);
+    expect((await history.fsck()).findings).toEqual([]);
+  }
+});
+
+test("a site that was away gets what it missed, and what it did meanwhile reaches the others", async () => {
+  const client = await service();
+  const folder = temporaryFolder();
+  const a = await startSite(client, folder, "a");
+  {
+    const b = await startSite(client, folder, "b");
+    await b.site.write([{ key: bytes("x"), value: bytes("b1") }]);
+    await converged(a, b);
+    await b.close();
+  }
+  await a.site.write([{ key: bytes("x"), value: bytes("a1") }]);
+  await a.site.flush();
+  // Without a channel: as if it was cut off.
+  {
+    const history = await openHistory({ file: join(folder, "b.db") });
+    const graph = await history.openGraph({ name: "group", description: "b" });
+    await graph.write([{ type: "version", key: bytes("y"), value: bytes("b2") }]);
+    await history.close();
+  }
+  const b = await startSite(client, folder, "b");
+  await converged(a, b);
+  expect(await shown(a)).toEqual({ x: "a1", y: "b2" });
+  expect(await shown(b)).toEqual({ x: "a1", y: "b2" });
+  expect((await b.site.status()).counters).toMatchObject({ duplicates: 0 });
+});
+
+test("a site that is new reads the whole topic", async () => {
+  const client = await service();
+  const folder = temporaryFolder();
+  const a = await startSite(client, folder, "a");
+  for (let n = 0; n < 20; n++) await a.site.write([{ key: bytes(`k${n % 3}`), value: bytes(`${n}`) }]);
+  await a.site.flush();
+  const c = await startSite(client, folder, "c");
+  await converged(a, c);
+  expect(await shown(c)).toEqual({ k0: "18", k1: "19", k2: "17" });
+  expect((await c.history.log("group", bytes("k0"))).items).toHaveLength(7);
+});
+
+test("a site whose history was restored from a backup says so and publishes nothing under old numbers", async () => {
+  const client = await service();
+  const a = await startSite(client, temporaryFolder(), "a");
+  await a.site.write([{ key: bytes("x"), value: bytes("1") }]);
+  await a.site.flush();
+  await a.close();
+  const history = await openHistory({
+    file: join(temporaryFolder(), "a.db"),
+    rng: { uuid: () => a.site.origin } as unknown as NonNullable<Parameters<typeof openHistory>[0]["rng"]>,
+  });
+  onTestFinished(() => history.close());
+  const graph = await history.openGraph({ name: "group", description: "a" });
+  const again = openSite({ graph, channel: topicChannel({ client, topic: "group", consumer: "b" }) });
+  await expect(again.closed).rejects.toMatchObject({ code: "REWOUND" });
+  expect((await again.status()).state).toBe("failed");
+  await expect(again.write([])).rejects.toMatchObject({ code: "REWOUND" });
+});
+
+test("sites with other policies converge, too", async () => {
+  const client = await service();
+  const folder = temporaryFolder();
+  const a = await startSite(client, folder, "a", { policy: "keep" });
+  const b = await startSite(client, folder, "b", {
+    policy: ({ keys }) => ({
+      values: keys.map(({ key, heads }) => ({
+        key,
+        value: bytes(
+          heads
+            .map(({ value }) => text(value))
+            .sort()
+            .join("+"),
+        ),
+      })),
+    }),
+  });
+  await Promise.all([
+    a.site.write([{ key: bytes("x"), value: bytes("a") }]),
+    b.site.write([{ key: bytes("x"), value: bytes("b") }]),
+  ]);
+  await converged(a, b);
+  const state = await shown(a);
+  expect(state).toEqual(await shown(b));
+  // The one that wrote second may have seen the first already: then there was nothing to decide.
+  expect(["a+b", "a", "b"]).toContain(state["x"]);
+});
