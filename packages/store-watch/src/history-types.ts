@@ -162,7 +162,7 @@ export interface AppendResult {
 }
 
 export interface FsckFinding {
-  readonly invariant: "V1" | "V2" | "V3" | "V4" | "V5" | "V6" | "V7" | "V8" | "V9" | "SQLITE";
+  readonly invariant: "V1" | "V2" | "V3" | "V4" | "V5" | "V6" | "V7" | "V8" | "V9" | "SQLITE" | "POSTGRES";
   readonly message: string;
 }
 
@@ -175,8 +175,8 @@ export interface FsckReport {
 }
 
 /**
- * A database of versions. Reads never wait for writes and the event loop never waits for SQL: both run on threads of
- * their own. What is read after a commit settled contains that commit.
+ * A database of versions. Reads never wait for writes and the event loop never waits for SQL: on SQLite both run on
+ * threads of their own, on PostgreSQL on connections of their own. What is read after a commit settled contains that commit.
  */
 export interface History {
   /** Names this database as the origin of its log records. */
@@ -244,5 +244,23 @@ export interface HistoryOptions {
    */
   readonly synchronous?: "normal" | "full";
   /** Reader threads. @default 1 */
+  readonly readers?: number;
+}
+
+/** A history in a schema of a PostgreSQL database. The package `pg` must be installed. */
+export interface PostgresHistoryOptions {
+  /** A URL that begins with `postgres://` or `postgresql://`, as `pg` takes it. The database must exist. */
+  readonly database: string;
+  /** Everything is in this schema, which is created. @default "tidemark" */
+  readonly schema?: string;
+  /**
+   * How long a writer that is not heard of keeps the right to write, by the server's clock, in milliseconds.
+   * @default 10000
+   * @minimum 1000
+   */
+  readonly leaseMs?: number;
+  /** How long to wait for another writer's lease to end, in milliseconds. @default 0: it is refused at once */
+  readonly waitMs?: number;
+  /** Connections for reads. @default 4 */
   readonly readers?: number;
 }

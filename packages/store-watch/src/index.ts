@@ -22,7 +22,7 @@ export { parseSortableInteger, sortableInteger } from "./cursor.ts";
 export { StoreWatchError, type StoreWatchErrorCode, type StoreWatchErrorOptions } from "./errors.ts";
 export { FrameBuffer } from "./frame-buffer.ts";
 export type { FrameBufferParts } from "./frame-layout.ts";
-export { openHistory } from "./history/history.ts";
+export { openHistory } from "./open-history.ts";
 export type {
   ConflictGroup,
   ConflictKey,
@@ -56,6 +56,7 @@ export type {
   Page,
   PageOptions,
   Position,
+  PostgresHistoryOptions,
   QuarantineRecord,
   StreamRecord,
   VersionKind,

@@ -19,6 +19,7 @@ import type {
 } from "../history-types.ts";
 import { closedError, startReader, startWriter } from "../history-workers.ts";
 import type { WorkerClient } from "../worker/worker-client.ts";
+import { toDiffs } from "./diff-records.ts";
 import type { GraphOptions, HistoryGraph } from "./graph-types.ts";
 import { SqliteGraph } from "./history-graph.ts";
 import { SqliteStream } from "./history-stream.ts";
@@ -262,15 +263,4 @@ function pageInput(options: PageOptions): { readonly limit: number; readonly aft
 
 function unpackAll(packed: PackedVersions): VersionRecord[] {
   return unpackVersions(packed) as VersionRecord[];
-}
-
-function toDiffs(pairs: readonly (VersionRecord | undefined)[]): DiffRecord[] {
-  const records: DiffRecord[] = [];
-  for (let index = 0; index < pairs.length; index += 2) {
-    const [before, after] = [pairs[index], pairs[index + 1]];
-    const known = (after ?? before) as VersionRecord;
-    const change = before === undefined ? "added" : after === undefined ? "removed" : "changed";
-    records.push({ stream: known.stream, key: known.key, change, before, after });
-  }
-  return records;
 }

@@ -170,6 +170,10 @@ export function isSameScope(
 }
 
 /** Whether a boundary with this cursor repeats what was committed: only then, and only where cursors can say so (V1). */
-export function isReplay(stream: StreamState, capabilities: SourceCapabilities, cursor: Cursor): boolean {
+export function isReplay(
+  stream: Pick<StreamState, "cursor">,
+  capabilities: SourceCapabilities,
+  cursor: Cursor,
+): boolean {
   return capabilities.resumable && stream.cursor !== undefined && cursor < stream.cursor;
 }

@@ -1,0 +1,227 @@
+import type { Clock } from "@tidemark/clock";
+import { StoreWatchError } from "../errors.ts";
+import type { PostgresClient, PostgresPool } from "./driver.ts";
+import type { Fence, WriterLease } from "./lease.ts";
+import { commitFailed, isConnectionError, messageOf, sqlState } from "./postgres-errors.ts";
+
+/** What the writer remembers from transaction to transaction, and must take from the database again when it is in doubt. */
+export interface Memory {
+  reload(client: PostgresClient): Promise<void>;
+  /** Nobody who has opened a stream so far may go on: what they know may not be so any more. */
+  invalidate(): void;
+}
+
+/** The writer's connection and its transactions, one at a time, each of which proves first that the lease is still ours. */
+export class FencedTransactions {
+  readonly #pool: PostgresPool;
+  readonly #lease: WriterLease;
+  readonly #where: string;
+  readonly #clock: Clock;
+  readonly #memory: Memory;
+  #client: PostgresClient | undefined;
+  #fence: Fence | undefined;
+  /** What is remembered may not be what the database says. */
+  #isStale = true;
+  /** A commit was sent, and no answer came. */
+  #isUnknown = false;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    pool: PostgresPool,
+    parts: { readonly lease: WriterLease; readonly where: string; readonly clock: Clock; readonly memory: Memory },
+  ) {
+    this.#pool = pool;
+    this.#lease = parts.lease;
+    this.#where = parts.where;
+    this.#clock = parts.clock;
+    this.#memory = parts.memory;
+  }
+
+  get isHolder(): boolean {
+    return this.#fence !== undefined;
+  }
+
+  /**
+   * Takes the lease, unless this writer has it.
+   *
+   * @throws {StoreWatchError} `DATABASE_LOCKED`; `DATABASE_UNREADABLE`
+   */
+  acquire(waitMs: number): Promise<void> {
+    return this.#turn(async () => {
+      if (this.#fence !== undefined) return;
+      try {
+        const client = await this.#connected();
+        this.#fence = await this.#lease.take(client, waitMs, this.#clock);
+        this.#isStale = true;
+        this.#isUnknown = false;
+      } catch (error) {
+        this.#drop(error);
+        throw StoreWatchError.is(error) ? error : unreachable(this.#where, error);
+      }
+    });
+  }
+
+  /**
+   * Runs `work` in a transaction. When it fails, nothing of it is in the database, and memory is taken from there again.
+   *
+   * @throws {StoreWatchError} `DATABASE_LOCKED` when another one has the lease; `DATABASE_UNREADABLE` when nobody knows
+   * whether it was committed; what the server says about the connection and itself as `COMMIT_FAILED`, and errors about
+   * the data as they are.
+   */
+  run<T>(work: (client: PostgresClient) => Promise<T>): Promise<T> {
+    return this.#turn(async () => {
+      const fence = this.#holder();
+      let result: T;
+      let client: PostgresClient;
+      try {
+        client = await this.#connected();
+        if (this.#isUnknown) await this.#settle(client, fence);
+        await client.query("BEGIN");
+        if (!(await this.#lease.hold(client, fence))) throw this.#lost();
+        if (this.#isStale) {
+          await this.#memory.reload(client);
+          this.#isStale = false;
+        }
+        result = await work(client);
+      } catch (error) {
+        this.#isStale = true;
+        await this.#rollBack(error);
+        throw isConnectionError(error) ? commitFailed(error) : error;
+      }
+      await this.#commit(client, fence);
+      return result;
+    });
+  }
+
+  /** Says that this writer is alive. Whatever goes wrong shows at the next transaction. */
+  renew(): Promise<void> {
+    return this.#turn(async () => {
+      const fence = this.#fence;
+      if (fence === undefined) return;
+      try {
+        const client = await this.#connected();
+        if (this.#isUnknown) await this.#settle(client, fence);
+        if (!(await this.#lease.renew(client, fence))) this.#lost();
+      } catch (error) {
+        this.#drop(error);
+      }
+    });
+  }
+
+  /** After everything that is under way. */
+  close(): Promise<void> {
+    return this.#turn(async () => {
+      const fence = this.#fence;
+      this.#fence = undefined;
+      if (this.#client === undefined) return;
+      try {
+        if (fence !== undefined) await this.#lease.release(this.#client, fence);
+      } catch {
+        // It runs out by itself.
+      }
+      this.#client.release();
+      this.#client = undefined;
+    });
+  }
+
+  async #commit(client: PostgresClient, fence: Fence): Promise<void> {
+    try {
+      await client.query("COMMIT");
+      fence.tx++;
+    } catch (error) {
+      this.#isStale = true;
+      this.#drop(error);
+      // An error that the server names came instead of the commit. Without one, the commit may have happened.
+      if (!isConnectionError(error) && sqlState(error) !== undefined) throw commitFailed(error);
+      await this.#learn(fence, error);
+    }
+  }
+
+  /** Finds out what became of a commit, with a new connection. Returns when it happened. */
+  async #learn(fence: Fence, cause: unknown): Promise<void> {
+    let tx: number | undefined;
+    try {
+      tx = await this.#lease.ask(await this.#connected(), fence);
+    } catch (error) {
+      this.#drop(error);
+      this.#isUnknown = true;
+      this.#memory.invalidate();
+      throw new StoreWatchError(
+        "DATABASE_UNREADABLE",
+        `the connection to ${this.#where} broke during a commit (${messageOf(cause)}), and the server cannot be asked ` +
+          `whether it happened (${messageOf(error)}); open the stream again once it can be reached`,
+        { cause: error, retryable: true },
+      );
+    }
+    if (tx === undefined) throw this.#lost();
+    if (tx === fence.tx) throw commitFailed(cause);
+    fence.tx = tx;
+  }
+
+  /** Takes over what the database says after a commit whose outcome was not known. */
+  async #settle(client: PostgresClient, fence: Fence): Promise<void> {
+    const tx = await this.#lease.ask(client, fence);
+    if (tx === undefined) throw this.#lost();
+    fence.tx = tx;
+    this.#isUnknown = false;
+    this.#isStale = true;
+  }
+
+  #holder(): Fence {
+    if (this.#fence === undefined) throw this.#lost();
+    return this.#fence;
+  }
+
+  #lost(): StoreWatchError {
+    this.#fence = undefined;
+    this.#memory.invalidate();
+    return new StoreWatchError(
+      "DATABASE_LOCKED",
+      `another process has taken over the writing of ${this.#where}, because this one was not heard of for ` +
+        `${this.#lease.ttlMs} ms; nothing more is written here until the stream is opened again and the lease is free`,
+      { retryable: true },
+    );
+  }
+
+  async #connected(): Promise<PostgresClient> {
+    if (this.#client !== undefined) return this.#client;
+    const client = await this.#pool.connect();
+    // The query that is under way rejects as well, or the next one does.
+    client.on("error", () => undefined);
+    // Who stops within a transaction must not keep the lease's row.
+    await client.query(`SET idle_in_transaction_session_timeout = ${this.#lease.ttlMs}`);
+    this.#client = client;
+    return client;
+  }
+
+  async #rollBack(error: unknown): Promise<void> {
+    if (this.#client === undefined) return;
+    try {
+      if (isConnectionError(error)) throw error;
+      await this.#client.query("ROLLBACK");
+    } catch (reason) {
+      // With the connection, the transaction ends.
+      this.#drop(reason);
+    }
+  }
+
+  #drop(error: unknown): void {
+    if (!isConnectionError(error) && StoreWatchError.is(error)) return;
+    this.#client?.release(error instanceof Error ? error : true);
+    this.#client = undefined;
+  }
+
+  #turn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+function unreachable(where: string, error: unknown): StoreWatchError {
+  return new StoreWatchError(
+    "DATABASE_UNREADABLE",
+    `${where} cannot be used (${messageOf(error)}); check the server, the user and its rights`,
+    { cause: error, retryable: isConnectionError(error) },
+  );
+}

@@ -1,0 +1,288 @@
+import type { CachedObject } from "../history/object-cache.ts";
+import type { PostgresClient } from "./driver.ts";
+
+export interface NewBatch {
+  readonly stream: number;
+  readonly epoch: number;
+  readonly committedAt: number;
+  readonly kind: number;
+  readonly cursor: string;
+  readonly firstPosition: number;
+  readonly count: number;
+  readonly sourceTime: number | null;
+}
+
+/** Where the counters of the tables stand. */
+export interface RowsMark {
+  readonly position: number;
+  readonly generation: number;
+  readonly object: number;
+  readonly batch: number;
+}
+
+/** Collected rows are written when there are so many, or so many bytes of them. */
+const maxRows = 4096;
+const maxBytes = 4 * 1024 * 1024;
+
+/** The columns of rows that are on their way, one array for each: that is how `unnest` takes them. */
+class VersionColumns {
+  object: number[] = [];
+  batch: number[] = [];
+  epoch: number[] = [];
+  parent: (number | null)[] = [];
+  level: number[] = [];
+  via: number[] = [];
+  version: string[] = [];
+  attributes: (string | null)[] = [];
+  sourceTime: (number | null)[] = [];
+  value: (Buffer | null)[] = [];
+}
+
+class BatchColumns {
+  stream: number[] = [];
+  epoch: number[] = [];
+  cursor: string[] = [];
+  firstPosition: number[] = [];
+  count: number[] = [];
+  committedAt: number[] = [];
+  sourceTime: (number | null)[] = [];
+  kind: number[] = [];
+}
+
+/**
+ * The tables that every change touches: versions, objects, batches. Rows are collected and written thousands at a time,
+ * one statement for each table. Numbers come from here and not from the server, so that they are dense.
+ */
+export class VersionRows {
+  #position = 0;
+  #generation = 0;
+  #lastObject = 0;
+  #lastBatch = 0;
+  #epoch = 0;
+  #via = 0;
+  #versions = new VersionColumns();
+  #batches = new BatchColumns();
+  #bytes = 0;
+  #dirty: CachedObject[] = [];
+
+  get position(): number {
+    return this.#position;
+  }
+
+  get lastObject(): number {
+    return this.#lastObject;
+  }
+
+  get nextBatch(): number {
+    return this.#lastBatch + 1;
+  }
+
+  get mark(): RowsMark {
+    return { position: this.#position, generation: this.#generation, object: this.#lastObject, batch: this.#lastBatch };
+  }
+
+  /** Whether so much waits that it should be written now. */
+  get isFull(): boolean {
+    return this.#bytes >= maxBytes || this.#versions.object.length >= maxRows || this.#dirty.length >= maxRows;
+  }
+
+  get hasVersions(): boolean {
+    return this.#versions.object.length > 0;
+  }
+
+  /** Forgets what is collected and takes the counters from the tables. */
+  async load(client: PostgresClient): Promise<void> {
+    const { rows } = await client.query<RowsMark>(
+      `SELECT coalesce((SELECT max(pos) FROM versions), 0) AS position,
+        coalesce((SELECT gen FROM versions WHERE origin = 1 ORDER BY pos DESC LIMIT 1), 0) AS generation,
+        coalesce((SELECT max(id) FROM objects), 0) AS object, coalesce((SELECT max(id) FROM batches), 0) AS batch`,
+    );
+    this.reset(rows[0] as RowsMark);
+  }
+
+  /** Forgets what is collected and goes on from a mark. */
+  reset(mark: RowsMark): void {
+    for (const object of this.#dirty) object.isDirty = false;
+    this.#dirty = [];
+    this.#versions = new VersionColumns();
+    this.#batches = new BatchColumns();
+    this.#bytes = 0;
+    this.#position = mark.position;
+    this.#generation = mark.generation;
+    this.#lastObject = mark.object;
+    this.#lastBatch = mark.batch;
+  }
+
+  /** Sets what the versions from here on have in common. */
+  share(epoch: number, via: number): void {
+    this.#epoch = epoch;
+    this.#via = via;
+  }
+
+  /** An object that has no row yet. `key` must stay as it is until the next {@link flush}. */
+  createObject(key: Buffer, epoch: number): CachedObject {
+    return {
+      id: ++this.#lastObject,
+      head: 0,
+      level: 0,
+      epoch,
+      version: "",
+      seen: "",
+      isDeleted: true,
+      newKey: key,
+      isDirty: false,
+    };
+  }
+
+  /** Adds a version and moves the object's head to it. Epoch and `seen` of the object are the caller's. */
+  addVersion(
+    object: CachedObject,
+    batch: number,
+    version: string,
+    value: Buffer | null,
+    attributes: string | null,
+    sourceTime: number | null,
+  ): void {
+    const columns = this.#versions;
+    columns.object.push(object.id);
+    columns.batch.push(batch);
+    columns.epoch.push(this.#epoch);
+    columns.parent.push(object.head === 0 ? null : object.head);
+    columns.level.push(++object.level);
+    columns.via.push(this.#via);
+    columns.version.push(version);
+    columns.attributes.push(attributes);
+    columns.sourceTime.push(sourceTime);
+    columns.value.push(value);
+    this.#bytes += 64 + (value?.length ?? 0) + (attributes?.length ?? 0) + (object.newKey?.length ?? 0);
+    this.#generation++;
+    object.head = ++this.#position;
+    object.version = version;
+    object.isDeleted = value === null;
+    this.touch(object);
+  }
+
+  /** Has the object's row written with the next flush. */
+  touch(object: CachedObject): void {
+    if (object.isDirty) return;
+    object.isDirty = true;
+    this.#dirty.push(object);
+  }
+
+  addBatch(batch: NewBatch): void {
+    const columns = this.#batches;
+    columns.stream.push(batch.stream);
+    columns.epoch.push(batch.epoch);
+    columns.cursor.push(batch.cursor);
+    columns.firstPosition.push(batch.firstPosition);
+    columns.count.push(batch.count);
+    columns.committedAt.push(batch.committedAt);
+    columns.sourceTime.push(batch.sourceTime);
+    columns.kind.push(batch.kind);
+    this.#lastBatch++;
+  }
+
+  /** Writes versions and objects of one stream. */
+  async flush(client: PostgresClient, stream: number): Promise<void> {
+    await this.#flushVersions(client);
+    await this.#flushObjects(client, stream);
+    this.#bytes = 0;
+  }
+
+  /** Writes the batches too. */
+  async flushAll(client: PostgresClient, stream: number): Promise<void> {
+    await this.flush(client, stream);
+    const columns = this.#batches;
+    const count = columns.stream.length;
+    if (count === 0) return;
+    this.#batches = new BatchColumns();
+    await client.query({
+      name: "tidemark_batches",
+      text: `INSERT INTO batches (id, stream, epoch, cursor, first_pos, count, committed_at, source_time, kind)
+        SELECT $1 + i, stream, epoch, cursor, first_pos, count, committed_at, source_time, kind FROM
+          unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::smallint[])
+          WITH ORDINALITY AS t (stream, epoch, cursor, first_pos, count, committed_at, source_time, kind, i)`,
+      values: [
+        this.#lastBatch - count,
+        columns.stream,
+        columns.epoch,
+        columns.cursor,
+        columns.firstPosition,
+        columns.count,
+        columns.committedAt,
+        columns.sourceTime,
+        columns.kind,
+      ],
+    });
+  }
+
+  async #flushVersions(client: PostgresClient): Promise<void> {
+    const columns = this.#versions;
+    const count = columns.object.length;
+    if (count === 0) return;
+    this.#versions = new VersionColumns();
+    await client.query({
+      name: "tidemark_versions",
+      text: `INSERT INTO versions
+          (pos, object, batch, gen, epoch, parent, level, via, version, attributes, source_time, value)
+        SELECT $1 + i, object, batch, $2 + i, epoch, parent, level, via, version, attributes, source_time, value FROM
+          unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::smallint[], $9::text[],
+            $10::text[], $11::bigint[], $12::bytea[])
+          WITH ORDINALITY AS t (object, batch, epoch, parent, level, via, version, attributes, source_time, value, i)`,
+      values: [
+        this.#position - count,
+        this.#generation - count,
+        columns.object,
+        columns.batch,
+        columns.epoch,
+        columns.parent,
+        columns.level,
+        columns.via,
+        columns.version,
+        columns.attributes,
+        columns.sourceTime,
+        columns.value,
+      ],
+    });
+  }
+
+  async #flushObjects(client: PostgresClient, stream: number): Promise<void> {
+    const dirty = this.#dirty;
+    if (dirty.length === 0) return;
+    this.#dirty = [];
+    const added: CachedObject[] = [];
+    const moved: CachedObject[] = [];
+    for (const object of dirty) (object.newKey === undefined ? moved : added).push(object);
+    if (moved.length > 0) {
+      await client.query({
+        name: "tidemark_objects_moved",
+        text: `UPDATE objects o SET head = t.head, is_deleted = t.is_deleted, seen = t.seen
+          FROM unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::text[]) AS t (id, head, is_deleted, seen)
+          WHERE o.id = t.id`,
+        values: columnsOf(moved),
+      });
+    }
+    if (added.length > 0) {
+      await client.query({
+        name: "tidemark_objects_added",
+        text: `INSERT INTO objects (stream, key, id, head, is_deleted, seen) SELECT $1, t.* FROM
+          unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[]) AS t`,
+        values: [stream, added.map(({ newKey }) => newKey), ...columnsOf(added)],
+      });
+    }
+    for (const object of dirty) {
+      object.isDirty = false;
+      object.newKey = undefined;
+    }
+  }
+}
+
+/** Ids, heads, whether deleted, what was seen: null where it is the head's version. */
+function columnsOf(objects: readonly CachedObject[]): unknown[] {
+  return [
+    objects.map(({ id }) => id),
+    objects.map(({ head }) => head),
+    objects.map(({ isDeleted }) => isDeleted),
+    objects.map(({ seen, version }) => (seen === version ? null : seen)),
+  ];
+}

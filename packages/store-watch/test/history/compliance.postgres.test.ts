@@ -1,0 +1,4 @@
+import { postgresBackend } from "./compliance/postgres-backend.ts";
+import { historyCompliance } from "./compliance/suites.ts";
+
+historyCompliance(postgresBackend);
