@@ -1,78 +1,14 @@
 import { once } from "node:events";
-import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
-import { create, type DescMessage, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { topicWire } from "@tidemark/topic/internal";
-import { expect, onTestFinished, test } from "vitest";
-import type { TopicServer } from "../src/index.ts";
-import { message, openTestServer, openWrite, rawClient, type RawClient, write } from "./support.ts";
+import { expect, test } from "vitest";
+import { Deaf, frame } from "./deaf.ts";
+import { message, openTestServer, openWrite, rawClient, write } from "./support.ts";
 
 const path = "/local/t";
 const isLong = process.env["TIDEMARK_LONG"] === "1";
 const { StreamWriteMessage_FromClientSchema: ToWrite, StreamWriteMessage_FromServerSchema: FromWrite } = topicWire;
 const { StreamReadMessage_FromClientSchema: ToRead, StreamReadMessage_FromServerSchema: FromRead } = topicWire;
-
-/** A client that sends without an end, and reads only when it is told to. */
-class Deaf {
-  readonly session: ClientHttp2Session;
-  readonly #stream: ClientHttp2Stream;
-  #rest = Buffer.alloc(0);
-
-  constructor(server: TopicServer, method: string) {
-    // Node takes headers only while less than this is waiting to be sent, in MB.
-    this.session = connect(`http://${server.host}:${server.port}`, { maxSessionMemory: 1000 });
-    onTestFinished(() => this.session.destroy());
-    this.#stream = this.session.request({
-      ":method": "POST",
-      ":path": `/Ydb.Topic.V1.TopicService/${method}`,
-      "content-type": "application/grpc+proto",
-      te: "trailers",
-    });
-    this.#stream.on("error", () => {});
-  }
-
-  send(...frames: readonly Uint8Array[]): void {
-    this.#stream.write(Buffer.concat(frames));
-  }
-
-  /** Reads from now on, and forgets what it hears. */
-  hear(): void {
-    this.#stream.resume();
-  }
-
-  /** What the connection took until neither it nor anything else moves, while others are served. */
-  async bytesTaken(others: RawClient): Promise<number> {
-    let taken = -1;
-    for (let same = 0; same < 30; same++) {
-      await others.describe(path);
-      const now = this.session.socket?.bytesWritten ?? 0;
-      if (now !== taken) same = 0;
-      taken = now;
-    }
-    return taken;
-  }
-
-  /** Reads one message after the other. */
-  async *messages<D extends DescMessage>(schema: D) {
-    for await (const chunk of this.#stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-      this.#rest = Buffer.concat([this.#rest, chunk]);
-      while (this.#rest.length >= 5 && this.#rest.length >= 5 + this.#rest.readUInt32BE(1)) {
-        const end = 5 + this.#rest.readUInt32BE(1);
-        yield fromBinary(schema, this.#rest.subarray(5, end));
-        this.#rest = this.#rest.subarray(end);
-      }
-    }
-  }
-}
-
-/** A request that is `padding` bytes longer by a field that nobody knows: the server takes it for as long as its window. */
-function frame<D extends DescMessage>(schema: D, init: MessageInitShape<D>, padding = 0): Buffer {
-  const body = toBinary(schema, create(schema, init));
-  // Field 1000, of a length below 2^14.
-  const unknown = padding === 0 ? [] : [0xc2, 0x3e, (padding & 0x7f) | 0x80, padding >> 7];
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(body.length + unknown.length + padding, 1);
-  return Buffer.concat([prefix, body, Buffer.from(unknown), Buffer.alloc(padding)]);
-}
 
 const toWrite = (init: MessageInitShape<typeof ToWrite>, padding = 0) => frame(ToWrite, init, padding);
 const toRead = (init: MessageInitShape<typeof ToRead>, padding = 0) => frame(ToRead, init, padding);
@@ -106,7 +42,7 @@ test("a writer that does not read its acks is not read either, and loses nothing
     const value = { messages: [message(index + 1, data)], codec: 1 };
     return toWrite({ clientMessage: { case: "writeRequest", value } }, 1500);
   });
-  expect(await deaf.bytesTaken(client)).toBeLessThan(offered - windowBytes / 2);
+  expect(await deaf.bytesTaken(client, path)).toBeLessThan(offered - windowBytes / 2);
   const end = async () => Number((await client.describe(path)).partitions[0]?.partitionStats?.partitionOffsets?.end);
   expect(await end()).toBeLessThan(count);
   // Nobody else is held up.
@@ -134,7 +70,7 @@ if (isLong) {
     deaf.send(toWrite({ clientMessage: { case: "initRequest", value: { path, producerId: "deaf" } } }));
     const request = toWrite({ clientMessage: { case: "updateTokenRequest", value: { token: "t" } } }, 300);
     const offered = offer(deaf, 200_000, () => request);
-    expect(await deaf.bytesTaken(client)).toBeLessThan(offered - windowBytes / 2);
+    expect(await deaf.bytesTaken(client, path)).toBeLessThan(offered - windowBytes / 2);
   });
 }
 
@@ -155,7 +91,7 @@ test("a reader that asks and does not read the answers is not read either, and g
   const status = { case: "partitionSessionStatusRequest", value: { partitionSessionId: 1n } } as const;
   const request = toRead({ clientMessage: status }, 1000);
   const offered = offer(deaf, count, () => request);
-  expect(await deaf.bytesTaken(client)).toBeLessThan(offered - windowBytes / 2);
+  expect(await deaf.bytesTaken(client, path)).toBeLessThan(offered - windowBytes / 2);
   let answers = 0;
   for await (const { serverMessage } of deaf.messages(FromRead)) {
     if (serverMessage.case === "partitionSessionStatusResponse" && ++answers === count) break;

@@ -1,13 +1,16 @@
 import { expect, onTestFinished, test, vi } from "vitest";
-import { AnonymousAuthService, Driver, Ydb } from "ydb-sdk";
+import { AnonymousAuthService, Driver, StaticCredentialsAuthService, Ydb } from "ydb-sdk";
 import { topicAdminWire } from "@tidemark/topic/internal";
 import { openTestServer, rawClient, temporaryFolder, unpack } from "./support.ts";
 
 const quiet = () => {};
 const logger = { trace: quiet, debug: quiet, info: quiet, warn: quiet, error: quiet, fatal: quiet };
 
-async function openDriver(connectionString: string): Promise<Driver> {
-  const driver = new Driver({ connectionString, authService: new AnonymousAuthService(), logger: logger as never });
+async function openDriver(
+  connectionString: string,
+  authService: AnonymousAuthService | StaticCredentialsAuthService = new AnonymousAuthService(),
+): Promise<Driver> {
+  const driver = new Driver({ connectionString, authService, logger: logger as never });
   onTestFinished(() => driver.destroy());
   expect(await driver.ready(10_000)).toBe(true);
   return driver;
@@ -84,4 +87,17 @@ test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart
   expect(partitions[0]?.partitionStats?.partitionOffsets?.end).toBe(3n);
   after.writer.close(true);
   after.reader.close(true);
+});
+
+test("npm's ydb-sdk logs in with user and password, and has that user's rights", { timeout: 60_000 }, async () => {
+  const rights = [{ topic: "/local/mine", can: ["manage", "write"] }] as const;
+  const server = await openTestServer({ auth: { users: [{ name: "me", password: "secret", rights }] } });
+  const login = new StaticCredentialsAuthService("me", "secret", `${server.host}:${server.port}`, logger as never);
+  const { topic } = await openDriver(server.connectionString, login);
+  await topic.createTopic({ path: "/local/mine", consumers: [{ name: "c" }] });
+  const writer = await Promise.resolve(topic.createWriter({ path: "/local/mine", producerId: "p" }));
+  await writer.send(messages(["one"]));
+  writer.close(true);
+  const refused = (await topic.createTopic({ path: "/local/theirs" })) as { operation?: { status?: number } };
+  expect(refused.operation?.status).toBe(Ydb.StatusIds.StatusCode.UNAUTHORIZED);
 });

@@ -132,7 +132,8 @@ function failure(error: unknown) {
   return { status, issues: [issue(message)] };
 }
 
-function queryRoutes(router: ConnectRouter, { access, transactions }: Service): void {
+function queryRoutes(router: ConnectRouter, service: Service): void {
+  const { access, transactions } = service;
   const { method } = QueryService;
   router.rpc(method.createSession, (_request, { requestHeader }) => {
     try {
@@ -152,12 +153,15 @@ function queryRoutes(router: ConnectRouter, { access, transactions }: Service): 
       return;
     }
     yield success;
-    // The session lives as long as its client listens.
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      else signal.addEventListener("abort", () => resolve(), { once: true });
-    });
+    // The session lives as long as its client listens, and the server.
+    const over = Promise.withResolvers<unknown>();
+    const forget = service.addSession(over.resolve);
+    if (signal.aborted) over.resolve(undefined);
+    else signal.addEventListener("abort", () => over.resolve(undefined), { once: true });
+    const error = await over.promise;
+    forget();
     transactions.closeSession(sessionId);
+    if (error !== undefined) yield failure(error);
   });
   router.rpc(method.beginTransaction, ({ sessionId, txSettings }) => {
     try {

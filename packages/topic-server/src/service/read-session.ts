@@ -116,7 +116,7 @@ export class ReadSession implements CallReceiver, GroupMember {
         return;
       case "fail":
         this.#call.send(readFailure(effect.status, effect.detail));
-        this.#call.end();
+        this.#call.end(this.#service.streamError);
         this.#release();
         return;
       case "finish":

@@ -1,3 +1,4 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock, Rng } from "@tidemark/clock";
 import type { TopicStore } from "../storage/topic-store.ts";
 import { StatusCode } from "@tidemark/topic/internal";
@@ -35,6 +36,7 @@ export class Service {
   readonly readStats = new ReadStats();
   readonly transactions: Transactions;
   readonly #sessions = new Set<(error: unknown) => void>();
+  #isClosing = false;
   /** Who writes under a producer's name: the newest session. */
   readonly #writers = new Map<string, () => void>();
 
@@ -54,8 +56,17 @@ export class Service {
     return () => this.#sessions.delete(refuse);
   }
 
+  /**
+   * How gRPC ends a stream after the service's last word: well, but for the end of the server. Then whoever does not read
+   * it is not waited for, and clients that know only gRPC's status come back, too.
+   */
+  get streamError(): ConnectError | undefined {
+    return this.#isClosing ? new ConnectError("The server is closing", Code.Unavailable) : undefined;
+  }
+
   /** Tells all streams, in the words of the service, before the connections go. */
   endSessions(): void {
+    this.#isClosing = true;
     for (const refuse of this.#sessions) refuse(new Refusal(StatusCode.UNAVAILABLE, "The server is closing"));
   }
 

@@ -122,7 +122,7 @@ export class WriteSession implements CallReceiver, WriteListener {
         return;
       case "fail":
         this.#call.send(writeFailure(effect.status, effect.detail, effect.issueCode));
-        this.#call.end();
+        this.#call.end(this.#service.streamError);
         this.#release();
         return;
       case "finish":
