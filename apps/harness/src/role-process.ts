@@ -22,6 +22,9 @@ const isSource = import.meta.url.endsWith(".ts");
 const roleMain = fileURLToPath(new URL(isSource ? "./role-main.ts" : "./role-main.js", import.meta.url));
 const sourceArgs = isSource ? ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"] : [];
 
+/** How long a process may take to end once it was told to. */
+const exitTimeoutMs = 10_000;
+
 /** What keeps running if this process forgets it. */
 const children = new Set<ChildProcess>();
 process.on("exit", () => {
@@ -117,11 +120,17 @@ export class RoleProcess<M extends RoleMethods> {
     if (signal !== "SIGSTOP" && signal !== "SIGCONT") await this.ended;
   }
 
-  /** Lets it end by itself. */
+  /** Lets it end by itself, which Node 24 does not always manage: then it is killed after a while. */
   async release(): Promise<RoleEnd> {
     // Not by disconnecting from here: then Node would never tell that the child's pipes are closed.
     if (this.#child.connected) this.#child.send(exitRequest, () => {});
-    return this.ended;
+    // At its end Node's main thread waits for a thread that waits for a collection by the main thread.
+    const kill = setTimeout(() => this.#child.kill("SIGKILL"), exitTimeoutMs);
+    try {
+      return await this.ended;
+    } finally {
+      clearTimeout(kill);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
