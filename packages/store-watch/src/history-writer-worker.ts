@@ -8,6 +8,9 @@ import { serveWorker, transferring } from "./worker/worker-server.ts";
 
 let writer: HistoryWriter | undefined;
 
+/** After these the WAL may have grown. */
+const settled: ReadonlySet<string> = new Set(["append", "graphWrite", "graphApply", "graphIngest"]);
+
 function opened(): HistoryWriter {
   if (writer === undefined) throw new StoreWatchError("INTERNAL", "the writer's thread has no database yet");
   return writer;
@@ -31,12 +34,15 @@ if (parentPort !== null) {
     graphHeads: (input) => opened().graph(input).heads(input.key),
     graphConflict: (input) => opened().graph(input).conflictGroup(input.after),
     graphStatus: (input) => opened().graph(input).status(),
+    graphMirror: (input) => opened().graph(input).mirror.start(input.source, input.nowMs),
+    graphIngest: (input) => opened().graph(input).mirror.ingest(input.nowMs),
+    graphStoreWrites: (input) => opened().graph(input).mirror.storeWrites(input.nowMs, input.maxTransactions),
+    graphSettle: (input) => opened().graph(input).mirror.settle(input.results, input.nowMs),
     retryQuarantined: ({ id, nowMs }) => opened().retryQuarantined(id, nowMs),
     skipQuarantined: ({ id, reason }) => opened().skipQuarantined(id, reason),
     setConsumer: ({ name, position, nowMs }) => opened().setConsumer(name, position, nowMs),
     prune: (input) => opened().prune(input),
-    answered: (method) =>
-      (method === "append" || method === "graphWrite" || method === "graphApply") && writer?.settle(),
+    answered: (method) => settled.has(method) && writer?.settle(),
     close: () => writer?.close(),
   });
 }

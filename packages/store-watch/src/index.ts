@@ -29,6 +29,7 @@ export type {
   GraphApplied,
   GraphEdit,
   GraphHead,
+  GraphIngested,
   GraphLink,
   GraphMessage,
   GraphOptions,
@@ -38,6 +39,9 @@ export type {
   GraphWaiting,
   GraphWritten,
   HistoryGraph,
+  StoreResult,
+  StoreTransaction,
+  StoreWrite,
   VersionId,
 } from "./history/graph-types.ts";
 export { historyDefaults, pageDefaults } from "./history/options.ts";

@@ -50,6 +50,8 @@ export async function openPostgresHistory(
   const rng = options.rng ?? systemRng;
   // One more for the writer and one for fsck.
   const pool = openPool(await loadDriver(), { url, schema, max: readers + 2 });
+  const { cacheBytes } = options;
+  const writer = new PostgresWriter(pool, { session: rng.uuid(), ttlMs: leaseMs, where, clock, cacheBytes });
   try {
     const client = await pool.connect();
     let origin: string;
@@ -58,11 +60,10 @@ export async function openPostgresHistory(
     } finally {
       client.release();
     }
-    const { cacheBytes } = options;
-    const writer = new PostgresWriter(pool, { session: rng.uuid(), ttlMs: leaseMs, where, clock, cacheBytes });
     await writer.transactions.acquire(waitMs);
     return new PostgresHistory({ origin, pool, writer, clock, options: resolved });
   } catch (error) {
+    await writer.transactions.close();
     await pool.end();
     throw unreadable(where, error);
   }

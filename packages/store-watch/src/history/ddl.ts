@@ -158,6 +158,23 @@ CREATE TABLE inbox (
   at INTEGER NOT NULL,
   PRIMARY KEY (stream, origin, first)
 ) STRICT;
+CREATE TABLE mirrored (
+  stream INTEGER PRIMARY KEY REFERENCES streams (id),
+  source INTEGER NOT NULL REFERENCES streams (id),
+  position INTEGER NOT NULL
+) STRICT;
+CREATE TABLE mirrors (
+  object INTEGER PRIMARY KEY REFERENCES objects (id),
+  shown INTEGER REFERENCES versions (pos),
+  store_version TEXT,
+  refused TEXT
+) STRICT;
+CREATE TABLE intents (
+  object INTEGER NOT NULL REFERENCES objects (id),
+  version INTEGER NOT NULL REFERENCES versions (pos),
+  PRIMARY KEY (object, version)
+) STRICT;
+CREATE TABLE dirty (object INTEGER PRIMARY KEY REFERENCES objects (id)) STRICT;
 `;
 
 /**

@@ -74,6 +74,7 @@ export class GraphTables {
   readonly #removeConflicts: Database.Statement;
   readonly #nextConflict: Database.Statement<[number, number], number>;
   readonly #conflictCount: Database.Statement<[number], number>;
+  readonly #newest: Database.Statement<[number], number | null>;
   readonly #batchObjects: Database.Statement<[number], { readonly pos: number; readonly object: number }>;
   readonly #addInbox: Database.Statement;
   readonly #inbox: Database.Statement<[number, string, number], InboxRow>;
@@ -134,6 +135,7 @@ export class GraphTables {
         "SELECT count(DISTINCT c.object) FROM conflicts c JOIN objects o ON o.id = c.object WHERE o.stream = ?",
       )
       .pluck();
+    this.#newest = db.prepare<[number], number | null>("SELECT max(pos) FROM versions WHERE object = ?").pluck();
     this.#batchObjects = db.prepare(
       `SELECT v.pos, v.object FROM batches b JOIN versions v ON v.pos >= b.first_pos AND v.pos < b.first_pos + b.count
        WHERE b.id = ? ORDER BY v.pos`,
@@ -260,6 +262,11 @@ export class GraphTables {
 
   conflictCount(stream: number): number {
     return this.#conflictCount.get(stream) as number;
+  }
+
+  /** The position of an object's last version in the log. */
+  newestOf(object: number): number {
+    return this.#newest.get(object) ?? 0;
   }
 
   /** The versions of a batch. */

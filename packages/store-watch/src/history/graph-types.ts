@@ -136,6 +136,39 @@ export interface GraphStatus {
   readonly conflicts: number;
 }
 
+/** One transaction to be made in the store that a graph mirrors. */
+export interface StoreTransaction {
+  readonly writes: readonly StoreWrite[];
+}
+
+export interface StoreWrite {
+  /** Names the write when its result is reported. */
+  readonly object: number;
+  /** The version to be shown. */
+  readonly want: number;
+  readonly key: Uint8Array;
+  /** Undefined: to be deleted. */
+  readonly value: Uint8Array | undefined;
+  readonly attributes: string | undefined;
+  /** The store's version of what it is known to have; undefined: nothing. If it has another one, nothing is written. */
+  readonly expected: string | undefined;
+}
+
+export interface StoreResult {
+  readonly object: number;
+  readonly want: number;
+  /** What the store's watch will report as the version of this write; undefined: it refused. */
+  readonly version: string | undefined;
+}
+
+export interface GraphIngested {
+  /** Changes of the store that became versions of the graph. */
+  readonly versions: number;
+  /** Changes that came from the graph. */
+  readonly echoes: number;
+  readonly isEnd: boolean;
+}
+
 export interface GraphOptions {
   /** Stable name of the group, the same on every site. */
   readonly name: string;
@@ -167,4 +200,20 @@ export interface HistoryGraph {
   /** The first group of keys in conflict after `next` of the one before; 0: from the start. */
   conflictGroup(after: number): Promise<ConflictGroup | undefined>;
   status(): Promise<GraphStatus>;
+  /**
+   * Makes the graph the mirror of a store, which `source`, a stream of the same history, follows. For good: another source
+   * is refused.
+   *
+   * @throws {StoreWatchError} `NOT_FOUND`, `OPTIONS_INVALID`
+   */
+  mirror(source: string): Promise<void>;
+  /** Takes over what the store's stream has that is new: a transaction of the store is a batch here. */
+  ingest(): Promise<GraphIngested>;
+  /**
+   * What the store does not show yet, oldest first. Recorded as possibly written, so that it is known again when the
+   * store's stream brings it.
+   */
+  storeWrites(options?: { readonly maxTransactions?: number }): Promise<readonly StoreTransaction[]>;
+  /** What became of writes. Without a report (a crash) the store's stream tells. */
+  settle(results: readonly StoreResult[]): Promise<void>;
 }

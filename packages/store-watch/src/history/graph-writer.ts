@@ -5,6 +5,7 @@ import { batchKinds } from "./appender.ts";
 import { commonAncestor } from "./ancestor.ts";
 import type { CommitTable } from "./commit-table.ts";
 import { viaCodes } from "./ddl.ts";
+import { GraphMirror } from "./graph-mirror.ts";
 import { decodeBatch, encodeBatch } from "./graph-codec.ts";
 import { GraphTables, type GraphRow, type ObjectRow } from "./graph-tables.ts";
 import type {
@@ -54,6 +55,7 @@ export class GraphWriter {
   readonly origin: string;
   readonly #origins = new Map<string, number>();
   readonly #own: number;
+  readonly mirror: GraphMirror;
 
   /** `state` is the stream of the graph; `origin` the identity of the history. */
   constructor(db: Database.Database, parts: GraphParts, state: StreamState, origin: string, nowMs: number) {
@@ -61,6 +63,7 @@ export class GraphWriter {
     this.#parts = parts;
     this.#state = state;
     this.origin = origin;
+    this.mirror = new GraphMirror(db, this, this.#tables, state);
     this.#own = parts.transactions.run(state, () => {
       const stats = { versions: 0, duplicates: 0, quarantined: 0, gaps: 0 };
       parts.streams.enterEpoch(state, "graph", parts.store.position, parts.commits.begin(nowMs), stats);
@@ -70,18 +73,26 @@ export class GraphWriter {
   }
 
   write(edits: readonly GraphEdit[], nowMs: number): GraphWritten {
-    return this.#commit(nowMs, (now) => {
-      const first = this.#tables.lastGeneration(this.#own) + 1;
-      const records = edits.flatMap((edit) => this.#toRecord(edit) ?? []);
-      if (records.length === 0) return { generation: first - 1, versions: 0, links: 0 };
-      const tally = { versions: 0, links: 0 };
-      this.#insert({ origin: this.origin, first, stamp: this.#tick(nowMs), records }, now, tally);
-      return { generation: first + records.length - 1, ...tally };
-    });
+    return this.commit(nowMs, (now) => this.add(edits, nowMs, now));
+  }
+
+  /** Makes one batch within a transaction. */
+  add(edits: readonly GraphEdit[], nowMs: number, now: number): GraphWritten {
+    const first = this.#tables.lastGeneration(this.#own) + 1;
+    const records = edits.flatMap((edit) => this.#toRecord(edit) ?? []);
+    if (records.length === 0) return { generation: first - 1, versions: 0, links: 0 };
+    const tally = { versions: 0, links: 0 };
+    this.#insert({ origin: this.origin, first, stamp: this.#tick(nowMs), records }, now, tally);
+    return { generation: first + records.length - 1, ...tally };
+  }
+
+  /** The position of the newest version. */
+  get position(): number {
+    return this.#parts.store.position;
   }
 
   apply(messages: readonly Uint8Array[], nowMs: number): GraphApplied {
-    return this.#commit(nowMs, (now) => {
+    return this.commit(nowMs, (now) => {
       const tally = { versions: 0, links: 0 };
       const counts = { applied: 0, duplicates: 0, echoes: 0, waiting: 0 };
       let mayBeWaiting = this.#tables.waiting(this.#state.id).length > 0;
@@ -163,7 +174,8 @@ export class GraphWriter {
     };
   }
 
-  #commit<T>(nowMs: number, work: (now: number) => T): T {
+  /** Runs `work` in one SQL transaction with what it makes. @throws {StoreWatchError} */
+  commit<T>(nowMs: number, work: (now: number) => T): T {
     const { transactions, commits, streams, store } = this.#parts;
     try {
       return transactions.run(this.#state, () => {
@@ -318,6 +330,7 @@ export class GraphWriter {
     if (object === undefined) {
       this.#tables.addObject(row.object, state.id, record.key, row.pos, row.value === null);
       if (row.value !== null) state.keys++;
+      this.mirror.touch(row.object);
       return;
     }
     const replaced = new Set(parents.map(({ pos }) => pos));
@@ -355,6 +368,7 @@ export class GraphWriter {
     const isDeleted = shown.value === null;
     if (isDeleted !== (object.is_deleted === 1)) this.#state.keys += isDeleted ? -1 : 1;
     this.#tables.setHeads(object.id, shown, others, before.length > 1);
+    if (shown.pos !== object.head) this.mirror.touch(object.id);
   }
 
   #rowsOf(object: { readonly id: number; readonly head: number }): GraphRow[] {
@@ -372,7 +386,7 @@ export class GraphWriter {
         key: this.#tables.objectById(row.object).key,
         value: row.value ?? undefined,
         attributes: row.attributes ?? undefined,
-        parents: this.#tables.parentsOf(row).map((position) => this.#idOf(position)),
+        parents: this.#tables.parentsOf(row).map((position) => this.idOf(position)),
         isMerge: row.via === viaCodes.merge,
       };
     }
@@ -380,8 +394,8 @@ export class GraphWriter {
       records[link.gen - first] = {
         type: "link",
         key: this.#tables.objectById(link.object).key,
-        child: this.#idOf(link.child),
-        parent: this.#idOf(link.parent),
+        child: this.idOf(link.child),
+        parent: this.idOf(link.parent),
       };
     }
     return records;
@@ -422,7 +436,7 @@ export class GraphWriter {
     return row && { id: { origin: this.#siteOf(row.origin), generation: row.gen }, value: row.value ?? undefined };
   }
 
-  #idOf(position: number): VersionId {
+  idOf(position: number): VersionId {
     const row = this.#tables.version(position);
     if (row === undefined) throw new StoreWatchError("INTERNAL", `version ${position} was pruned while it was needed`);
     return { origin: this.#siteOf(row.origin), generation: row.gen };

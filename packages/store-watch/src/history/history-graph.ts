@@ -5,10 +5,13 @@ import type {
   GraphApplied,
   GraphEdit,
   GraphHead,
+  GraphIngested,
   GraphMessage,
   GraphStatus,
   GraphWritten,
   HistoryGraph,
+  StoreResult,
+  StoreTransaction,
 } from "./graph-types.ts";
 import type { OpenedGraph, WriterMethods } from "./methods.ts";
 
@@ -68,5 +71,25 @@ export class SqliteGraph implements HistoryGraph {
 
   async status(): Promise<GraphStatus> {
     return this.#writer.call("graphStatus", this.#opened);
+  }
+
+  async mirror(source: string): Promise<void> {
+    await this.#writer.call("graphMirror", { ...this.#opened, source, nowMs: this.#clock.now() });
+  }
+
+  async ingest(): Promise<GraphIngested> {
+    const ingested = await this.#writer.call("graphIngest", { ...this.#opened, nowMs: this.#clock.now() });
+    if (ingested.versions > 0) this.#onCommit();
+    return ingested;
+  }
+
+  async storeWrites(options: { readonly maxTransactions?: number } = {}): Promise<readonly StoreTransaction[]> {
+    const { maxTransactions } = options;
+    const input = { ...this.#opened, maxTransactions, nowMs: this.#clock.now() };
+    return this.#writer.call("graphStoreWrites", input);
+  }
+
+  async settle(results: readonly StoreResult[]): Promise<void> {
+    await this.#writer.call("graphSettle", { ...this.#opened, results, nowMs: this.#clock.now() });
   }
 }

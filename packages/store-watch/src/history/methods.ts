@@ -14,10 +14,13 @@ import type {
   GraphApplied,
   GraphEdit,
   GraphHead,
+  GraphIngested,
   GraphMessage,
   GraphOptions,
   GraphStatus,
   GraphWritten,
+  StoreResult,
+  StoreTransaction,
 } from "./graph-types.ts";
 import type { PackedVersions } from "./version-packing.ts";
 
@@ -80,6 +83,12 @@ export type WriterMethods = {
   graphHeads(input: GraphInput & { readonly key: Uint8Array }): readonly GraphHead[];
   graphConflict(input: GraphInput & { readonly after: number }): ConflictGroup | undefined;
   graphStatus(input: GraphInput): GraphStatus;
+  graphMirror(input: GraphInput & { readonly source: string; readonly nowMs: number }): void;
+  graphIngest(input: GraphInput & { readonly nowMs: number }): GraphIngested;
+  graphStoreWrites(
+    input: GraphInput & { readonly maxTransactions: number | undefined; readonly nowMs: number },
+  ): readonly StoreTransaction[];
+  graphSettle(input: GraphInput & { readonly results: readonly StoreResult[]; readonly nowMs: number }): void;
   retryQuarantined(input: { readonly id: number; readonly nowMs: number }): void;
   skipQuarantined(input: { readonly id: number; readonly reason: string }): void;
   setConsumer(input: {

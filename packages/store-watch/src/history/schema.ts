@@ -289,3 +289,48 @@ export const inbox = sqliteTable(
   },
   (table) => [primaryKey({ columns: [table.stream, table.origin, table.first] })],
 );
+
+/** Graphs whose values are those of a watched store: how far the store's stream was taken over. */
+export const mirrored = sqliteTable("mirrored", {
+  stream: integer("stream")
+    .primaryKey()
+    .references(() => streams.id),
+  source: integer("source")
+    .notNull()
+    .references(() => streams.id),
+  position: integer("position").notNull(),
+});
+
+/** What the store is known to show of a key, and under which version of its own. */
+export const mirrors = sqliteTable("mirrors", {
+  object: integer("object")
+    .primaryKey()
+    .references(() => objects.id),
+  /** Null: nothing of the graph. */
+  shown: integer("shown").references(() => versions.pos),
+  /** Null: the store was never seen to have the key. */
+  storeVersion: text("store_version"),
+  /** The store refused to replace this version, because it has a newer one that has not come yet. */
+  refused: text("refused"),
+});
+
+/** Versions that may have been written to the store: recorded before they are. */
+export const intents = sqliteTable(
+  "intents",
+  {
+    object: integer("object")
+      .notNull()
+      .references(() => objects.id),
+    version: integer("version")
+      .notNull()
+      .references(() => versions.pos),
+  },
+  (table) => [primaryKey({ columns: [table.object, table.version] })],
+);
+
+/** Keys of mirrored graphs whose heads moved since the store was last compared. */
+export const dirty = sqliteTable("dirty", {
+  object: integer("object")
+    .primaryKey()
+    .references(() => objects.id),
+});

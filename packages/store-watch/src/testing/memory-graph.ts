@@ -1,23 +1,31 @@
 import type { Clock } from "@tidemark/clock";
 import Database from "better-sqlite3";
+import type { Frame, ResumePoint } from "../contract.ts";
+import { FrameBuffer } from "../frame-buffer.ts";
+import { FrameReader } from "../frame-layout.ts";
+import { Appender } from "../history/appender.ts";
 import { CommitTable } from "../history/commit-table.ts";
 import { schemaSteps, viewStatements } from "../history/ddl.ts";
 import { checkDatabase } from "../history/fsck.ts";
 import { graphStream } from "../history/graph-stream.ts";
 import type { HistoryGraph } from "../history/graph-types.ts";
 import { GraphWriter } from "../history/graph-writer.ts";
-import { ObjectCache } from "../history/object-cache.ts";
+import { GroupWriter } from "../history/group-writer.ts";
+import { ObjectCache, ObjectLookup } from "../history/object-cache.ts";
+import { QuarantineTable } from "../history/quarantine-table.ts";
 import { Stage } from "../history/stage.ts";
 import type { StreamState } from "../history/stream-state.ts";
-import { StreamTable } from "../history/stream-table.ts";
+import { resumeOf, StreamTable } from "../history/stream-table.ts";
 import { Transactions } from "../history/transactions.ts";
 import { VersionStore } from "../history/version-store.ts";
-import type { FsckReport } from "../history-types.ts";
+import type { FsckReport, OpenStreamOptions } from "../history-types.ts";
 
 /** The database of one graph in memory: what is left when the process of a simulated site dies. */
 export interface MemoryGraph {
   /** The same code as in a history, without its thread. An earlier opening must not be used any more. */
   open(): HistoryGraph;
+  /** Adds frames to another stream of the database, as a watcher does, and tells where it stands. */
+  append(options: OpenStreamOptions, frames: readonly Frame[]): ResumePoint | undefined;
   fsck(): FsckReport;
   /** Rows of a query, for oracles. */
   query(sql: string): readonly unknown[];
@@ -38,6 +46,7 @@ export function createMemoryGraph(options: {
   for (const step of schemaSteps) db.exec(step);
   db.exec(viewStatements);
   db.prepare("INSERT INTO origins (id, name) VALUES (1, ?)").run(origin);
+  let appendTo: MemoryGraph["append"] | undefined;
   return {
     open() {
       const all = new Map<number, StreamState>();
@@ -58,6 +67,23 @@ export function createMemoryGraph(options: {
         ownGap: undefined,
       };
       all.set(id, state);
+      const groups = new GroupWriter(db, store, new QuarantineTable(db));
+      const appender = new Appender({ store, groups, streams, commits, transactions });
+      const lookup = new ObjectLookup(db);
+      appendTo = (streamOptions, frames) => {
+        const { id: source } = streams.open(streamOptions);
+        const stream: StreamState = all.get(source) ?? {
+          ...state,
+          id: source,
+          ...streams.load(source),
+          cache: lookup.cacheOf(source, 1024, 1024 * 1024),
+        };
+        all.set(source, stream);
+        const buffer = new FrameBuffer();
+        for (const frame of frames) buffer.write(frame);
+        appender.append(stream, new FrameReader(buffer.toTransfer()), clock.now());
+        return resumeOf(stream);
+      };
       const graph = new GraphWriter(db, { store, streams, commits, transactions }, state, origin, clock.now());
       return {
         name,
@@ -68,7 +94,15 @@ export function createMemoryGraph(options: {
         heads: async (key) => graph.heads(key),
         conflictGroup: async (after) => graph.conflictGroup(after),
         status: async () => graph.status(),
+        mirror: async (source) => graph.mirror.start(source, clock.now()),
+        ingest: async () => graph.mirror.ingest(clock.now()),
+        storeWrites: async ({ maxTransactions } = {}) => graph.mirror.storeWrites(clock.now(), maxTransactions),
+        settle: async (results) => graph.mirror.settle(results, clock.now()),
       };
+    },
+    append: (streamOptions, frames) => {
+      if (appendTo === undefined) throw new Error("open the graph first");
+      return appendTo(streamOptions, frames);
     },
     fsck: () => checkDatabase(db),
     query: (sql) => db.prepare(sql).all(),

@@ -3,7 +3,7 @@ import { openedHistory, plain } from "../helpers.ts";
 import type { Backend } from "./backend.ts";
 
 export const sqliteBackend: Backend = {
-  test: (name, run, timeoutMs) => void test(name, run, timeoutMs),
+  test,
   async openedHistory(options) {
     const { history, file } = await openedHistory(options);
     return {

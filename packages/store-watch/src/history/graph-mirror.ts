@@ -1,0 +1,269 @@
+import type Database from "better-sqlite3";
+import { StoreWatchError } from "../errors.ts";
+import { batchKinds } from "./appender.ts";
+import { graphKind } from "./ddl.ts";
+import type { GraphTables, GraphRow } from "./graph-tables.ts";
+import type { GraphEdit, GraphIngested, StoreResult, StoreTransaction, StoreWrite } from "./graph-types.ts";
+import type { GraphWriter } from "./graph-writer.ts";
+import type { StreamState } from "./stream-state.ts";
+
+/** Changes of the store that are taken over in one transaction, about. */
+const changesAtOnce = 1000;
+/** Log positions that are searched for them in one transaction. */
+const positionsAtOnce = 50_000;
+const defaultTransactions = 100;
+
+interface SourceChange {
+  readonly pos: number;
+  readonly key: Buffer;
+  readonly value: Buffer | null;
+  readonly version: string;
+  readonly attributes: string | null;
+}
+
+interface MirrorRow {
+  readonly shown: number | null;
+  readonly store_version: string | null;
+  readonly refused: string | null;
+}
+
+/**
+ * Keeps a graph and a watched store alike. What the store's stream brings is an edit made from what the store showed
+ * before, unless it is what was written there from the graph. What the graph shows and the store does not is to be written,
+ * on the condition that the store still has what it is known to have.
+ */
+export class GraphMirror {
+  readonly #graph: GraphWriter;
+  readonly #tables: GraphTables;
+  readonly #state: StreamState;
+  #isMirrored: boolean;
+  readonly #select: Database.Statement<[number], { readonly source: number; readonly position: number }>;
+  readonly #sourceByName: Database.Statement<[string], { readonly id: number; readonly kind: string }>;
+  readonly #start: Database.Statement;
+  readonly #allDirty: Database.Statement;
+  readonly #reach: Database.Statement;
+  readonly #keep: Database.Statement;
+  readonly #nextBatch: Database.Statement<[number, number, number], { readonly batch: number; readonly kind: number }>;
+  readonly #changes: Database.Statement<[number], SourceChange>;
+  readonly #mirror: Database.Statement<[number], MirrorRow>;
+  readonly #setMirror: Database.Statement;
+  readonly #refuse: Database.Statement;
+  readonly #intents: Database.Statement<[number], number>;
+  readonly #addIntent: Database.Statement;
+  readonly #clearIntents: Database.Statement;
+  readonly #touch: Database.Statement;
+  readonly #clean: Database.Statement;
+  readonly #dirty: Database.Statement<[number], { readonly object: number; readonly head: number }>;
+
+  constructor(db: Database.Database, graph: GraphWriter, tables: GraphTables, state: StreamState) {
+    this.#graph = graph;
+    this.#tables = tables;
+    this.#state = state;
+    this.#select = db.prepare("SELECT source, position FROM mirrored WHERE stream = ?");
+    this.#isMirrored = this.#select.get(state.id) !== undefined;
+    this.#sourceByName = db.prepare("SELECT id, kind FROM streams WHERE name = ?");
+    this.#start = db.prepare("INSERT INTO mirrored (stream, source, position) VALUES (?, ?, 0)");
+    this.#allDirty = db.prepare("INSERT OR IGNORE INTO dirty (object) SELECT id FROM objects WHERE stream = ?");
+    this.#reach = db.prepare("UPDATE mirrored SET position = ? WHERE stream = ?");
+    // Pruning leaves what was not taken over.
+    this.#keep = db.prepare(
+      `INSERT INTO consumers (name, position, updated_at)
+       SELECT :name, max(:position, floor), :now FROM streams WHERE id = :source
+       ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at`,
+    );
+    this.#nextBatch = db.prepare(
+      `SELECT v.batch, b.kind FROM versions v JOIN objects o ON o.id = v.object JOIN batches b ON b.id = v.batch
+       WHERE v.pos > ? AND v.pos <= ? AND o.stream = ? ORDER BY v.pos LIMIT 1`,
+    );
+    this.#changes = db.prepare(
+      `SELECT v.pos, o.key, v.value, v.version, v.attributes FROM batches b
+       JOIN versions v ON v.pos >= b.first_pos AND v.pos < b.first_pos + b.count JOIN objects o ON o.id = v.object
+       WHERE b.id = ? ORDER BY v.pos`,
+    );
+    this.#mirror = db.prepare("SELECT shown, store_version, refused FROM mirrors WHERE object = ?");
+    this.#setMirror = db.prepare(
+      `INSERT INTO mirrors (object, shown, store_version) VALUES (?, ?, ?)
+       ON CONFLICT (object) DO UPDATE SET shown = excluded.shown, store_version = excluded.store_version, refused = NULL`,
+    );
+    this.#refuse = db.prepare(
+      `INSERT INTO mirrors (object, refused) VALUES (?, '')
+       ON CONFLICT (object) DO UPDATE SET refused = ifnull(store_version, '')`,
+    );
+    this.#intents = db.prepare<[number], number>("SELECT version FROM intents WHERE object = ?").pluck();
+    this.#addIntent = db.prepare("INSERT OR IGNORE INTO intents (object, version) VALUES (?, ?)");
+    this.#clearIntents = db.prepare("DELETE FROM intents WHERE object = ?");
+    this.#touch = db.prepare("INSERT OR IGNORE INTO dirty (object) VALUES (?)");
+    this.#clean = db.prepare("DELETE FROM dirty WHERE object = ?");
+    this.#dirty = db.prepare(
+      `SELECT d.object, o.head FROM dirty d JOIN objects o ON o.id = d.object LEFT JOIN mirrors m ON m.object = d.object
+       WHERE o.stream = ? AND (m.refused IS NULL OR m.refused <> ifnull(m.store_version, '')) ORDER BY o.head`,
+    );
+  }
+
+  start(source: string, nowMs: number): void {
+    this.#graph.commit(nowMs, () => {
+      const stream = this.#sourceByName.get(source);
+      if (stream === undefined) {
+        throw new StoreWatchError(
+          "NOT_FOUND",
+          `there is no stream ${JSON.stringify(source)} in this history to mirror`,
+        );
+      }
+      if (stream.kind === graphKind) {
+        throw new StoreWatchError(
+          "OPTIONS_INVALID",
+          `${JSON.stringify(source)} is a graph, expected the stream of a store`,
+        );
+      }
+      const known = this.#select.get(this.#state.id);
+      if (known?.source === stream.id) return;
+      if (known !== undefined) {
+        throw new StoreWatchError(
+          "OPTIONS_INVALID",
+          `the graph mirrors another stream than ${JSON.stringify(source)} already; give this one a graph of its own`,
+        );
+      }
+      this.#start.run(this.#state.id, stream.id);
+      this.#allDirty.run(this.#state.id);
+    });
+    this.#isMirrored = true;
+  }
+
+  /** The head of a key moved. */
+  touch(object: number): void {
+    if (this.#isMirrored) this.#touch.run(object);
+  }
+
+  ingest(nowMs: number): GraphIngested {
+    const mirrored = this.#select.get(this.#state.id);
+    if (mirrored === undefined) return { versions: 0, echoes: 0, isEnd: true };
+    const end = this.#graph.position;
+    if (mirrored.position === end) return { versions: 0, echoes: 0, isEnd: true };
+    const to = Math.min(end, mirrored.position + positionsAtOnce);
+    return this.#graph.commit(nowMs, (now) => {
+      let { position } = mirrored;
+      const counts = { versions: 0, echoes: 0 };
+      while (counts.versions + counts.echoes < changesAtOnce) {
+        const next = this.#nextBatch.get(position, to, mirrored.source);
+        if (next === undefined) {
+          position = to;
+          break;
+        }
+        const changes = this.#changes.all(next.batch);
+        // What a snapshot found was not made together: it must not win or lose together.
+        if (next.kind === batchKinds.snapshot) for (const one of changes) this.#takeOver([one], nowMs, now, counts);
+        else this.#takeOver(changes, nowMs, now, counts);
+        position = (changes.at(-1) as SourceChange).pos;
+      }
+      this.#reach.run(position, this.#state.id);
+      this.#keep.run({ name: `graph ${this.#state.name}`, position, source: mirrored.source, now });
+      return { ...counts, isEnd: position === end };
+    });
+  }
+
+  storeWrites(nowMs: number, maxTransactions = defaultTransactions): StoreTransaction[] {
+    if (this.#dirty.get(this.#state.id) === undefined) return [];
+    return this.#graph.commit(nowMs, () => {
+      const byBatch = new Map<number, StoreWrite[]>();
+      for (const { object, head } of this.#dirty.all(this.#state.id)) {
+        const want = this.#tables.version(head) as GraphRow;
+        const write = this.#writeOf(object, want);
+        if (write === undefined) continue;
+        // What was made together is written together.
+        const together = byBatch.get(want.batch);
+        if (together === undefined && byBatch.size === maxTransactions) break;
+        byBatch.set(want.batch, [...(together ?? []), write]);
+      }
+      for (const writes of byBatch.values()) for (const { object, want } of writes) this.#addIntent.run(object, want);
+      return [...byBatch.values()].map((writes) => ({ writes }));
+    });
+  }
+
+  settle(results: readonly StoreResult[], nowMs: number): void {
+    this.#graph.commit(nowMs, () => {
+      for (const { object, want, version } of results) {
+        // The store's stream was faster, and knows more.
+        if (!this.#intents.all(object).includes(want)) continue;
+        if (version === undefined) this.#refuse.run(object);
+        else this.#show(object, want, version);
+      }
+    });
+  }
+
+  /** One transaction of the store. */
+  #takeOver(
+    changes: readonly SourceChange[],
+    nowMs: number,
+    now: number,
+    counts: { versions: number; echoes: number },
+  ): void {
+    const last = new Map(changes.map((change) => [change.key.toString("latin1"), change]));
+    const edits: GraphEdit[] = [];
+    const made: SourceChange[] = [];
+    for (const change of last.values()) {
+      const object = this.#tables.object(this.#state.id, change.key);
+      const mirror = object && this.#mirror.get(object.id);
+      if (mirror?.store_version === change.version) {
+        counts.echoes++;
+        continue;
+      }
+      const known = object && this.#sameValue(object.id, mirror, change);
+      if (object !== undefined && known !== undefined) {
+        this.#show(object.id, known, change.version);
+        counts.echoes++;
+        continue;
+      }
+      const shown = mirror?.shown == null ? undefined : this.#graph.idOf(mirror.shown);
+      const { key, value, attributes } = change;
+      const parents = shown === undefined ? [] : [shown];
+      made.push(change);
+      edits.push({ type: "version", key, value: value ?? undefined, attributes: attributes ?? undefined, parents });
+    }
+    if (edits.length === 0) return;
+    const before = this.#graph.position;
+    counts.versions += this.#graph.add(edits, nowMs, now).versions;
+    for (const change of made) {
+      const object = this.#tables.object(this.#state.id, change.key);
+      // A deletion of what is deleted made nothing.
+      if (object === undefined) continue;
+      const version = this.#tables.newestOf(object.id);
+      this.#show(object.id, version > before ? version : object.head, change.version);
+    }
+  }
+
+  /** The version that a change of the store repeats: one that may have been written there, or what it showed already. */
+  #sameValue(object: number, mirror: MirrorRow | undefined, change: SourceChange): number | undefined {
+    const candidates = [...this.#intents.all(object), ...(mirror?.shown == null ? [] : [mirror.shown])];
+    return candidates.find((position) => isSame(this.#tables.version(position)?.value ?? null, change.value));
+  }
+
+  #show(object: number, version: number, storeVersion: string): void {
+    this.#setMirror.run(object, version, storeVersion);
+    this.#clearIntents.run(object);
+    this.#touch.run(object);
+  }
+
+  /** What has to be written so that the store shows a version; undefined where it does, or needs not. */
+  #writeOf(object: number, want: GraphRow): StoreWrite | undefined {
+    const mirror = this.#mirror.get(object);
+    const shown = mirror?.shown == null ? undefined : this.#tables.version(mirror.shown);
+    const hasNone = shown === undefined || shown.value === null;
+    if (hasNone ? want.value === null : isSame(shown.value, want.value)) {
+      if (mirror?.shown !== want.pos) this.#setMirror.run(object, want.pos, mirror?.store_version ?? null);
+      this.#clean.run(object);
+      return undefined;
+    }
+    return {
+      object,
+      want: want.pos,
+      key: this.#tables.objectById(object).key,
+      value: want.value ?? undefined,
+      attributes: want.attributes ?? undefined,
+      expected: hasNone ? undefined : (mirror?.store_version ?? undefined),
+    };
+  }
+}
+
+function isSame(one: Buffer | null, other: Buffer | null): boolean {
+  return one === null || other === null ? one === other : one.equals(other);
+}

@@ -1,0 +1,136 @@
+import { createSimulation } from "@tidemark/clock/testing";
+import { expect, test } from "vitest";
+import type { Frame } from "../../src/contract.ts";
+import type { HistoryGraph, StoreTransaction } from "../../src/history/graph-types.ts";
+import { createMemoryGraph, type MemoryGraph } from "../../src/testing/memory-graph.ts";
+import { at, begin, commit, end, put, remove, reset, streamOptions } from "./helpers.ts";
+
+const bytes = (text: string) => Buffer.from(text);
+const text = (value: Uint8Array | undefined) => (value === undefined ? undefined : Buffer.from(value).toString());
+
+interface Place {
+  readonly memory: MemoryGraph;
+  graph: HistoryGraph;
+  watch(...frames: Frame[]): void;
+}
+
+async function place(origin = "a"): Promise<Place> {
+  const { clock } = createSimulation({ seed: 1 });
+  const memory = createMemoryGraph({ name: "g", origin, clock });
+  const graph = memory.open();
+  const watch = (...frames: Frame[]) => void memory.append(streamOptions("store"), frames);
+  watch(reset("e"));
+  await graph.mirror("store");
+  return { memory, graph, watch };
+}
+
+const values = async ({ graph }: Place, key: string) => (await graph.heads(bytes(key))).map(({ value }) => text(value));
+
+const plain = (transactions: readonly StoreTransaction[]) =>
+  transactions.map(({ writes }) => writes.map(({ key, value, expected }) => [text(key), text(value), expected]));
+
+/** A change that another site made. */
+async function fromPeer(to: Place, key: string, value: string, origin = "peer"): Promise<void> {
+  const { clock } = createSimulation({ seed: 1 });
+  const graph = createMemoryGraph({ name: "g", origin, clock }).open();
+  await graph.apply((await to.graph.batches(0)).map(({ data }) => data));
+  await graph.write([{ type: "version", key: bytes(key), value: bytes(value) }]);
+  await to.graph.apply((await graph.batches(0)).map(({ data }) => data));
+}
+
+test("what the store's stream brings becomes a batch for each transaction, made from what the store showed", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), put("y", "1", 1), commit(1), put("x", "2", 2), commit(2));
+  expect(await a.graph.ingest()).toEqual({ versions: 3, echoes: 0, isEnd: false });
+  expect(await a.graph.ingest()).toEqual({ versions: 0, echoes: 0, isEnd: true });
+  expect(await values(a, "x")).toEqual(["2"]);
+  expect((await a.graph.batches(0)).map(({ first, generation }) => [first, generation])).toEqual([
+    [1, 2],
+    [3, 3],
+  ]);
+  expect(await a.graph.storeWrites()).toEqual([]);
+  expect(a.memory.fsck().findings).toEqual([]);
+});
+
+test("what a snapshot found is not one transaction", async () => {
+  const a = await place();
+  a.watch(begin("e"), put("x", "1", 1), put("y", "1", 1), end(1));
+  await a.graph.ingest();
+  expect(await a.graph.batches(0)).toHaveLength(2);
+});
+
+test("what a peer made is to be written where the store still has what it is known to have, and comes back as an echo", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), commit(1));
+  await a.graph.ingest();
+  await fromPeer(a, "x", "2");
+  await fromPeer(a, "new", "n", "peer 2");
+  const writes = await a.graph.storeWrites();
+  expect(plain(writes)).toEqual([[["x", "2", at(1)]], [["new", "n", undefined]]]);
+  await a.graph.settle(
+    writes.flatMap((one) => one.writes.map(({ object, want }) => ({ object, want, version: "v2" }))),
+  );
+  expect(await a.graph.storeWrites()).toEqual([]);
+});
+
+test("a write whose result nobody knows is known again when the store's stream brings it", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), commit(1));
+  await a.graph.ingest();
+  await fromPeer(a, "x", "2");
+  await a.graph.storeWrites();
+  // The process dies here; the write was made. Then another change comes in before the store's stream does.
+  a.graph = a.memory.open();
+  await fromPeer(a, "x", "3", "peer 2");
+  await a.graph.storeWrites();
+  a.watch(put("x", "2", 2), commit(2));
+  expect(await a.graph.ingest()).toMatchObject({ versions: 0, echoes: 1 });
+  expect(await values(a, "x")).toEqual(["3"]);
+  const [again] = await a.graph.storeWrites();
+  expect(again?.writes.map(({ value }) => text(value))).toEqual(["3"]);
+  expect(a.memory.fsck().findings).toEqual([]);
+});
+
+test("a refused write waits for the edit that is under way, which is a conflict and is not overwritten", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), commit(1));
+  await a.graph.ingest();
+  await fromPeer(a, "x", "of the peer");
+  const [refused] = await a.graph.storeWrites();
+  await a.graph.settle(
+    (refused as StoreTransaction).writes.map(({ object, want }) => ({ object, want, version: undefined })),
+  );
+  expect(await a.graph.storeWrites()).toEqual([]);
+  a.watch(put("x", "of the user", 2), commit(2));
+  expect(await a.graph.ingest()).toMatchObject({ versions: 1 });
+  expect(new Set(await values(a, "x"))).toEqual(new Set(["of the user", "of the peer"]));
+  expect((await a.graph.conflictGroup(0))?.keys[0]?.ancestor).toMatchObject({ id: { origin: "a", generation: 1 } });
+});
+
+test("a key that both sides delete stays deleted, and can come back", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), commit(1));
+  await a.graph.ingest();
+  const { clock } = createSimulation({ seed: 1 });
+  const peer = createMemoryGraph({ name: "g", origin: "peer", clock }).open();
+  await peer.apply((await a.graph.batches(0)).map(({ data }) => data));
+  await peer.write([{ type: "version", key: bytes("x"), value: undefined }]);
+  await a.graph.apply((await peer.batches(0)).map(({ data }) => data));
+  a.watch(remove("x", 2), commit(2));
+  await a.graph.ingest();
+  expect(await values(a, "x")).toEqual([undefined]);
+  expect(await a.graph.storeWrites()).toEqual([]);
+  await peer.write([{ type: "version", key: bytes("x"), value: bytes("again") }]);
+  await a.graph.apply((await peer.batches(0)).map(({ data }) => data));
+  expect(plain(await a.graph.storeWrites())).toEqual([[["x", "again", undefined]]]);
+  expect(a.memory.fsck().findings).toEqual([]);
+});
+
+test("only one stream of a store is mirrored, and it has to be there", async () => {
+  const a = await place();
+  a.memory.append(streamOptions("other"), [reset("e")]);
+  await a.graph.mirror("store");
+  await expect(a.graph.mirror("other")).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
+  await expect(a.graph.mirror("nobody")).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await expect(a.graph.mirror("g")).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
+});
