@@ -203,10 +203,7 @@ export class GraphMirror {
     for (const change of last.values()) {
       const object = this.#tables.object(this.#state.id, change.key);
       const mirror = object && this.#mirror.get(object.id);
-      if (mirror?.store_version === change.version) {
-        counts.echoes++;
-        continue;
-      }
+      // A wiped store may use a version again, so its value counts as well.
       const known = object && this.#sameValue(object.id, mirror, change);
       if (object !== undefined && known !== undefined) {
         this.#show(object.id, known, change.version);
