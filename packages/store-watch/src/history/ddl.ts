@@ -167,6 +167,7 @@ CREATE TABLE mirrors (
   object INTEGER PRIMARY KEY REFERENCES objects (id),
   shown INTEGER REFERENCES versions (pos),
   store_version TEXT,
+  epoch INTEGER REFERENCES epochs (id),
   refused TEXT
 ) STRICT;
 CREATE TABLE intents (

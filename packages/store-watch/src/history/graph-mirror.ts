@@ -1,4 +1,5 @@
 import type Database from "better-sqlite3";
+import type { SourceCapabilities } from "../contract.ts";
 import { StoreWatchError } from "../errors.ts";
 import { batchKinds } from "./appender.ts";
 import { graphKind } from "./ddl.ts";
@@ -18,12 +19,21 @@ interface SourceChange {
   readonly key: Buffer;
   readonly value: Buffer | null;
   readonly version: string;
+  readonly epoch: number;
   readonly attributes: string | null;
+}
+
+interface MirroredRow {
+  readonly source: number;
+  readonly position: number;
+  /** The source's present one. */
+  readonly epoch: number | null;
 }
 
 interface MirrorRow {
   readonly shown: number | null;
   readonly store_version: string | null;
+  readonly epoch: number | null;
   readonly refused: string | null;
 }
 
@@ -37,8 +47,11 @@ export class GraphMirror {
   readonly #tables: GraphTables;
   readonly #state: StreamState;
   #isMirrored: boolean;
-  readonly #select: Database.Statement<[number], { readonly source: number; readonly position: number }>;
-  readonly #sourceByName: Database.Statement<[string], { readonly id: number; readonly kind: string }>;
+  readonly #select: Database.Statement<[number], MirroredRow>;
+  readonly #sourceByName: Database.Statement<
+    [string],
+    { readonly id: number; readonly kind: string; readonly capabilities: string }
+  >;
   readonly #start: Database.Statement;
   readonly #allDirty: Database.Statement;
   readonly #reach: Database.Statement;
@@ -59,9 +72,11 @@ export class GraphMirror {
     this.#graph = graph;
     this.#tables = tables;
     this.#state = state;
-    this.#select = db.prepare("SELECT source, position FROM mirrored WHERE stream = ?");
+    this.#select = db.prepare(
+      "SELECT m.source, m.position, s.epoch FROM mirrored m JOIN streams s ON s.id = m.source WHERE m.stream = ?",
+    );
     this.#isMirrored = this.#select.get(state.id) !== undefined;
-    this.#sourceByName = db.prepare("SELECT id, kind FROM streams WHERE name = ?");
+    this.#sourceByName = db.prepare("SELECT id, kind, capabilities FROM streams WHERE name = ?");
     this.#start = db.prepare("INSERT INTO mirrored (stream, source, position) VALUES (?, ?, 0)");
     this.#allDirty = db.prepare("INSERT OR IGNORE INTO dirty (object) SELECT id FROM objects WHERE stream = ?");
     this.#reach = db.prepare("UPDATE mirrored SET position = ? WHERE stream = ?");
@@ -76,14 +91,15 @@ export class GraphMirror {
        WHERE v.pos > ? AND v.pos <= ? AND o.stream = ? ORDER BY v.pos LIMIT 1`,
     );
     this.#changes = db.prepare(
-      `SELECT v.pos, o.key, v.value, v.version, v.attributes FROM batches b
+      `SELECT v.pos, o.key, v.value, v.version, v.epoch, v.attributes FROM batches b
        JOIN versions v ON v.pos >= b.first_pos AND v.pos < b.first_pos + b.count JOIN objects o ON o.id = v.object
        WHERE b.id = ? ORDER BY v.pos`,
     );
-    this.#mirror = db.prepare("SELECT shown, store_version, refused FROM mirrors WHERE object = ?");
+    this.#mirror = db.prepare("SELECT shown, store_version, epoch, refused FROM mirrors WHERE object = ?");
     this.#setMirror = db.prepare(
-      `INSERT INTO mirrors (object, shown, store_version) VALUES (?, ?, ?)
-       ON CONFLICT (object) DO UPDATE SET shown = excluded.shown, store_version = excluded.store_version, refused = NULL`,
+      `INSERT INTO mirrors (object, shown, store_version, epoch) VALUES (?, ?, ?, ?)
+       ON CONFLICT (object) DO UPDATE SET shown = excluded.shown, store_version = excluded.store_version,
+         epoch = excluded.epoch, refused = NULL`,
     );
     this.#refuse = db.prepare(
       `INSERT INTO mirrors (object, refused) VALUES (?, '')
@@ -113,6 +129,12 @@ export class GraphMirror {
         throw new StoreWatchError(
           "OPTIONS_INVALID",
           `${JSON.stringify(source)} is a graph, expected the stream of a store`,
+        );
+      }
+      if (!(JSON.parse(stream.capabilities) as SourceCapabilities).versioned) {
+        throw new StoreWatchError(
+          "OPTIONS_INVALID",
+          `the store of ${JSON.stringify(source)} gives its values no versions, so nobody can tell whether they were replaced`,
         );
       }
       const known = this.#select.get(this.#state.id);
@@ -180,12 +202,13 @@ export class GraphMirror {
   }
 
   settle(results: readonly StoreResult[], nowMs: number): void {
+    const mirrored = this.#select.get(this.#state.id);
     this.#graph.commit(nowMs, () => {
       for (const { object, want, version } of results) {
         // The store's stream was faster, and knows more.
         if (!this.#intents.all(object).includes(want)) continue;
         if (version === undefined) this.#refuse.run(object);
-        else this.#show(object, want, version);
+        else this.#show(object, want, version, mirrored?.epoch ?? null);
       }
     });
   }
@@ -203,10 +226,14 @@ export class GraphMirror {
     for (const change of last.values()) {
       const object = this.#tables.object(this.#state.id, change.key);
       const mirror = object && this.#mirror.get(object.id);
-      // A wiped store may use a version again, so its value counts as well.
+      // Written by us, reported, and then written again: what is not above the known version lies before it.
+      if (mirror?.epoch === change.epoch && change.version <= (mirror.store_version ?? "")) {
+        counts.echoes++;
+        continue;
+      }
       const known = object && this.#sameValue(object.id, mirror, change);
       if (object !== undefined && known !== undefined) {
-        this.#show(object.id, known, change.version);
+        this.#show(object.id, known, change.version, change.epoch);
         counts.echoes++;
         continue;
       }
@@ -224,7 +251,7 @@ export class GraphMirror {
       // A deletion of what is deleted made nothing.
       if (object === undefined) continue;
       const version = this.#tables.newestOf(object.id);
-      this.#show(object.id, version > before ? version : object.head, change.version);
+      this.#show(object.id, version > before ? version : object.head, change.version, change.epoch);
     }
   }
 
@@ -234,8 +261,8 @@ export class GraphMirror {
     return candidates.find((position) => isSame(this.#tables.version(position)?.value ?? null, change.value));
   }
 
-  #show(object: number, version: number, storeVersion: string): void {
-    this.#setMirror.run(object, version, storeVersion);
+  #show(object: number, version: number, storeVersion: string, epoch: number | null): void {
+    this.#setMirror.run(object, version, storeVersion, epoch);
     this.#clearIntents.run(object);
     this.#touch.run(object);
   }
@@ -246,7 +273,7 @@ export class GraphMirror {
     const shown = mirror?.shown == null ? undefined : this.#tables.version(mirror.shown);
     const hasNone = shown === undefined || shown.value === null;
     if (hasNone ? want.value === null : isSame(shown.value, want.value)) {
-      if (mirror?.shown !== want.pos) this.#setMirror.run(object, want.pos, mirror?.store_version ?? null);
+      if (mirror?.shown !== want.pos) this.#setMirror.run(object, want.pos, mirror?.store_version ?? null, mirror?.epoch ?? null);
       this.#clean.run(object);
       return undefined;
     }

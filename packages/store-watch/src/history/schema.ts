@@ -310,6 +310,8 @@ export const mirrors = sqliteTable("mirrors", {
   shown: integer("shown").references(() => versions.pos),
   /** Null: the store was never seen to have the key. */
   storeVersion: text("store_version"),
+  /** In which epoch of the store. */
+  epoch: integer("epoch").references(() => epochs.id),
   /** The store refused to replace this version, because it has a newer one that has not come yet. */
   refused: text("refused"),
 });

@@ -134,3 +134,44 @@ test("only one stream of a store is mirrored, and it has to be there", async () 
   await expect(a.graph.mirror("nobody")).rejects.toMatchObject({ code: "NOT_FOUND" });
   await expect(a.graph.mirror("g")).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
 });
+
+test("an echo that comes after a later write was reported is old news, and no edit", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), commit(1));
+  await a.graph.ingest();
+  const { clock } = createSimulation({ seed: 1 });
+  const peer = createMemoryGraph({ name: "g", origin: "peer", clock }).open();
+  await peer.apply((await a.graph.batches(0)).map(({ data }) => data));
+  for (const [index, value] of ["2", "3"].entries()) {
+    await peer.write([{ type: "version", key: bytes("x"), value: bytes(value) }]);
+    await a.graph.apply((await peer.batches(0)).map(({ data }) => data));
+    const [one] = await a.graph.storeWrites();
+    const results = (one as StoreTransaction).writes.map(({ object, want }) => ({ object, want, version: at(index + 2) }));
+    await a.graph.settle(results);
+  }
+  a.watch(put("x", "2", 2), commit(2));
+  expect(await a.graph.ingest()).toMatchObject({ versions: 0, echoes: 1 });
+  a.watch(put("x", "3", 3), commit(3));
+  expect(await a.graph.ingest()).toMatchObject({ versions: 0, echoes: 1 });
+  expect(await values(a, "x")).toEqual(["3"]);
+  expect(await a.graph.storeWrites()).toEqual([]);
+});
+
+test("after a wipe the store's versions begin anew, and what differs is an edit", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 7), put("y", "1", 7), commit(7));
+  await a.graph.ingest();
+  a.watch(begin("another"), put("x", "restored", 2), put("y", "1", 2), end(2));
+  expect(await a.graph.ingest()).toMatchObject({ versions: 1, echoes: 1 });
+  expect(await values(a, "x")).toEqual(["restored"]);
+});
+
+test("a store without versions cannot be compared, so it is not mirrored", async () => {
+  const { clock } = createSimulation({ seed: 1 });
+  const memory = createMemoryGraph({ name: "g", origin: "a", clock });
+  const graph = memory.open();
+  memory.append(streamOptions("plain", { capabilities: { ...streamOptions().capabilities, versioned: false } }), [
+    reset("e"),
+  ]);
+  await expect(graph.mirror("plain")).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
+});
