@@ -82,7 +82,8 @@ test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart
     }
   };
   const after = await vi.waitUntil(sendThree, { timeout: 20_000, interval: 200 });
-  expect(await after.read()).toBe("three");
+  // Its first reader comes back by itself, and has the partition if it is the first to.
+  expect(await Promise.any([before.read(), after.read()])).toBe("three");
   const { partitions } = await rawClient(second).describe("/local/npm");
   expect(partitions[0]?.partitionStats?.partitionOffsets?.end).toBe(3n);
   after.writer.close(true);
