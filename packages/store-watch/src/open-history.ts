@@ -12,7 +12,9 @@ export async function openHistory(
   options: (HistoryOptions | PostgresHistoryOptions) & { readonly clock?: Clock; readonly rng?: Rng },
 ): Promise<History> {
   if (!("database" in options)) return openSqliteHistory(options);
-  // Only then: the driver and drizzle are large.
+  // Only then: the driver and drizzle are large. The driver first, because drizzle needs it, and whoever has none is told.
+  const { loadDriver } = await import("./history-postgres/driver.ts");
+  const driver = await loadDriver();
   const { openPostgresHistory } = await import("./history-postgres/history.ts");
-  return openPostgresHistory(options);
+  return openPostgresHistory({ ...options, driver });
 }

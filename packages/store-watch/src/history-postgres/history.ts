@@ -26,7 +26,7 @@ import type {
   StreamRecord,
   VersionRecord,
 } from "../history-types.ts";
-import { loadDriver, openPool, type PostgresClient, type PostgresPool } from "./driver.ts";
+import { loadDriver, openPool, type PostgresClient, type PostgresDriver, type PostgresPool } from "./driver.ts";
 import { checkPostgres } from "./fsck.ts";
 import { openSchema } from "./open-schema.ts";
 import { unreadable } from "./postgres-errors.ts";
@@ -42,14 +42,19 @@ import { PostgresWriter } from "./writer.ts";
  * @throws {StoreWatchError} `OPTIONS_INVALID`, `DATABASE_UNREADABLE`, `DATABASE_LOCKED`, `SCHEMA_NEWER`
  */
 export async function openPostgresHistory(
-  options: PostgresHistoryOptions & { readonly clock?: Clock; readonly rng?: Rng; readonly cacheBytes?: number },
+  options: PostgresHistoryOptions & {
+    readonly clock?: Clock;
+    readonly rng?: Rng;
+    readonly cacheBytes?: number;
+    readonly driver?: PostgresDriver;
+  },
 ): Promise<History> {
   const resolved = resolvePostgresOptions(options);
   const { url, schema, where, leaseMs, waitMs, readers } = resolved;
   const clock = options.clock ?? systemClock;
   const rng = options.rng ?? systemRng;
   // One more for the writer and one for fsck.
-  const pool = openPool(await loadDriver(), { url, schema, max: readers + 2 });
+  const pool = openPool(options.driver ?? (await loadDriver()), { url, schema, max: readers + 2 });
   const { cacheBytes } = options;
   const writer = new PostgresWriter(pool, { session: rng.uuid(), ttlMs: leaseMs, where, clock, cacheBytes });
   try {

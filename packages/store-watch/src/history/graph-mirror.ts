@@ -273,7 +273,8 @@ export class GraphMirror {
     const shown = mirror?.shown == null ? undefined : this.#tables.version(mirror.shown);
     const hasNone = shown === undefined || shown.value === null;
     if (hasNone ? want.value === null : isSame(shown.value, want.value)) {
-      if (mirror?.shown !== want.pos) this.#setMirror.run(object, want.pos, mirror?.store_version ?? null, mirror?.epoch ?? null);
+      if (mirror?.shown !== want.pos)
+        this.#setMirror.run(object, want.pos, mirror?.store_version ?? null, mirror?.epoch ?? null);
       this.#clean.run(object);
       return undefined;
     }
