@@ -6,7 +6,7 @@ import { type Clock, systemClock } from "@tidemark/clock";
 import { checkWhole } from "./channel-options.ts";
 import { isGrpcProto } from "./grpc-status.ts";
 import { dropAbsurdTimeouts, repairAuthority } from "./request-repairs.ts";
-import { type FrameHandler, pathOf, ServerCall } from "./server-call.ts";
+import { acceptedEncodings, type FrameHandler, pathOf, ServerCall } from "./server-call.ts";
 
 export interface FrameHandlerOptions {
   /** Hot paths, `/package.Service/Method`, and who serves their gRPC calls. */
@@ -97,6 +97,8 @@ export function createServingHandler(options: FrameHandlerOptions): ServingHandl
       }
       repairAuthority(request.headers);
       dropAbsurdTimeouts(request.headers);
+      // The adapter tells only of what it can decompress, which is nothing.
+      if (isGrpc(request)) response.setHeader("grpc-accept-encoding", acceptedEncodings["grpc-accept-encoding"]);
       adapter(request, response);
     } catch {
       // The adapter throws at what it can make no URL of.
@@ -133,9 +135,14 @@ function isBrowser(headers: IncomingHttpHeaders): boolean {
   return headers.origin !== undefined || headers["sec-fetch-site"] !== undefined;
 }
 
+/** Also gRPC-Web. */
+function isGrpc({ headers }: Request): boolean {
+  return String(headers["content-type"] ?? "").startsWith("application/grpc");
+}
+
 /** What nobody serves. gRPC clients read the status, others the HTTP status. */
 function unimplemented(request: Request, response: Answer): void {
-  if (String(request.headers["content-type"] ?? "").startsWith("application/grpc")) {
+  if (isGrpc(request)) {
     const path = String(request.url ?? "").split("?")[0];
     response.setHeader("content-type", "application/grpc+proto");
     response.setHeader("grpc-status", "12");

@@ -51,7 +51,10 @@ export interface ServerCallOptions {
   onEnd(call: ServerCall, stream: ServerHttp2Stream, error: unknown): void;
 }
 
-const answerHeaders = { ":status": 200, "content-type": "application/grpc+proto" } as const;
+/** gRPC, compression.md: who gets a message that is compressed in a way it does not know says which ways it knows. */
+export const acceptedEncodings = { "grpc-accept-encoding": "identity" } as const;
+
+const answerHeaders = { ":status": 200, "content-type": "application/grpc+proto", ...acceptedEncodings } as const;
 
 /** How long a client may go on sending after it was answered. */
 const refuseAfterMs = 1000;
