@@ -25,6 +25,8 @@ export class ReadGroup {
   readonly #balancer = new Balancer();
   /** Partitions that were read to their end by the session that has them, and are not committed to it yet. */
   readonly #readToEnd = new Map<number, string>();
+  /** Partitions that nobody may read for a while, and how many wait for their end. */
+  readonly #suspended = new Map<number, number>();
   readonly #stopListening: () => void;
 
   constructor(topic: Topic, consumer: string) {
@@ -41,7 +43,7 @@ export class ReadGroup {
   }
 
   get isEmpty(): boolean {
-    return this.#members.size === 0;
+    return this.#members.size === 0 && this.#suspended.size === 0;
   }
 
   join(member: GroupMember, partitions: readonly number[]): void {
@@ -72,6 +74,25 @@ export class ReadGroup {
     return id === undefined ? undefined : this.#members.get(id);
   }
 
+  /** Takes partitions from whoever reads them, and gives them to nobody until `resume`. */
+  suspend(partitions: readonly number[]): void {
+    for (const id of partitions) {
+      this.#suspended.set(id, (this.#suspended.get(id) ?? 0) + 1);
+      this.#readToEnd.delete(id);
+    }
+    this.refresh();
+    for (const id of partitions) this.ownerOf(id)?.onStop(this.topic, id, false);
+  }
+
+  resume(partitions: readonly number[]): void {
+    for (const id of partitions) {
+      const count = this.#suspended.get(id) ?? 0;
+      if (count > 1) this.#suspended.set(id, count - 1);
+      else this.#suspended.delete(id);
+    }
+    this.refresh();
+  }
+
   /** Committed offsets or partitions changed. */
   refresh(): void {
     for (const partition of this.topic.partitions) {
@@ -79,7 +100,8 @@ export class ReadGroup {
       const waiting = partition.parents.filter((parent) => !this.#isDone(parent));
       const readers = new Set(waiting.map((parent) => this.#readToEnd.get(parent.id)));
       const [reader] = readers;
-      const isReady = waiting.length === 0 || (readers.size === 1 && reader !== undefined);
+      const isFree = waiting.length === 0 || (readers.size === 1 && reader !== undefined);
+      const isReady = isFree && !this.#suspended.has(partition.id);
       // Who reads children stays with their parents: somebody else would get these after what came later.
       const only = waiting.length > 0 ? reader : isDone ? undefined : this.#readToEnd.get(partition.id);
       this.#apply(this.#balancer.offer(partition.id, isReady, only, isDone));
@@ -124,6 +146,28 @@ export class ReadGroups {
 
   leave(group: ReadGroup, member: GroupMember): void {
     group.leave(member);
+    this.#closeEmpty(group);
+  }
+
+  /** Does what must not happen while partitions are read. Their readers start over afterwards. */
+  async interrupt(
+    topic: Topic,
+    consumer: string,
+    partitions: readonly number[],
+    work: () => Promise<void>,
+  ): Promise<void> {
+    // Also for readers that come meanwhile.
+    const group = this.group(topic, consumer);
+    group.suspend(partitions);
+    try {
+      await work();
+    } finally {
+      group.resume(partitions);
+      this.#closeEmpty(group);
+    }
+  }
+
+  #closeEmpty(group: ReadGroup): void {
     if (!group.isEmpty) return;
     group.close();
     this.#groups.delete(`${group.topic.id}/${group.consumer}`);

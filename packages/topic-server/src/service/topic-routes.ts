@@ -7,6 +7,7 @@ import type { Topic } from "../storage/topic.ts";
 import type { Right } from "./access.ts";
 import { describeConsumer, describePartition, describeTopic } from "./describe.ts";
 import { operation, succeeded } from "./messages.ts";
+import { commitFor, moveConsumer } from "./outside-commits.ts";
 import { Refusal } from "./refusal.ts";
 import type { Service } from "./service.ts";
 import { alteredDefinition, definitionOf } from "./topic-definitions.ts";
@@ -107,26 +108,11 @@ export function topicRoutes(router: ConnectRouter, service: Service): void {
     operation(async () => {
       const topic = topicFor(request.path, context, "read");
       const consumer = consumerFor(topic, request.consumer);
-      const { id, log } = partitionFor(topic, request.partitionId);
+      const partition = partitionFor(topic, request.partitionId);
       const offset = Number(request.offset);
-      if (offset < 0 || offset > log.endOffset) {
-        throw new Refusal(StatusCode.BAD_REQUEST, `offset must be in [0, ${log.endOffset}], got ${offset}`);
-      }
-      const committed = topic.committedOffset(consumer, id);
-      if (offset < committed) {
-        throw new Refusal(StatusCode.BAD_REQUEST, `offset ${offset} is below what is committed, ${committed}`);
-      }
-      const group = groups.find(topic, consumer);
-      const owner = group?.ownerOf(id);
-      if (request.readSessionId !== "" && owner?.id !== request.readSessionId) {
-        throw new Refusal(StatusCode.BAD_REQUEST, `The read session does not have partition ${id}`);
-      }
-      await new Promise<void>((resolve, reject) => {
-        store.commits.add(topic, consumer, id, offset, (error) => (error === undefined ? resolve() : reject(error)));
-      });
-      // Whoever is not named is interrupted, and starts over from here.
-      if (request.readSessionId === "") group?.ownerOf(id)?.onStop(topic, id, false);
-      groups.committed(topic, consumer, id, offset);
+      const session = request.readSessionId;
+      if (session === "") await moveConsumer(service, topic, consumer, partition, offset);
+      else await commitFor(service, topic, consumer, partition, offset, session);
       return succeeded(wire.CommitOffsetResultSchema, {});
     }),
   );
