@@ -36,7 +36,7 @@ function planLastWriter({ keys }: ConflictGroup): GraphEdit[] {
   const winnerOf = new Map<ConflictKey, GraphHead>();
   const losers = new Set<string>();
   for (const { id, heads } of transactionsOf(keys)) {
-    const contested = heads.filter(({ key }) => key.heads.length > 1);
+    const contested = heads.filter(({ key }) => isContested(key));
     if (contested.some(({ key }) => winnerOf.has(key))) losers.add(id);
     else for (const { key, head } of contested) winnerOf.set(key, head);
   }
@@ -47,12 +47,24 @@ function planLastWriter({ keys }: ConflictGroup): GraphEdit[] {
       // Only tied to the conflict: a loser's other keys go back to what they were.
       return losers.has(transactionOf(shown, key)) ? [merge(key, key.before[0]?.value)] : [];
     }
-    const winner = winnerOf.get(key);
+    const winner = isContested(key) ? winnerOf.get(key) : shown;
     if (winner === undefined) return [merge(key, key.ancestor?.value)];
     // A link goes from the greater stamp to the smaller one, or links could close a circle.
     if (winner !== shown) return [merge(key, winner.value, winner.attributes)];
     return heads.slice(1).map(({ id }): GraphEdit => ({ type: "link", key: key.key, child: winner.id, parent: id }));
   });
+}
+
+/** Whoever wrote the same has nothing to lose. */
+function isContested({ heads }: ConflictKey): boolean {
+  const [first, ...others] = heads;
+  return others.some(
+    ({ value, attributes }) =>
+      attributes !== first?.attributes ||
+      (value === undefined || first?.value === undefined
+        ? value !== first?.value
+        : Buffer.compare(value, first.value) !== 0),
+  );
 }
 
 function planValues({ keys }: ConflictGroup, values: (Decision & object)["values"]): GraphEdit[] {

@@ -1,14 +1,27 @@
 import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
-import type { HistoryGraph } from "@tidemark/store-watch";
+import type { History, HistoryGraph } from "@tidemark/store-watch";
 import type { Channel } from "./channel.ts";
 import type { ConflictPolicy } from "./resolution.ts";
+import type { Sink } from "./sink.ts";
 import { SyncError } from "./sync-error.ts";
+
+/** The site's own store: what is edited there goes to the other sites, what they make is written there. */
+export interface SiteStore {
+  /** The history that a watcher follows the store into; the graph is one of it. */
+  readonly history: Pick<History, "position" | "follow">;
+  /** The watcher's stream. */
+  readonly stream: string;
+  /** Left out: the store is a source alone, and shows nothing of the other sites. */
+  readonly sink?: Sink;
+}
 
 export interface SiteOptions {
   /** Where the site keeps its versions: `history.openGraph(…)`. One site has it at a time. */
   readonly graph: HistoryGraph;
   /** What connects the sites: `topicChannel(…)`. */
   readonly channel: Channel;
+  /** Left out: the graph itself is what is written to and read. */
+  readonly store?: SiteStore | undefined;
   /**
    * What happens where two sites changed a key without knowing of each other. Sites may have different ones.
    * @default "last-writer"
@@ -44,6 +57,7 @@ export const siteDefaults = {
 export function resolveSite(options: SiteOptions): Required<SiteOptions> {
   const resolved = {
     ...options,
+    store: options.store,
     policy: options.policy ?? siteDefaults.policy,
     initialDelayMs: options.initialDelayMs ?? siteDefaults.initialDelayMs,
     maxDelayMs: options.maxDelayMs ?? siteDefaults.maxDelayMs,

@@ -20,6 +20,12 @@ export interface SiteStatus {
 }
 
 export interface SiteCounters {
+  /** Edits of the site's store that were taken over. */
+  readonly ingested: number;
+  /** Keys that were written into the site's store. */
+  readonly stored: number;
+  /** Keys that were not, because the store had something newer. */
+  readonly refused: number;
   /** Batches of others that were applied. */
   readonly applied: number;
   /** Batches that had been here already. */

@@ -3,7 +3,8 @@ import { backoffDelayMs, resolveBackoff } from "@tidemark/stream";
 import type { Publisher } from "./channel.ts";
 import { Level } from "./level.ts";
 import { type Decision, isAmongMerges, planResolution, textOf } from "./resolution.ts";
-import { resolveSite, type SiteOptions } from "./site-options.ts";
+import type { Sink } from "./sink.ts";
+import { resolveSite, type SiteOptions, type SiteStore } from "./site-options.ts";
 import type { SiteCounters, SiteEvent, SiteStatus } from "./site-status.ts";
 import { isRetryable, SyncError, toSyncError } from "./sync-error.ts";
 import { Turns } from "./turns.ts";
@@ -49,18 +50,23 @@ export function openSite(options: SiteOptions): Site {
 }
 
 class RunningSite implements Site {
-  readonly #options: Required<SiteOptions>;
+  readonly #options: ReturnType<typeof resolveSite>;
   readonly #stop = new AbortController();
   readonly #turns = new Turns();
   /** There may be something to publish. */
   readonly #written = new Level();
   /** There may be conflicts. */
   readonly #applied = new Level();
+  /** Something else may be shown than in the store. */
+  readonly #moved = new Level();
   /** The channel has more than before, or the site is over. */
   readonly #sent = new Level();
   readonly #listeners = new Set<(event: SiteEvent) => void>();
   readonly #end = Promise.withResolvers<void>();
   readonly #counters: { -readonly [Key in keyof SiteCounters]: SiteCounters[Key] } = {
+    ingested: 0,
+    stored: 0,
+    refused: 0,
     applied: 0,
     duplicates: 0,
     echoes: 0,
@@ -89,7 +95,15 @@ class RunningSite implements Site {
   }
 
   start(): void {
+    const { store } = this.#options;
+    const sink = store?.sink;
     const parts = [
+      ...(store === undefined
+        ? []
+        : [(signal: AbortSignal, onProgress: () => void) => this.#ingest(store, signal, onProgress)]),
+      ...(sink === undefined
+        ? []
+        : [(signal: AbortSignal, onProgress: () => void) => this.#writeStore(sink, signal, onProgress)]),
       (signal: AbortSignal, onProgress: () => void) => this.#publish(signal, onProgress),
       (signal: AbortSignal, onProgress: () => void) => this.#receive(signal, onProgress),
       (signal: AbortSignal, onProgress: () => void) => this.#resolve(signal, onProgress),
@@ -156,6 +170,7 @@ class RunningSite implements Site {
     } finally {
       // Also after an error: nobody knows whether it was committed.
       this.#written.raise();
+      this.#moved.raise();
     }
   }
 
@@ -203,7 +218,10 @@ class RunningSite implements Site {
       const applied = await this.#turns
         .take(() => graph.apply(batch.messages))
         // Also after an error: nobody knows whether it was committed.
-        .finally(() => this.#applied.raise());
+        .finally(() => {
+          this.#applied.raise();
+          this.#moved.raise();
+        });
       this.#counters.applied += applied.applied;
       this.#counters.duplicates += applied.duplicates;
       this.#counters.echoes += applied.echoes;
@@ -213,6 +231,58 @@ class RunningSite implements Site {
       }
       await batch.ack();
       onProgress();
+    }
+  }
+
+  /** Takes over what was edited in the store. */
+  async #ingest(store: SiteStore, signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { graph } = this.#options;
+    const { history, stream } = store;
+    // From here on: what came before is looked for below.
+    const position = await history.position();
+    await this.#turns.take(() => graph.mirror(stream));
+    this.#moved.raise();
+    await this.#ingestAll();
+    for await (const _ of history.follow(position, { stream, signal })) {
+      await this.#ingestAll();
+      onProgress();
+    }
+  }
+
+  async #ingestAll(): Promise<void> {
+    for (let isEnd = false; !isEnd; ) {
+      const ingested = await this.#turns
+        .take(() => this.#options.graph.ingest())
+        .finally(() => {
+          this.#written.raise();
+          this.#applied.raise();
+          this.#moved.raise();
+        });
+      this.#counters.ingested += ingested.versions;
+      isEnd = ingested.isEnd;
+    }
+  }
+
+  /** Brings the store to what is shown here. */
+  async #writeStore(sink: Sink, signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { graph } = this.#options;
+    for (;;) {
+      const seen = this.#moved.count;
+      const transactions = await this.#turns.take(() => graph.storeWrites());
+      for (const { writes } of transactions) {
+        const result = await sink.apply(writes, signal);
+        const results = writes.map(({ object, want, known }, index) => ({
+          object,
+          want,
+          known,
+          version: result.isApplied ? (result.versions[index] as string) : undefined,
+        }));
+        await this.#turns.take(() => graph.settle(results));
+        if (result.isApplied) this.#counters.stored += writes.length;
+        else this.#counters.refused += writes.length;
+        onProgress();
+      }
+      if (transactions.length === 0) await this.#moved.after(seen, signal);
     }
   }
 
@@ -247,7 +317,10 @@ class RunningSite implements Site {
       const isWritten = await this.#turns.take(async () => {
         const now = await graph.conflictGroup(group.next - 1);
         if (now === undefined || signatureOf(now) !== signature) return false;
-        await graph.write(edits).finally(() => this.#written.raise());
+        await graph.write(edits).finally(() => {
+          this.#written.raise();
+          this.#moved.raise();
+        });
         return true;
       });
       if (!isWritten) continue;

@@ -1,21 +1,51 @@
 import { type Simulation, createSimulation } from "@tidemark/clock/testing";
-import type { HistoryGraph } from "@tidemark/store-watch";
+import {
+  type HistoryGraph,
+  type OpenStreamOptions,
+  parseSortableInteger,
+  sortableInteger,
+} from "@tidemark/store-watch";
 import { createMemoryGraph, type MemoryGraph } from "@tidemark/store-watch/testing";
+import { Level } from "../src/level.ts";
+import { ownStoreSink } from "../src/own-store-sink.ts";
 import type { ConflictPolicy } from "../src/resolution.ts";
 import { openSite, type Site } from "../src/site.ts";
+import type { SiteStore } from "../src/site-options.ts";
 import { noFaults, SimTopic } from "./sim-channel.ts";
+import { SimStore } from "./sim-store.ts";
 
 // A world of sites in virtual time: everything about it follows from the seed.
 
-const forever = new Promise<never>(() => undefined);
+// One each: what waits for a promise is kept by it.
+const forever = () => new Promise<never>(() => undefined);
 
 class Busy extends Error {
   readonly retryable = true;
 }
 
+interface Life {
+  isOver: boolean;
+  around<T>(call: () => Promise<T>): Promise<T>;
+}
+
+const sourceOptions: OpenStreamOptions = {
+  name: "store",
+  kind: "sim",
+  description: "a store",
+  scope: "",
+  capabilities: {
+    resumable: true,
+    transactional: true,
+    tombstones: true,
+    snapshotMarker: true,
+    tooOldSignal: true,
+    ordered: true,
+    versioned: true,
+  },
+};
+
 interface Written {
   readonly origin: string;
-  readonly generation: number;
   readonly values: readonly (string | undefined)[];
 }
 
@@ -23,6 +53,8 @@ interface Place {
   readonly name: string;
   readonly memory: MemoryGraph;
   readonly policy: ConflictPolicy;
+  /** Users edit here and not in the graph. */
+  readonly store: SimStore | undefined;
   site: Site | undefined;
   /** What its user was told is durable. */
   readonly written: Written[];
@@ -39,6 +71,8 @@ export interface WorldReport {
   readonly links: number;
   readonly merges: number;
   readonly open: number;
+  readonly stores: number;
+  readonly missed: number;
   readonly virtualMs: number;
 }
 
@@ -47,6 +81,9 @@ export class World {
   readonly #topic: SimTopic;
   readonly #places: Place[];
   readonly #keys: readonly string[];
+  /** What a store no longer had when its watch came to it. */
+  readonly #missed = new Set<string>();
+  readonly #end = new AbortController();
   #crashChance: number;
   #busyChance: number;
 
@@ -63,6 +100,7 @@ export class World {
     this.#busyChance = rng.pick([0, 0.05, 0.2]);
     this.#keys = Array.from({ length: 1 + rng.int(0, 5) }, (_, index) => `k${index}`);
     const count = 2 + rng.int(0, 3);
+    const stores = rng.pick([0, 0.5, 1]);
     const common = rng.float() < 0.5 ? this.#policy() : undefined;
     this.#places = Array.from({ length: count }, (_, index): Place => {
       const name = `site-${index}`;
@@ -70,6 +108,7 @@ export class World {
         name,
         memory: createMemoryGraph({ name: "group", origin: name, clock }),
         policy: common ?? this.#policy(),
+        store: rng.float() < stores ? new SimStore() : undefined,
         site: undefined,
         written: [],
         crashes: 0,
@@ -85,6 +124,7 @@ export class World {
       this.#heal();
       await this.#converge();
       const report = this.#check();
+      this.#end.abort();
       for (const place of this.#places) {
         await place.site?.close();
         place.memory.close();
@@ -118,9 +158,11 @@ export class World {
 
   #start(place: Place): void {
     const { clock, rng } = this.#simulation;
-    const graph = this.#faulty(place, place.memory.open());
+    const life = this.#life(place);
+    const graph = this.#faulty(life, place.memory.open());
     const site = openSite({
       graph,
+      store: place.store && this.#watched(place, place.store, life),
       channel: this.#topic.channel(place.name),
       policy: place.policy,
       initialDelayMs: 20,
@@ -134,28 +176,94 @@ export class World {
     });
   }
 
-  /** The process dies at the edge of a transaction: nothing of it runs on, its database stays. */
-  #faulty(place: Place, graph: HistoryGraph): HistoryGraph {
+  /** One life of a process: every call in it may be the last. */
+  #life(place: Place): Life {
     const { rng } = this.#simulation;
-    let isDead = false;
-    const around = async <T>(call: () => Promise<T>): Promise<T> => {
-      if (isDead) return forever;
-      if (rng.float() < this.#busyChance) throw new Busy("before the commit");
-      const dies = rng.float() < this.#crashChance;
-      const isBefore = rng.float() < 0.5;
-      const die = () => {
-        isDead = true;
-        this.#crash(place);
-        return forever;
-      };
-      if (dies && isBefore) return die();
-      const result = await call();
-      if (dies) return die();
-      // Nobody knows whether it was committed.
-      if (rng.float() < this.#busyChance / 2) throw new Busy("after the commit");
-      return result;
+    const life: Life = {
+      isOver: false,
+      around: async (call) => {
+        if (life.isOver) return forever();
+        if (rng.float() < this.#busyChance) throw new Busy("before the commit");
+        const dies = rng.float() < this.#crashChance;
+        const isBefore = rng.float() < 0.5;
+        const die = () => {
+          if (!life.isOver) {
+            life.isOver = true;
+            this.#crash(place);
+          }
+          return forever();
+        };
+        if (dies && isBefore) return die();
+        const result = await call();
+        if (life.isOver) return forever();
+        if (dies) return die();
+        // Nobody knows whether it was committed.
+        if (rng.float() < this.#busyChance / 2) throw new Busy("after the commit");
+        return result;
+      },
     };
-    const alive = <T>(call: () => Promise<T>) => (isDead ? forever : call());
+    return life;
+  }
+
+  /** The store as the site sees it: followed by a watcher that dies with the site, and written to. */
+  #watched(place: Place, store: SimStore, life: Life): SiteStore {
+    const { clock, rng } = this.#simulation;
+    const committed = new Level();
+    const watch = async () => {
+      let cursor = place.memory.append(sourceOptions, [])?.cursor;
+      if (cursor === undefined) place.memory.append(sourceOptions, [{ type: "reset", epoch: "e" }]);
+      // Now and then the store has forgotten what came after the cursor.
+      let isSnapshot = cursor !== undefined && rng.float() < 0.3;
+      while (!life.isOver) {
+        const seen = store.grown.count;
+        const after = cursor === undefined ? 0n : parseSortableInteger(cursor);
+        if (store.revision > after) {
+          await clock.sleep(rng.float() * 300);
+          if (life.isOver) return;
+          const { frames, missed } = isSnapshot ? store.snapshot(after) : { frames: store.frames(after), missed: [] };
+          isSnapshot = false;
+          const commits = [...frames.keys()].filter((index) => frames[index]?.type === "commit");
+          // Any number of transactions at once.
+          const end = commits.length === 0 ? frames.length : (rng.pick(commits) as number) + 1;
+          cursor = place.memory.append(sourceOptions, frames.slice(0, end))?.cursor;
+          for (const value of missed) this.#missed.add(value);
+          committed.raise();
+        } else await store.grown.after(seen, this.#end.signal);
+      }
+    };
+    watch().catch((error: unknown) => {
+      if (!this.#end.signal.aborted) throw error;
+    });
+    const sink = ownStoreSink({
+      txn: (request) =>
+        life.around(async () => {
+          await clock.sleep(rng.float() * 50);
+          // A call of a process that died may still arrive.
+          const result = store.txn(request);
+          await clock.sleep(rng.float() * 50);
+          return result;
+        }),
+    });
+    return {
+      stream: sourceOptions.name,
+      sink,
+      history: {
+        position: async () => 0n,
+        async *follow(_, { signal } = {}) {
+          for (;;) {
+            const seen = committed.count;
+            yield [];
+            await committed.after(seen, signal as AbortSignal);
+          }
+        },
+      },
+    };
+  }
+
+  /** The process dies at the edge of a transaction: nothing of it runs on, its database stays. */
+  #faulty(life: Life, graph: HistoryGraph): HistoryGraph {
+    const { around } = life;
+    const alive = <T>(call: () => Promise<T>) => (life.isOver ? forever() : call());
     return {
       name: graph.name,
       origin: graph.origin,
@@ -165,6 +273,10 @@ export class World {
       heads: (key) => alive(() => graph.heads(key)),
       conflictGroup: (after) => alive(() => graph.conflictGroup(after)),
       status: () => alive(() => graph.status()),
+      mirror: (source) => around(() => graph.mirror(source)),
+      ingest: () => around(() => graph.ingest()),
+      storeWrites: (options) => around(() => graph.storeWrites(options)),
+      settle: (results) => around(() => graph.settle(results)),
     };
   }
 
@@ -183,11 +295,17 @@ export class World {
     const edits = 2 + rng.int(0, 8);
     for (let done = 0; done < edits; ) {
       await clock.sleep(rng.float() * 500);
-      const { site } = place;
-      if (site === undefined) continue;
+      const { site, store } = place;
+      if (site === undefined && store === undefined) continue;
       done++;
       const keys = this.#keys.filter(() => rng.float() < 0.5).slice(0, 3);
       const values = keys.map(() => (rng.float() < 0.25 ? undefined : `${place.name}:${++place.next}`));
+      if (store !== undefined) {
+        store.transact(keys.map((key, index) => ({ key, value: values[index] })));
+        place.written.push({ origin: place.name, values });
+        continue;
+      }
+      if (site === undefined) continue;
       const written = await Promise.race([
         site
           .write(keys.map((key, index) => ({ key: Buffer.from(key), value: bytesOf(values[index]) })))
@@ -199,7 +317,7 @@ export class World {
         clock.sleep(2000).then(() => undefined),
       ]);
       if (written !== undefined && written.versions > 0) {
-        place.written.push({ origin: place.name, generation: written.generation, values });
+        place.written.push({ origin: place.name, values });
       }
     }
   }
@@ -230,12 +348,23 @@ export class World {
       if (this.#places.some(({ site }) => site === undefined)) continue;
       const statuses = await Promise.all(this.#places.map(({ site }) => (site as Site).status()));
       const isSent = statuses.every(({ published, vector, origin }) => published === (vector[origin] ?? 0));
+      const isCaughtUp = this.#places.every(({ memory, store }) => {
+        return store === undefined || memory.append(sourceOptions, [])?.cursor === sortableInteger(store.revision);
+      });
+      const stores = this.#places.map(({ store }) => String(store?.revision)).join();
       const isEmpty = statuses.every(({ waiting }) => waiting.length === 0);
       const vectors = statuses.map(({ vector }) =>
         JSON.stringify(Object.entries(vector).sort(([one], [other]) => (one < other ? -1 : 1))),
       );
-      const now = vectors[0] as string;
-      if (isSent && isEmpty && vectors.every((vector) => vector === now) && now === before) return;
+      const now = `${vectors[0]} ${stores}`;
+      if (
+        (isCaughtUp || stores.includes("0")) &&
+        isSent &&
+        isEmpty &&
+        vectors.every((vector) => vector === vectors[0]) &&
+        now === before
+      )
+        return;
       before = now;
     }
     const statuses = await Promise.all(this.#places.map(async ({ site }) => site?.status()));
@@ -256,10 +385,45 @@ export class World {
       const values = new Set(other.versions.map(({ value }) => value));
       for (const { written } of this.#places) {
         for (const write of written) {
-          const lost = write.values.find((value) => value !== undefined && !values.has(value));
-          if (lost !== undefined) throw new Error(`${name} never got ${lost}, which was durable at ${write.origin}`);
+          const lost = write.values.find(
+            (value) => value !== undefined && !values.has(value) && !this.#missed.has(value),
+          );
+          if (lost !== undefined)
+            throw new Error(
+              `${name} never got ${lost}, which was durable at ${write.origin}: ` +
+                JSON.stringify(
+                  (this.#places.find((place) => place.name === write.origin) as Place).memory.query(
+                    `SELECT v.pos, s.kind, CAST(o.key AS TEXT) AS key, CAST(v.value AS TEXT) AS value, v.version, v.parent, v.batch, v.via
+                   FROM versions v JOIN objects o ON o.id = v.object JOIN streams s ON s.id = o.stream WHERE o.key =
+                     (SELECT o.key FROM versions v JOIN objects o ON o.id = v.object WHERE CAST(v.value AS TEXT) = '${lost}') ORDER BY v.pos`,
+                  ),
+                ).replaceAll("},", "},\n"),
+            );
         }
       }
+    }
+    for (const { name, memory, store } of this.#places) {
+      if (store === undefined) continue;
+      const shown = memory.query(
+        `SELECT CAST(o.key AS TEXT) AS key, CAST(v.value AS TEXT) AS value FROM objects o JOIN streams s ON s.id = o.stream
+         JOIN versions v ON v.pos = o.head WHERE s.kind = 'graph' AND v.value IS NOT NULL ORDER BY o.key`,
+      );
+      const has = [...store.values]
+        .map(([key, { value }]) => ({ key, value }))
+        .sort((a, b) => (a.key < b.key ? -1 : 1));
+      if (JSON.stringify(shown) === JSON.stringify(has)) continue;
+      throw new Error(
+        `the store of ${name} has ${JSON.stringify(has)}, its graph shows ${JSON.stringify(shown)}; mirrors: ` +
+          JSON.stringify(
+            memory.query(
+              `SELECT CAST(o.key AS TEXT) AS key, o.head, m.*, (SELECT CAST(v.value AS TEXT) FROM versions v WHERE v.pos = m.shown) AS value,
+                 (SELECT group_concat(version) FROM intents i WHERE i.object = o.id) AS intents,
+                 (SELECT count(*) FROM dirty d WHERE d.object = o.id) AS dirty
+               FROM objects o LEFT JOIN mirrors m ON m.object = o.id JOIN streams s ON s.id = o.stream WHERE s.kind = 'graph'`,
+            ),
+          ) +
+          JSON.stringify([...store.values], (_, value: unknown) => (typeof value === "bigint" ? String(value) : value)),
+      );
     }
     const isDecided = this.#places.some(({ policy }) => policy !== "keep");
     const open = first.heads.filter((head) => head.heads.includes(",")).length;
@@ -273,6 +437,8 @@ export class World {
       links: first.edges.length,
       merges: first.versions.filter(({ isMerge }) => isMerge === 1).length,
       open,
+      stores: this.#places.filter(({ store }) => store !== undefined).length,
+      missed: this.#missed.size,
       virtualMs: this.#simulation.clock.monotonic(),
     };
   }
@@ -298,7 +464,8 @@ function dump(memory: MemoryGraph): Dump {
          v.via = 6 AS isMerge, ${id} v.parent) AS parent,
          (SELECT group_concat(p) FROM (SELECT ${id} e.parent) AS p FROM edges e WHERE e.child = v.pos ORDER BY p)) AS further,
          (SELECT count(*) > 1 FROM versions c WHERE c.parent = v.pos) AS isFork
-       FROM versions v JOIN objects o ON o.id = v.object JOIN origins n ON n.id = v.origin ORDER BY n.name, v.gen`,
+       FROM versions v JOIN objects o ON o.id = v.object JOIN origins n ON n.id = v.origin
+       WHERE v.origin <> 1 ORDER BY n.name, v.gen`,
     ) as Dump["versions"],
     edges: memory.query(
       `SELECT n.name || ':' || l.gen AS id, ${id} l.child) AS child, ${id} l.parent) AS parent
@@ -307,7 +474,7 @@ function dump(memory: MemoryGraph): Dump {
     heads: memory.query(
       `SELECT CAST(o.key AS TEXT) AS key, ${id} o.head) || coalesce(',' || (SELECT group_concat(h) FROM
          (SELECT ${id} c.head) AS h FROM conflicts c WHERE c.object = o.id ORDER BY h)), '') AS heads
-       FROM objects o ORDER BY o.key`,
+       FROM objects o JOIN streams s ON s.id = o.stream WHERE s.kind = 'graph' ORDER BY o.key`,
     ) as Dump["heads"],
   };
 }

@@ -168,11 +168,13 @@ CREATE TABLE mirrors (
   shown INTEGER REFERENCES versions (pos),
   store_version TEXT,
   epoch INTEGER REFERENCES epochs (id),
-  refused TEXT
+  refused INTEGER
 ) STRICT;
 CREATE TABLE intents (
   object INTEGER NOT NULL REFERENCES objects (id),
   version INTEGER NOT NULL REFERENCES versions (pos),
+  written TEXT,
+  is_unknown INTEGER NOT NULL,
   PRIMARY KEY (object, version)
 ) STRICT;
 CREATE TABLE dirty (object INTEGER PRIMARY KEY REFERENCES objects (id)) STRICT;

@@ -30,11 +30,16 @@ interface MirroredRow {
   readonly epoch: number | null;
 }
 
+interface IntentRow {
+  readonly version: number;
+  /** The store's version of it; null: not known whether it was written. */
+  readonly written: string | null;
+}
+
 interface MirrorRow {
   readonly shown: number | null;
   readonly store_version: string | null;
   readonly epoch: number | null;
-  readonly refused: string | null;
 }
 
 /**
@@ -61,9 +66,16 @@ export class GraphMirror {
   readonly #mirror: Database.Statement<[number], MirrorRow>;
   readonly #setMirror: Database.Statement;
   readonly #refuse: Database.Statement;
-  readonly #intents: Database.Statement<[number], number>;
+  readonly #intents: Database.Statement<[number], IntentRow>;
+  readonly #lastWritten: Database.Statement<[number], IntentRow>;
   readonly #addIntent: Database.Statement;
-  readonly #clearIntents: Database.Statement;
+  readonly #setWritten: Database.Statement;
+  readonly #allUnknown: Database.Statement;
+  readonly #forgetAll: Database.Statement;
+  readonly #forgetAttempt: Database.Statement;
+  readonly #forgetUnknown: Database.Statement;
+  readonly #forgetUpTo: Database.Statement;
+  readonly #forgetWritten: Database.Statement;
   readonly #touch: Database.Statement;
   readonly #clean: Database.Statement;
   readonly #dirty: Database.Statement<[number], { readonly object: number; readonly head: number }>;
@@ -95,24 +107,44 @@ export class GraphMirror {
        JOIN versions v ON v.pos >= b.first_pos AND v.pos < b.first_pos + b.count JOIN objects o ON o.id = v.object
        WHERE b.id = ? ORDER BY v.pos`,
     );
-    this.#mirror = db.prepare("SELECT shown, store_version, epoch, refused FROM mirrors WHERE object = ?");
+    this.#mirror = db.prepare("SELECT shown, store_version, epoch FROM mirrors WHERE object = ?");
     this.#setMirror = db.prepare(
       `INSERT INTO mirrors (object, shown, store_version, epoch) VALUES (?, ?, ?, ?)
        ON CONFLICT (object) DO UPDATE SET shown = excluded.shown, store_version = excluded.store_version,
          epoch = excluded.epoch, refused = NULL`,
     );
     this.#refuse = db.prepare(
-      `INSERT INTO mirrors (object, refused) VALUES (?, '')
-       ON CONFLICT (object) DO UPDATE SET refused = ifnull(store_version, '')`,
+      `INSERT INTO mirrors (object, refused) VALUES (?, ?)
+       ON CONFLICT (object) DO UPDATE SET refused = excluded.refused`,
     );
-    this.#intents = db.prepare<[number], number>("SELECT version FROM intents WHERE object = ?").pluck();
-    this.#addIntent = db.prepare("INSERT OR IGNORE INTO intents (object, version) VALUES (?, ?)");
-    this.#clearIntents = db.prepare("DELETE FROM intents WHERE object = ?");
+    this.#intents = db.prepare("SELECT version, written FROM intents WHERE object = ? ORDER BY version");
+    this.#lastWritten = db.prepare(
+      "SELECT version, written FROM intents WHERE object = ? AND written IS NOT NULL ORDER BY written DESC LIMIT 1",
+    );
+    // One that is there already was tried before, and nobody knows what became of it.
+    this.#addIntent = db.prepare(
+      "INSERT INTO intents (object, version, is_unknown) VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET is_unknown = 1",
+    );
+    this.#setWritten = db.prepare(
+      `INSERT INTO intents (object, version, written, is_unknown) VALUES (?, ?, ?, 0)
+       ON CONFLICT DO UPDATE SET written = excluded.written, is_unknown = 0`,
+    );
+    this.#allUnknown = db.prepare(
+      "UPDATE intents SET is_unknown = 1 WHERE written IS NULL AND object IN (SELECT id FROM objects WHERE stream = ?)",
+    );
+    const forget = "DELETE FROM intents WHERE object = ?";
+    this.#forgetAll = db.prepare(forget);
+    this.#forgetAttempt = db.prepare(`${forget} AND version = ? AND written IS NULL AND is_unknown = 0`);
+    this.#forgetUnknown = db.prepare(`${forget} AND written IS NULL AND is_unknown = 1`);
+    this.#forgetUpTo = db.prepare(`${forget} AND version <= ? AND written IS NULL`);
+    this.#forgetWritten = db.prepare(`${forget} AND written <= ?`);
     this.#touch = db.prepare("INSERT OR IGNORE INTO dirty (object) VALUES (?)");
     this.#clean = db.prepare("DELETE FROM dirty WHERE object = ?");
+    // What was refused waits until the store's stream has brought more.
     this.#dirty = db.prepare(
-      `SELECT d.object, o.head FROM dirty d JOIN objects o ON o.id = d.object LEFT JOIN mirrors m ON m.object = d.object
-       WHERE o.stream = ? AND (m.refused IS NULL OR m.refused <> ifnull(m.store_version, '')) ORDER BY o.head`,
+      `SELECT d.object, o.head FROM dirty d JOIN objects o ON o.id = d.object JOIN mirrored s ON s.stream = o.stream
+       LEFT JOIN mirrors m ON m.object = d.object
+       WHERE o.stream = ? AND (m.refused IS NULL OR m.refused < s.position) ORDER BY o.head`,
     );
   }
 
@@ -138,7 +170,11 @@ export class GraphMirror {
         );
       }
       const known = this.#select.get(this.#state.id);
-      if (known?.source === stream.id) return;
+      if (known?.source === stream.id) {
+        // Whoever wrote before may have died while it did.
+        this.#allUnknown.run(this.#state.id);
+        return;
+      }
       if (known !== undefined) {
         throw new StoreWatchError(
           "OPTIONS_INVALID",
@@ -185,11 +221,12 @@ export class GraphMirror {
 
   storeWrites(nowMs: number, maxTransactions = defaultTransactions): StoreTransaction[] {
     if (this.#dirty.get(this.#state.id) === undefined) return [];
+    const known = this.#select.get(this.#state.id)?.position ?? 0;
     return this.#graph.commit(nowMs, () => {
       const byBatch = new Map<number, StoreWrite[]>();
       for (const { object, head } of this.#dirty.all(this.#state.id)) {
         const want = this.#tables.version(head) as GraphRow;
-        const write = this.#writeOf(object, want);
+        const write = this.#writeOf(object, want, known);
         if (write === undefined) continue;
         // What was made together is written together.
         const together = byBatch.get(want.batch);
@@ -204,11 +241,17 @@ export class GraphMirror {
   settle(results: readonly StoreResult[], nowMs: number): void {
     const mirrored = this.#select.get(this.#state.id);
     this.#graph.commit(nowMs, () => {
-      for (const { object, want, version } of results) {
-        // The store's stream was faster, and knows more.
-        if (!this.#intents.all(object).includes(want)) continue;
-        if (version === undefined) this.#refuse.run(object);
-        else this.#show(object, want, version, mirrored?.epoch ?? null);
+      for (const { object, want, known, version } of results) {
+        if (version === undefined) {
+          this.#refuse.run(object, known);
+          // An earlier attempt may still have been made.
+          this.#forgetAttempt.run(object, want);
+          continue;
+        }
+        const mirror = this.#mirror.get(object);
+        const isPast = mirror?.epoch === mirrored?.epoch && (mirror?.store_version ?? "") >= version;
+        // The store's stream may have been faster.
+        if (!isPast) this.#setWritten.run(object, want, version);
       }
     });
   }
@@ -226,12 +269,7 @@ export class GraphMirror {
     for (const change of last.values()) {
       const object = this.#tables.object(this.#state.id, change.key);
       const mirror = object && this.#mirror.get(object.id);
-      // Written by us, reported, and then written again: what is not above the known version lies before it.
-      if (mirror?.epoch === change.epoch && change.version <= (mirror.store_version ?? "")) {
-        counts.echoes++;
-        continue;
-      }
-      const known = object && this.#sameValue(object.id, mirror, change);
+      const known = object && this.#recognize(object.id, mirror, change);
       if (object !== undefined && known !== undefined) {
         this.#show(object.id, known, change.version, change.epoch);
         counts.echoes++;
@@ -255,26 +293,44 @@ export class GraphMirror {
     }
   }
 
-  /** The version that a change of the store repeats: one that may have been written there, or what it showed already. */
-  #sameValue(object: number, mirror: MirrorRow | undefined, change: SourceChange): number | undefined {
-    const candidates = [...this.#intents.all(object), ...(mirror?.shown == null ? [] : [mirror.shown])];
-    return candidates.find((position) => isSame(this.#tables.version(position)?.value ?? null, change.value));
+  /**
+   * The version that a change of the store is: what was written there, what may have been, or what it showed already.
+   * Forgets what was to be recognized by this change, or can be no more after it.
+   */
+  #recognize(object: number, mirror: MirrorRow | undefined, change: SourceChange): number | undefined {
+    if (mirror?.epoch != null && mirror.epoch !== change.epoch) this.#forgetAll.run(object);
+    const intents = this.#intents.all(object);
+    const isIt = (version: number) => isSame(this.#tables.version(version)?.value ?? null, change.value);
+    const intent =
+      intents.find(({ written }) => written === change.version) ??
+      intents.find(({ written, version }) => written === null && isIt(version));
+    this.#forgetWritten.run(object, change.version);
+    if (intent !== undefined) {
+      this.#forgetUpTo.run(object, intent.version);
+      return intent.version;
+    }
+    // Whatever it was that may have been written before it: its condition does not hold any more.
+    this.#forgetUnknown.run(object);
+    return mirror?.shown != null && isIt(mirror.shown) ? mirror.shown : undefined;
   }
 
   #show(object: number, version: number, storeVersion: string, epoch: number | null): void {
     this.#setMirror.run(object, version, storeVersion, epoch);
-    this.#clearIntents.run(object);
     this.#touch.run(object);
   }
 
   /** What has to be written so that the store shows a version; undefined where it does, or needs not. */
-  #writeOf(object: number, want: GraphRow): StoreWrite | undefined {
+  #writeOf(object: number, want: GraphRow, known: number): StoreWrite | undefined {
     const mirror = this.#mirror.get(object);
-    const shown = mirror?.shown == null ? undefined : this.#tables.version(mirror.shown);
+    // What was written last, as long as the store's stream has not come to it.
+    const written = this.#lastWritten.get(object);
+    const position = written?.version ?? mirror?.shown;
+    const shown = position == null ? undefined : this.#tables.version(position);
     const hasNone = shown === undefined || shown.value === null;
     if (hasNone ? want.value === null : isSame(shown.value, want.value)) {
-      if (mirror?.shown !== want.pos)
+      if (written === undefined && mirror?.shown !== want.pos) {
         this.#setMirror.run(object, want.pos, mirror?.store_version ?? null, mirror?.epoch ?? null);
+      }
       this.#clean.run(object);
       return undefined;
     }
@@ -284,7 +340,8 @@ export class GraphMirror {
       key: this.#tables.objectById(object).key,
       value: want.value ?? undefined,
       attributes: want.attributes ?? undefined,
-      expected: hasNone ? undefined : (mirror?.store_version ?? undefined),
+      expected: hasNone ? undefined : (written?.written ?? mirror?.store_version ?? undefined),
+      known,
     };
   }
 }

@@ -152,11 +152,14 @@ export interface StoreWrite {
   readonly attributes: string | undefined;
   /** The store's version of what it is known to have; undefined: nothing. If it has another one, nothing is written. */
   readonly expected: string | undefined;
+  /** Up to where the store's stream was taken over. Goes back with the result. */
+  readonly known: number;
 }
 
 export interface StoreResult {
   readonly object: number;
   readonly want: number;
+  readonly known: number;
   /** What the store's watch will report as the version of this write; undefined: it refused. */
   readonly version: string | undefined;
 }

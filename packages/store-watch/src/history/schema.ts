@@ -312,8 +312,8 @@ export const mirrors = sqliteTable("mirrors", {
   storeVersion: text("store_version"),
   /** In which epoch of the store. */
   epoch: integer("epoch").references(() => epochs.id),
-  /** The store refused to replace this version, because it has a newer one that has not come yet. */
-  refused: text("refused"),
+  /** The store refused a write when its stream was taken over up to here: something is on its way. */
+  refused: integer("refused"),
 });
 
 /** Versions that may have been written to the store: recorded before they are. */
@@ -326,6 +326,10 @@ export const intents = sqliteTable(
     version: integer("version")
       .notNull()
       .references(() => versions.pos),
+    /** The store's version of it, until the store's stream has brought it. Null: not known to be written. */
+    written: text("written"),
+    /** An attempt to write it ended without a result. */
+    isUnknown: integer("is_unknown").notNull(),
   },
   (table) => [primaryKey({ columns: [table.object, table.version] })],
 );

@@ -68,7 +68,7 @@ test("what a peer made is to be written where the store still has what it is kno
   const writes = await a.graph.storeWrites();
   expect(plain(writes)).toEqual([[["x", "2", at(1)]], [["new", "n", undefined]]]);
   await a.graph.settle(
-    writes.flatMap((one) => one.writes.map(({ object, want }) => ({ object, want, version: "v2" }))),
+    writes.flatMap((one) => one.writes.map(({ object, want, known }) => ({ object, want, known, version: "v2" }))),
   );
   expect(await a.graph.storeWrites()).toEqual([]);
 });
@@ -98,7 +98,12 @@ test("a refused write waits for the edit that is under way, which is a conflict 
   await fromPeer(a, "x", "of the peer");
   const [refused] = await a.graph.storeWrites();
   await a.graph.settle(
-    (refused as StoreTransaction).writes.map(({ object, want }) => ({ object, want, version: undefined })),
+    (refused as StoreTransaction).writes.map(({ object, want, known }) => ({
+      object,
+      want,
+      known,
+      version: undefined,
+    })),
   );
   expect(await a.graph.storeWrites()).toEqual([]);
   a.watch(put("x", "of the user", 2), commit(2));
@@ -146,7 +151,12 @@ test("an echo that comes after a later write was reported is old news, and no ed
     await peer.write([{ type: "version", key: bytes("x"), value: bytes(value) }]);
     await a.graph.apply((await peer.batches(0)).map(({ data }) => data));
     const [one] = await a.graph.storeWrites();
-    const results = (one as StoreTransaction).writes.map(({ object, want }) => ({ object, want, version: at(index + 2) }));
+    const results = (one as StoreTransaction).writes.map(({ object, want, known }) => ({
+      object,
+      want,
+      known,
+      version: at(index + 2),
+    }));
     await a.graph.settle(results);
   }
   a.watch(put("x", "2", 2), commit(2));
@@ -174,4 +184,50 @@ test("a store without versions cannot be compared, so it is not mirrored", async
     reset("e"),
   ]);
   await expect(graph.mirror("plain")).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
+});
+
+test("what was refused for the sake of another key is tried again once that one is known", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), put("y", "1", 1), commit(1));
+  await a.graph.ingest();
+  const { clock } = createSimulation({ seed: 1 });
+  const peer = createMemoryGraph({ name: "g", origin: "peer", clock }).open();
+  await peer.apply((await a.graph.batches(0)).map(({ data }) => data));
+  await peer.write(["x", "y"].map((key) => ({ type: "version", key: bytes(key), value: bytes("2") })));
+  await a.graph.apply((await peer.batches(0)).map(({ data }) => data));
+  const [one] = await a.graph.storeWrites();
+  // The user's edit of x is on its way; while the answer is, it comes.
+  a.watch(put("x", "of the user", 2), commit(2));
+  await a.graph.ingest();
+  const { writes } = one as StoreTransaction;
+  await a.graph.settle(writes.map(({ object, want, known }) => ({ object, want, known, version: undefined })));
+  const later = await a.graph.storeWrites();
+  expect(later.flatMap((transaction) => transaction.writes.map(({ key }) => text(key)))).toContain("y");
+});
+
+test("edits between which a write found the key absent again are not lost", async () => {
+  const a = await place();
+  await fromPeer(a, "x", "of the peer");
+  const [one] = await a.graph.storeWrites();
+  // In the store: put at 1, deleted at 2, and then the write at 3, because the key is absent as it was expected to be.
+  await a.graph.settle(
+    (one as StoreTransaction).writes.map(({ object, want, known }) => ({ object, want, known, version: at(3) })),
+  );
+  expect(await a.graph.storeWrites()).toEqual([]);
+  a.watch(put("x", "of the user", 1), commit(1), remove("x", 2), commit(2), put("x", "of the peer", 3), commit(3));
+  expect(await a.graph.ingest()).toEqual({ versions: 2, echoes: 1, isEnd: true });
+  expect((await values(a, "x")).sort()).toEqual(["of the peer", undefined]);
+});
+
+test("a user may go back to what was once refused, and is not overruled", async () => {
+  const a = await place();
+  a.watch(put("x", "1", 1), commit(1));
+  await a.graph.ingest();
+  await fromPeer(a, "x", "2");
+  const [one] = await a.graph.storeWrites();
+  await a.graph.settle(
+    (one as StoreTransaction).writes.map(({ object, want, known }) => ({ object, want, known, version: undefined })),
+  );
+  a.watch(put("x", "of the user", 2), commit(2), put("x", "2", 3), commit(3));
+  expect(await a.graph.ingest()).toMatchObject({ versions: 2, echoes: 0 });
 });
