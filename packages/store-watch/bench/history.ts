@@ -1,12 +1,14 @@
 // How fast frames become committed history, and what the event loop feels of it: `pnpm bench` (after `pnpm build` it
-// measures what users install: `TIDEMARK_DIST=1 pnpm bench`).
+// measures what users install: `TIDEMARK_DIST=1 pnpm bench`). `pnpm bench postgres` measures the same on a PostgreSQL of
+// its own with the server's usual settings, so every commit is on the disk before it counts.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Handoff } from "@tidemark/stream";
-import { FrameBuffer, openHistory, sortableInteger } from "@tidemark/store-watch";
+import { FrameBuffer, type History, openHistory, sortableInteger } from "@tidemark/store-watch";
+import { scratchFolder, startPostgres, stop } from "@tidemark/tooling/servers";
 
 const capabilities = {
   resumable: true,
@@ -66,9 +68,12 @@ function writerCpu(): number {
 const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
 
 /** From a full FrameBuffer to committed, one buffer written while the other one is committed, as the watcher does it. */
-async function ingest(entry: Case): Promise<{ rate: number; perCpuSecond: number; p99: number; max: number }> {
+async function ingest(
+  entry: Case,
+  open: (folder: string) => Promise<History> = (folder) => openHistory({ file: join(folder, "h.db") }),
+): Promise<{ rate: number; perCpuSecond: number; p99: number; max: number }> {
   const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
-  const history = await openHistory({ file: join(folder, "h.db") });
+  const history = await open(folder);
   const stream = await history.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
   const start = new FrameBuffer();
   start.write({ type: "reset", epoch: "e" });
@@ -264,7 +269,69 @@ const cases: Case[] = [
   },
 ];
 
+const rateText = (number: number) => Math.round(number).toLocaleString("en").padStart(9);
+
+/** The same frames into SQLite and into PostgreSQL, one after the other, and what one commit of one change takes. */
+async function besidePostgres(): Promise<void> {
+  const folder = scratchFolder("bench-postgres");
+  const server = await startPostgres(folder, []);
+  const database = `postgres://localhost/postgres?host=${folder}&user=postgres`;
+  let schemas = 0;
+  const onPostgres = () => openHistory({ database, schema: `bench_${++schemas}` });
+  try {
+    for (const entry of cases) {
+      const some = { ...entry, changes: 100_000 };
+      for (const [name, open] of [
+        ["SQLite", undefined],
+        ["PostgreSQL", onPostgres],
+      ] as const) {
+        const results: Awaited<ReturnType<typeof ingest>>[] = [];
+        for (let round = 0; round < repetitions; round++) results.push(await ingest(some, open));
+        const pick = (field: keyof (typeof results)[number]) => median(results.map((result) => result[field]));
+        console.log(
+          `${entry.name.padEnd(46)} ${name.padEnd(10)} ${rateText(pick("rate"))} changes/s, loop p99 ${pick("p99").toFixed(1)} ms, max ${pick("max").toFixed(1)} ms`,
+        );
+      }
+    }
+    for (const [name, open] of [
+      ["SQLite", (at: string) => openHistory({ file: join(at, "h.db"), synchronous: "full" })],
+      ["PostgreSQL", onPostgres],
+    ] as const) {
+      console.log(`one change a commit, on the disk, ${name}: ${await commitTimes(open)}`);
+    }
+  } finally {
+    await stop(server, "SIGINT");
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function commitTimes(open: (folder: string) => Promise<History>): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
+  const history = await open(folder);
+  const stream = await history.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
+  const buffer = new FrameBuffer();
+  const times: number[] = [];
+  for (let revision = 1; revision <= 2000; revision++) {
+    buffer.clear();
+    if (revision === 1) buffer.write({ type: "reset", epoch: "e" });
+    buffer.write({ type: "change", key: keyOf(revision % 1000), value, version: sortableInteger(revision) });
+    buffer.write({ type: "commit", cursor: sortableInteger(revision) });
+    const startedMs = performance.now();
+    await stream.append(buffer);
+    times.push(performance.now() - startedMs);
+  }
+  await history.close();
+  rmSync(folder, { recursive: true, force: true });
+  times.sort((a, b) => a - b);
+  const at = (share: number) => (times[Math.floor(times.length * share)] as number).toFixed(2);
+  return `median ${at(0.5)} ms, p99 ${at(0.99)} ms`;
+}
+
 const only = process.argv[2];
+if (only === "postgres") {
+  console.log(`200-byte values, 100,000 changes, ${repetitions} repetitions, medians; loop: the event loop's delay`);
+  await besidePostgres();
+}
 if (only === undefined)
   console.log(`200-byte values, ${repetitions} repetitions, medians; loop: the main thread's event loop delay`);
 for (const entry of cases) {
@@ -272,9 +339,8 @@ for (const entry of cases) {
   const results: Awaited<ReturnType<typeof ingest>>[] = [];
   for (let round = 0; round < repetitions; round++) results.push(await ingest(entry));
   const pick = (field: keyof (typeof results)[number]) => median(results.map((result) => result[field]));
-  const rate = (number: number) => Math.round(number).toLocaleString("en").padStart(9);
   console.log(
-    `${entry.name.padEnd(46)} ${rate(pick("rate"))} changes/s, ${rate(pick("perCpuSecond"))} per CPU second of the writer, loop p99 ${pick("p99").toFixed(1)} ms, max ${pick("max").toFixed(1)} ms`,
+    `${entry.name.padEnd(46)} ${rateText(pick("rate"))} changes/s, ${rateText(pick("perCpuSecond"))} per CPU second of the writer, loop p99 ${pick("p99").toFixed(1)} ms, max ${pick("max").toFixed(1)} ms`,
   );
 }
 if (only === undefined || only === "handoff") {

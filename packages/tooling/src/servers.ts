@@ -75,12 +75,16 @@ export function scratchFolder(name: string): string {
   return folder;
 }
 
-/** A server that forgets what it wrote when the machine stops, and loses nothing when it is killed itself. */
-export async function startPostgres(folder: string): Promise<ChildProcess> {
+const hasty = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
+
+/**
+ * A server on the socket `.s.PGSQL.5432` in `folder`. Without `settings` it is quick: it forgets what it wrote when the
+ * machine stops, and loses nothing when it is killed itself.
+ */
+export async function startPostgres(folder: string, settings: readonly string[] = hasty): Promise<ChildProcess> {
   const data = join(folder, "data");
   await run(...split([...(await asUser("postgres", folder, false)), pathOf("initdb"), ...initdb, "-D", data]));
-  const settings = ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_connections=60"];
-  const options = settings.flatMap((setting) => ["-c", setting]);
+  const options = [...settings, "max_connections=60"].flatMap((setting) => ["-c", setting]);
   const socket = ["-c", "listen_addresses=", "-k", folder];
   const command = [...(await asUser("postgres", folder, true)), pathOf("postgres"), "-D", data, ...socket, ...options];
   return serve(command, join(folder, ".s.PGSQL.5432"));

@@ -188,8 +188,7 @@ export class FencedTransactions {
     const client = await this.#pool.connect();
     // The query that is under way rejects as well, or the next one does.
     client.on("error", () => undefined);
-    // Who stops within a transaction must not keep the lease's row.
-    await client.query(`SET idle_in_transaction_session_timeout = ${this.#lease.ttlMs}`);
+    await client.query(writerSettings(this.#lease.ttlMs));
     this.#client = client;
     return client;
   }
@@ -216,6 +215,15 @@ export class FencedTransactions {
     this.#queue = turn.catch(() => undefined);
     return turn;
   }
+}
+
+/**
+ * Who stops within a transaction must not keep the lease's row. And the writer looks for rows by their keys and nothing
+ * else: a plan that was made while the tables were small must not read all of them once they are large.
+ */
+function writerSettings(ttlMs: number): string {
+  return `SET idle_in_transaction_session_timeout = ${ttlMs}; SET jit = off;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off`;
 }
 
 function unreachable(where: string, error: unknown): StoreWatchError {

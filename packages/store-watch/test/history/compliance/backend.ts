@@ -13,6 +13,8 @@ export interface RawDatabase {
   bytes(text: string): string;
   /** An SQL expression for a column's bytes in upper-case hex. */
   hex(column: string): string;
+  /** A query of the README, which are written for SQLite. */
+  translate(query: string): string;
 }
 
 export interface OpenedHistory {

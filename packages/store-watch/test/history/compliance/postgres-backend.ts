@@ -20,7 +20,7 @@ export async function temporarySchema(): Promise<{
   const schema = `test_${process.pid}_${++schemas}`;
   const client = new pg.Client({
     connectionString: postgresUrl(),
-    options: `-c search_path=${schema} -c client_min_messages=warning`,
+    options: `-c search_path=${schema} -c client_min_messages=warning -c TimeZone=UTC`,
     types: { getTypeParser: (oid, format) => (oid === 20 ? Number : pg.types.getTypeParser(oid, format as "text")) },
   });
   await client.connect();
@@ -44,6 +44,7 @@ export async function temporarySchema(): Promise<{
     accept: async () => void (await client.query(`DROP TRIGGER refuse ON ${table}`)),
     bytes: (text) => `'${text}'::bytea`,
     hex: (column) => `upper(encode(${column}, 'hex'))`,
+    translate: (query) => query.replace(/unixepoch\(('[^']*')\)/, "extract(epoch FROM timestamptz $1)"),
   };
   return { options: { database: postgresUrl(), schema }, client, database };
 }

@@ -18,6 +18,7 @@ export const sqliteBackend: Backend = {
         accept: async () => void plain(file, (db) => db.exec("DROP TRIGGER refuse")),
         bytes: (text) => `CAST('${text}' AS BLOB)`,
         hex: (column) => `hex(${column})`,
+        translate: (query) => query,
       },
     };
   },
