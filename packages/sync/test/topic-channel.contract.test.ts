@@ -76,7 +76,9 @@ async function shown({ history }: Place): Promise<Record<string, string | undefi
   return Object.fromEntries(items.map(({ key, value }) => [text(key), text(value)]));
 }
 
-test("two sites that edit at once converge over a real topic, with every version in both histories", async () => {
+test("two sites that edit at once converge over a real topic, with every version in both histories", {
+  timeout: 90_000,
+}, async () => {
   const client = await service();
   const folder = temporaryFolder();
   const a = await startSite(client, folder, "a");
@@ -106,7 +108,9 @@ test("two sites that edit at once converge over a real topic, with every version
   }
 });
 
-test("a site that was away gets what it missed, and what it did meanwhile reaches the others", async () => {
+test("a site that was away gets what it missed, and what it did meanwhile reaches the others", {
+  timeout: 90_000,
+}, async () => {
   const client = await service();
   const folder = temporaryFolder();
   const a = await startSite(client, folder, "a");
@@ -132,7 +136,7 @@ test("a site that was away gets what it missed, and what it did meanwhile reache
   expect((await b.site.status()).counters).toMatchObject({ duplicates: 0 });
 });
 
-test("a site that is new reads the whole topic", async () => {
+test("a site that is new reads the whole topic", { timeout: 90_000 }, async () => {
   const client = await service();
   const folder = temporaryFolder();
   const a = await startSite(client, folder, "a");
@@ -144,7 +148,9 @@ test("a site that is new reads the whole topic", async () => {
   expect((await c.history.log("group", bytes("k0"))).items).toHaveLength(7);
 });
 
-test("a site whose history was restored from a backup says so and publishes nothing under old numbers", async () => {
+test("a site whose history was restored from a backup says so and publishes nothing under old numbers", {
+  timeout: 90_000,
+}, async () => {
   const client = await service();
   const a = await startSite(client, temporaryFolder(), "a");
   await a.site.write([{ key: bytes("x"), value: bytes("1") }]);
@@ -162,7 +168,7 @@ test("a site whose history was restored from a backup says so and publishes noth
   await expect(again.write([])).rejects.toMatchObject({ code: "REWOUND" });
 });
 
-test("sites with other policies converge, too", async () => {
+test("sites with other policies converge, too", { timeout: 90_000 }, async () => {
   const client = await service();
   const folder = temporaryFolder();
   const a = await startSite(client, folder, "a", { policy: "keep" });

@@ -216,7 +216,7 @@ test("edits between which a write found the key absent again are not lost", asyn
   expect(await a.graph.storeWrites()).toEqual([]);
   a.watch(put("x", "of the user", 1), commit(1), remove("x", 2), commit(2), put("x", "of the peer", 3), commit(3));
   expect(await a.graph.ingest()).toEqual({ versions: 2, echoes: 1, isEnd: true });
-  expect((await values(a, "x")).sort()).toEqual(["of the peer", undefined]);
+  expect(new Set(await values(a, "x"))).toEqual(new Set(["of the peer", undefined]));
 });
 
 test("a user may go back to what was once refused, and is not overruled", async () => {
