@@ -1,4 +1,5 @@
 import type { Cursor, GapReason, SourceCapabilities } from "../contract.ts";
+import type { StoreWatchError } from "../errors.ts";
 import type { OpenGroup } from "../history/groups.ts";
 import type { ObjectCache } from "../history/object-cache.ts";
 import type { AppendStats, StreamState } from "../history/stream-state.ts";
@@ -11,6 +12,8 @@ export type PostgresStreamState = Omit<StreamState, "stage" | "spare" | "cache">
   open: OpenGroup | undefined;
   /** Pieces of the open group that are in `stage`. */
   staged: number;
+  /** Why nobody may go on before the stream is opened again, although nobody has opened it. */
+  isVoid: StoreWatchError | undefined;
 };
 
 type StreamColumns = Pick<

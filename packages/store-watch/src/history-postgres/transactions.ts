@@ -8,7 +8,7 @@ import { commitFailed, isConnectionError, messageOf, sqlState } from "./postgres
 export interface Memory {
   reload(client: PostgresClient): Promise<void>;
   /** Nobody who has opened a stream so far may go on: what they know may not be so any more. */
-  invalidate(): void;
+  invalidate(error: StoreWatchError): void;
 }
 
 /** The writer's connection and its transactions, one at a time, each of which proves first that the lease is still ours. */
@@ -145,13 +145,14 @@ export class FencedTransactions {
     } catch (error) {
       this.#drop(error);
       this.#isUnknown = true;
-      this.#memory.invalidate();
-      throw new StoreWatchError(
+      const unknown = new StoreWatchError(
         "DATABASE_UNREADABLE",
         `the connection to ${this.#where} broke during a commit (${messageOf(cause)}), and the server cannot be asked ` +
           `whether it happened (${messageOf(error)}); open the stream again once it can be reached`,
         { cause: error, retryable: true },
       );
+      this.#memory.invalidate(unknown);
+      throw unknown;
     }
     if (tx === undefined) throw this.#lost();
     if (tx === fence.tx) throw commitFailed(cause);
@@ -174,13 +175,14 @@ export class FencedTransactions {
 
   #lost(): StoreWatchError {
     this.#fence = undefined;
-    this.#memory.invalidate();
-    return new StoreWatchError(
+    const error = new StoreWatchError(
       "DATABASE_LOCKED",
       `another process has taken over the writing of ${this.#where}, because this one was not heard of for ` +
         `${this.#lease.ttlMs} ms; nothing more is written here until the stream is opened again and the lease is free`,
       { retryable: true },
     );
+    this.#memory.invalidate(error);
+    return error;
   }
 
   async #connected(): Promise<PostgresClient> {

@@ -59,8 +59,8 @@ export class PostgresWriter {
       clock: options.clock,
       memory: {
         reload: (client) => this.#reload(client),
-        invalidate: () => {
-          for (const state of this.#states.values()) state.token++;
+        invalidate: (error) => {
+          for (const state of this.#states.values()) state.isVoid = error;
         },
       },
     });
@@ -110,9 +110,10 @@ export class PostgresWriter {
     if (stream === undefined || stream.token !== token) {
       throw new StoreWatchError(
         "STREAM_BUSY",
-        `the stream ${JSON.stringify(stream?.name ?? id)} was opened again, or its writer lost the lease; only its newest opening may append`,
+        `the stream ${JSON.stringify(stream?.name ?? id)} was opened again; only its newest writer may append`,
       );
     }
+    if (stream.isVoid !== undefined) throw stream.isVoid;
     const reader = new FrameReader(parts);
     const plan = planGroups(reader, stream.open);
     const stats = noStats();
@@ -305,6 +306,7 @@ export class PostgresWriter {
       token: (old?.token ?? 0) + 1,
       open: undefined,
       staged: 0,
+      isVoid: undefined,
       isAfterGap: false,
       ownGap: undefined,
     };

@@ -71,7 +71,7 @@ test("a writer that wakes up after its lease writes nothing, and one that gets i
     await expect(write()).rejects.toMatchObject({ code: "DATABASE_LOCKED" });
   }
   // It was told; to go on it has to ask where the history stands.
-  await expect(append(stream, frames)).rejects.toMatchObject({ code: "STREAM_BUSY" });
+  await expect(append(stream, frames)).rejects.toMatchObject({ code: "DATABASE_LOCKED" });
   expect(await everything(schema)).toEqual(before);
   // What others wrote it can still read.
   expect(await state(sleeper)).toEqual({ a: "2", b: "2" });
@@ -79,6 +79,7 @@ test("a writer that wakes up after its lease writes nothing, and one that gets i
   await other.close();
   const again = await sleeper.openStream(streamOptions());
   expect(again.resume).toEqual({ epoch: "e", cursor: at(2) });
+  await expect(append(stream, frames)).rejects.toMatchObject({ code: "STREAM_BUSY" });
   expect(await append(again, [put("a", "3", 3), commit(3)])).toMatchObject({ versions: 1, position: 4n });
   expect((await sleeper.fsck()).findings).toEqual([]);
 });
@@ -113,6 +114,22 @@ test("a heartbeat keeps the lease of a writer that has nothing to write", async 
     (await schema.database.rows("SELECT extract(epoch FROM expires_at)::float8 FROM writer"))[0]?.[0];
   const first = (await expiry()) as number;
   await waitFor(schema, `SELECT count(*) FROM writer WHERE extract(epoch FROM expires_at) > ${first + 1}`, 1);
+});
+
+test("a heartbeat that finds the lease gone says so to the next append, which is for the watcher to ask anew", async () => {
+  const schema = await temporarySchema();
+  const history = await opened({ ...schema.options, leaseMs: 1000 });
+  const stream = await history.openStream(streamOptions());
+  await append(stream, [begin("e"), put("a", "1", 1), end(1)]);
+  // Nothing of the append reaches the server: the heartbeat is the first to see it.
+  await schema.client.query("UPDATE writer SET fence = fence + 1, session = 'other', expires_at = 'infinity'");
+  const followed = history.follow(1n)[Symbol.asyncIterator]().next();
+  await schema.client.query(
+    "INSERT INTO versions SELECT 2, object, batch, origin, 2, epoch, 1, 2, via, 'a2', NULL, NULL, value FROM versions",
+  );
+  // Whoever follows looks by itself from then on.
+  expect((await followed).value).toMatchObject([{ position: 2n }]);
+  await expect(append(stream, [put("a", "2", 2), commit(2)])).rejects.toMatchObject({ code: "DATABASE_LOCKED" });
 });
 
 test("a connection that breaks within a transaction leaves nothing of it, and the next append has a new one", async () => {
@@ -226,7 +243,7 @@ test("if nobody can be asked whether a commit happened, the stream must be opene
   arm();
   const frames = [put("a", "2", 2), commit(2)];
   await expect(append(stream, frames)).rejects.toMatchObject({ code: "DATABASE_UNREADABLE", retryable: true });
-  await expect(append(stream, frames)).rejects.toMatchObject({ code: "STREAM_BUSY" });
+  await expect(append(stream, frames)).rejects.toMatchObject({ code: "DATABASE_UNREADABLE" });
   await expect(history.openStream(streamOptions())).rejects.toMatchObject({ retryable: true });
   heal();
   const again = await history.openStream(streamOptions());
