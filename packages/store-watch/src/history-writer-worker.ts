@@ -31,6 +31,7 @@ if (parentPort !== null) {
     graphWrite: (input) => opened().graph(input).write(input.edits, input.nowMs),
     graphApply: (input) => opened().graph(input).apply(input.messages, input.nowMs),
     graphBatches: (input) => opened().graph(input).batches(input.after, input.maxBytes),
+    graphMissing: (input) => opened().graph(input).missing(input.vector, input.maxBytes),
     graphHeads: (input) => opened().graph(input).heads(input.key),
     graphConflict: (input) => opened().graph(input).conflictGroup(input.after),
     graphStatus: (input) => opened().graph(input).status(),

@@ -8,6 +8,8 @@ export interface ChannelMessage {
 /** What comes in, from any site, this one included. */
 export interface ChannelBatch {
   readonly messages: readonly Uint8Array[];
+  /** Messages before these are gone for good without having been delivered. */
+  readonly isAfterLoss?: boolean;
   /** Told when everything in it is committed. What was never acknowledged comes again. */
   ack(): Promise<void>;
 }

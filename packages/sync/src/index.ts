@@ -1,4 +1,5 @@
 export type { Channel, ChannelBatch, ChannelMessage, Publisher } from "./channel.ts";
+export type { Peer } from "./peer.ts";
 export type { ConflictPolicy, Decision, ResolveConflict } from "./resolution.ts";
 export { ownStoreSink, type TransactionalStore } from "./own-store-sink.ts";
 export { dryRunSink, type Sink, type SinkResult } from "./sink.ts";

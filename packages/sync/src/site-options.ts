@@ -2,6 +2,7 @@ import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
 import type { History, HistoryGraph } from "@tidemark/store-watch";
 import type { Channel } from "./channel.ts";
 import type { ConflictPolicy } from "./resolution.ts";
+import type { Peer } from "./peer.ts";
 import type { Sink } from "./sink.ts";
 import { SyncError } from "./sync-error.ts";
 
@@ -22,6 +23,17 @@ export interface SiteOptions {
   readonly channel: Channel;
   /** Left out: the graph itself is what is written to and read. */
   readonly store?: SiteStore | undefined;
+  /**
+   * Sites to get from what the channel has lost. Without one a loss stops the site, because it could not become like the
+   * others again.
+   * @default none
+   */
+  readonly peers?: readonly Peer[];
+  /**
+   * How long a change may wait for one that it builds on before the peers are asked for that, in milliseconds.
+   * @default 10000
+   */
+  readonly catchUpAfterMs?: number;
   /**
    * What happens where two sites changed a key without knowing of each other. Sites may have different ones.
    * @default "last-writer"
@@ -48,6 +60,8 @@ export interface SiteOptions {
 
 export const siteDefaults = {
   policy: "last-writer",
+  peers: [],
+  catchUpAfterMs: 10_000,
   initialDelayMs: 100,
   maxDelayMs: 30_000,
   maxPublishBytes: 1024 * 1024,
@@ -59,16 +73,19 @@ export function resolveSite(options: SiteOptions): Required<SiteOptions> {
     ...options,
     store: options.store,
     policy: options.policy ?? siteDefaults.policy,
+    peers: options.peers ?? siteDefaults.peers,
+    catchUpAfterMs: options.catchUpAfterMs ?? siteDefaults.catchUpAfterMs,
     initialDelayMs: options.initialDelayMs ?? siteDefaults.initialDelayMs,
     maxDelayMs: options.maxDelayMs ?? siteDefaults.maxDelayMs,
     maxPublishBytes: options.maxPublishBytes ?? siteDefaults.maxPublishBytes,
     clock: options.clock ?? systemClock,
     rng: options.rng ?? systemRng,
   };
-  const { policy, initialDelayMs, maxDelayMs, maxPublishBytes } = resolved;
+  const { policy, catchUpAfterMs, initialDelayMs, maxDelayMs, maxPublishBytes } = resolved;
   if (policy !== "last-writer" && policy !== "keep" && typeof policy !== "function") {
     throw invalid(`policy must be "last-writer", "keep" or a function, got ${String(policy)}`);
   }
+  if (!(catchUpAfterMs > 0)) throw invalid(`catchUpAfterMs must be above 0, got ${catchUpAfterMs}`);
   if (!(initialDelayMs > 0 && initialDelayMs <= maxDelayMs)) {
     throw invalid(`initialDelayMs must be in (0, maxDelayMs = ${maxDelayMs}], got ${initialDelayMs}`);
   }

@@ -7,6 +7,8 @@ export interface SiteStatus {
   /** What is wrong, for a person; undefined: nothing. */
   readonly problem: string | undefined;
   /** Names this site in the vectors of all sites. */
+  /** Peers that have yet to be asked for what the channel may not have any more. */
+  readonly behind: readonly string[];
   readonly origin: string;
   /** The last generation of each origin that is here. */
   readonly vector: Readonly<Record<string, number>>;
@@ -20,6 +22,8 @@ export interface SiteStatus {
 }
 
 export interface SiteCounters {
+  /** Batches that came from peers. */
+  readonly caughtUp: number;
   /** Edits of the site's store that were taken over. */
   readonly ingested: number;
   /** Keys that were written into the site's store. */
@@ -43,6 +47,11 @@ export interface SiteCounters {
 export type SiteEvent =
   | { readonly type: "applied"; readonly batches: number; readonly versions: number; readonly waiting: number }
   | { readonly type: "published"; readonly generation: number }
+  /** What the channel did not have any more came from a peer. */
+  | { readonly type: "caught-up"; readonly peer: string; readonly batches: number }
+  | { readonly type: "peer-failed"; readonly peer: string; readonly error: unknown }
+  /** The channel has lost messages that this site has not seen; the peers are asked for them. */
+  | { readonly type: "too-old" }
   | { readonly type: "resolved"; readonly keys: number }
   | { readonly type: "policy-failed"; readonly error: unknown }
   | { readonly type: "retrying"; readonly error: unknown; readonly delayMs: number }

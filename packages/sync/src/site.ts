@@ -2,6 +2,7 @@ import type { ConflictGroup, GraphEdit, GraphWritten } from "@tidemark/store-wat
 import { backoffDelayMs, resolveBackoff } from "@tidemark/stream";
 import type { Publisher } from "./channel.ts";
 import { Level } from "./level.ts";
+import type { Peer } from "./peer.ts";
 import { type Decision, isAmongMerges, planResolution, textOf } from "./resolution.ts";
 import type { Sink } from "./sink.ts";
 import { resolveSite, type SiteOptions, type SiteStore } from "./site-options.ts";
@@ -23,6 +24,8 @@ export interface Site extends AsyncDisposable {
   /** Resolves once the channel has everything that was written before. */
   flush(signal?: AbortSignal): Promise<void>;
   status(): Promise<SiteStatus>;
+  /** This site as a peer of others. */
+  missing(vector: Readonly<Record<string, number>>): Promise<readonly Uint8Array[]>;
   /** Calls back with what happens, until the function that is returned is called. */
   onEvent(listener: (event: SiteEvent) => void): () => void;
   /** Resolves when it is closed, rejects when it cannot go on. */
@@ -64,6 +67,7 @@ class RunningSite implements Site {
   readonly #listeners = new Set<(event: SiteEvent) => void>();
   readonly #end = Promise.withResolvers<void>();
   readonly #counters: { -readonly [Key in keyof SiteCounters]: SiteCounters[Key] } = {
+    caughtUp: 0,
     ingested: 0,
     stored: 0,
     refused: 0,
@@ -76,6 +80,8 @@ class RunningSite implements Site {
   };
   /** Conflicts that stay open, as they were when that was decided. */
   #kept = new Set<string>();
+  /** Peers that may have what this site has not. */
+  readonly #behind = new Set<Peer>();
   #published = 0;
   #problem: string | undefined;
   #failure: SyncError | undefined;
@@ -107,6 +113,7 @@ class RunningSite implements Site {
       (signal: AbortSignal, onProgress: () => void) => this.#publish(signal, onProgress),
       (signal: AbortSignal, onProgress: () => void) => this.#receive(signal, onProgress),
       (signal: AbortSignal, onProgress: () => void) => this.#resolve(signal, onProgress),
+      (signal: AbortSignal, onProgress: () => void) => this.#askPeers(signal, onProgress),
     ];
     this.#loops = Promise.all(parts.map((part) => this.#supervise(part)));
   }
@@ -139,6 +146,7 @@ class RunningSite implements Site {
     return {
       state,
       problem: this.#failure?.message ?? this.#problem,
+      behind: [...this.#behind].map(({ name }) => name),
       origin: this.origin,
       vector,
       published: this.#published,
@@ -146,6 +154,11 @@ class RunningSite implements Site {
       conflicts,
       counters: { ...this.#counters },
     };
+  }
+
+  async missing(vector: Readonly<Record<string, number>>): Promise<readonly Uint8Array[]> {
+    this.#stop.signal.throwIfAborted();
+    return this.#options.graph.missing(vector);
   }
 
   onEvent(listener: (event: SiteEvent) => void): () => void {
@@ -215,22 +228,87 @@ class RunningSite implements Site {
   async #receive(signal: AbortSignal, onProgress: () => void): Promise<void> {
     const { graph, channel } = this.#options;
     for await (const batch of channel.subscribe(graph.origin, signal)) {
-      const applied = await this.#turns
-        .take(() => graph.apply(batch.messages))
-        // Also after an error: nobody knows whether it was committed.
-        .finally(() => {
-          this.#applied.raise();
-          this.#moved.raise();
-        });
-      this.#counters.applied += applied.applied;
-      this.#counters.duplicates += applied.duplicates;
-      this.#counters.echoes += applied.echoes;
-      if (applied.applied + applied.waiting > 0) {
-        const { applied: batches, versions, waiting } = applied;
-        this.#emit({ type: "applied", batches, versions, waiting });
-      }
+      if (batch.isAfterLoss === true) this.#noticeLoss();
+      await this.#apply(batch.messages);
       await batch.ack();
       onProgress();
+    }
+  }
+
+  async #apply(messages: readonly Uint8Array[]): Promise<number> {
+    const applied = await this.#turns
+      .take(() => this.#options.graph.apply(messages))
+      // Also after an error: nobody knows whether it was committed.
+      .finally(() => {
+        this.#applied.raise();
+        this.#moved.raise();
+      });
+    this.#counters.applied += applied.applied;
+    this.#counters.duplicates += applied.duplicates;
+    this.#counters.echoes += applied.echoes;
+    if (applied.applied + applied.waiting > 0) {
+      const { applied: batches, versions, waiting } = applied;
+      this.#emit({ type: "applied", batches, versions, waiting });
+    }
+    return applied.applied;
+  }
+
+  #noticeLoss(): void {
+    const { peers } = this.#options;
+    if (peers.length === 0) {
+      throw new SyncError(
+        "TOO_OLD",
+        "the channel no longer has messages that this site has not seen; name another site as a peer, to have them from there",
+      );
+    }
+    for (const peer of peers) this.#behind.add(peer);
+    this.#emit({ type: "too-old" });
+    this.#applied.raise();
+  }
+
+  /**
+   * Gets from the peers what the channel may not have any more: at the start, after a loss, and when something waits for
+   * long. A peer that cannot be reached is asked again until it was, because it may be the only one that has it.
+   */
+  async #askPeers(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { graph, clock, peers, catchUpAfterMs } = this.#options;
+    for (const peer of peers) this.#behind.add(peer);
+    for (let before = new Map<string, number>(); ; ) {
+      const seen = this.#applied.count;
+      for (const peer of [...this.#behind]) {
+        if (await this.#catchUp(peer, signal)) this.#behind.delete(peer);
+      }
+      onProgress();
+      const { waiting } = await graph.status();
+      const now = new Map(waiting.map(({ origin, next }) => [origin, next]));
+      if ([...now].some(([origin, next]) => before.get(origin) === next)) {
+        for (const peer of peers) this.#behind.add(peer);
+      }
+      before = now;
+      if (this.#behind.size === 0 && now.size === 0) await this.#applied.after(seen, signal);
+      else await clock.sleep(catchUpAfterMs, { signal });
+    }
+  }
+
+  /** Whether the peer gave all it had. */
+  async #catchUp(peer: Peer, signal: AbortSignal): Promise<boolean> {
+    for (let batches = 0; ; ) {
+      const { vector } = await this.#options.graph.status();
+      let messages: readonly Uint8Array[];
+      try {
+        messages = await peer.missing(vector, signal);
+      } catch (error) {
+        if (signal.aborted) throw error;
+        this.#emit({ type: "peer-failed", peer: peer.name, error });
+        return false;
+      }
+      const applied = messages.length === 0 ? 0 : await this.#apply(messages);
+      batches += applied;
+      // Nothing more, or something was faster.
+      if (applied > 0) continue;
+      this.#counters.caughtUp += batches;
+      if (batches > 0) this.#emit({ type: "caught-up", peer: peer.name, batches });
+      return true;
     }
   }
 

@@ -5,6 +5,8 @@ export type SyncErrorCode =
   | "OPTIONS_INVALID"
   /** Other sites know changes of this one that it does not have itself: its history was restored from a backup. */
   | "REWOUND"
+  /** The channel has lost messages that this site has not seen, and there is no peer to get them from. */
+  | "TOO_OLD"
   /** A message cannot come from a sound site, or is of a newer version. The site stopped before it. */
   | "PROTOCOL"
   /** The channel or the history failed for good; see `cause`. */

@@ -49,11 +49,22 @@ export function topicChannel(options: TopicChannelOptions): Channel {
       }
     },
     async *subscribe(_, signal) {
-      const reader = await openReader({ ...shared, topics: topic, consumer, signal });
+      // Partitions whose retention went over messages that were never read.
+      const lost = new Set<number>();
+      const reader = await openReader({
+        ...shared,
+        topics: topic,
+        consumer,
+        signal,
+        onPartitionStart({ partitionId, committedOffset, firstOffset }) {
+          if (firstOffset > committedOffset) lost.add(partitionId);
+        },
+      });
       try {
         for await (const batch of reader.read({ maxMessages, signal })) {
           const messages = Array.from({ length: batch.length }, (_, index) => batch.data(index));
-          yield { messages, ack: () => batch.commit() } satisfies ChannelBatch;
+          const isAfterLoss = lost.delete(batch.partitionId);
+          yield { messages, isAfterLoss, ack: () => batch.commit() } satisfies ChannelBatch;
         }
       } finally {
         // What is not acknowledged comes again.

@@ -33,6 +33,7 @@ export class SimTopic {
   readonly #grown = new Level();
   readonly #healed = new Level();
   readonly #cut = new Set<string>();
+  #gone = 0;
   readonly #clock: Clock;
   readonly #rng: Rng;
   faults: ChannelFaults;
@@ -48,6 +49,11 @@ export class SimTopic {
     if (isCut) this.#cut.add(site);
     else this.#cut.delete(site);
     this.#healed.raise();
+  }
+
+  /** Retention: the first entries are gone for good. */
+  trim(entries: number): void {
+    this.#gone = Math.max(this.#gone, Math.min(entries, this.entries.length));
   }
 
   channel(site: string): Channel {
@@ -90,27 +96,37 @@ export class SimTopic {
     for (;;) {
       const seen = this.#grown.count;
       await this.#way(site, signal);
-      const fresh = [...this.entries.keys()].filter((index) => !acknowledged.has(index) && !delivered.has(index));
-      if (fresh.length === 0) {
+      const lost = [...this.entries.keys()].slice(0, this.#gone).filter((index) => !acknowledged.has(index));
+      const fresh = [...this.entries.keys()]
+        .slice(this.#gone)
+        .filter((index) => !acknowledged.has(index) && !delivered.has(index));
+      if (fresh.length === 0 && lost.length === 0) {
         await this.#grown.after(seen, signal);
         continue;
       }
       const { isShuffled, duplicate } = this.faults;
       if (isShuffled) this.#shuffle(fresh);
-      const some = fresh.slice(0, 1 + this.#rng.int(0, fresh.length));
+      const some = fresh.slice(0, fresh.length === 0 ? 0 : 1 + this.#rng.int(0, fresh.length));
       for (const index of some) delivered.add(index);
       const again = [...acknowledged].filter(() => this.#rng.float() < duplicate);
       const all = [...some, ...again];
       if (isShuffled) this.#shuffle(all);
       yield {
+        isAfterLoss: lost.length > 0,
         messages: all.map((index) => (this.entries[index] as Entry).data.slice()),
         ack: async () => {
           await this.#way(site, signal);
-          for (const index of all) acknowledged.add(index);
+          for (const index of [...all, ...lost]) acknowledged.add(index);
           if (this.#chance()) throw new Disconnected("cut after the acknowledgement");
         },
       };
     }
+  }
+
+  /** What one site asks another one directly. */
+  async between(one: string, other: string, signal: AbortSignal): Promise<void> {
+    await this.#way(one, signal);
+    if (this.#cut.has(other)) throw new Disconnected(`${other} is cut off`);
   }
 
   /** Over the network: it takes time, may be cut for long, and may fail. */

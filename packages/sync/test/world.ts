@@ -8,6 +8,7 @@ import {
 import { createMemoryGraph, type MemoryGraph } from "@tidemark/store-watch/testing";
 import { Level } from "../src/level.ts";
 import { ownStoreSink } from "../src/own-store-sink.ts";
+import type { Peer } from "../src/peer.ts";
 import type { ConflictPolicy } from "../src/resolution.ts";
 import { openSite, type Site } from "../src/site.ts";
 import type { SiteStore } from "../src/site-options.ts";
@@ -73,6 +74,8 @@ export interface WorldReport {
   readonly open: number;
   readonly stores: number;
   readonly missed: number;
+  readonly trims: number;
+  readonly caughtUp: number;
   readonly virtualMs: number;
 }
 
@@ -84,6 +87,9 @@ export class World {
   /** What a store no longer had when its watch came to it. */
   readonly #missed = new Set<string>();
   readonly #end = new AbortController();
+  readonly #hasPeers: boolean;
+  #trims = 0;
+  #caughtUp = 0;
   #crashChance: number;
   #busyChance: number;
 
@@ -100,6 +106,7 @@ export class World {
     this.#busyChance = rng.pick([0, 0.05, 0.2]);
     this.#keys = Array.from({ length: 1 + rng.int(0, 5) }, (_, index) => `k${index}`);
     const count = 2 + rng.int(0, 3);
+    this.#hasPeers = rng.float() < 0.4;
     const stores = rng.pick([0, 0.5, 1]);
     const common = rng.float() < 0.5 ? this.#policy() : undefined;
     this.#places = Array.from({ length: count }, (_, index): Place => {
@@ -165,6 +172,8 @@ export class World {
       store: place.store && this.#watched(place, place.store, life),
       channel: this.#topic.channel(place.name),
       policy: place.policy,
+      peers: this.#hasPeers ? this.#peersOf(place, life) : [],
+      catchUpAfterMs: 1000,
       initialDelayMs: 20,
       maxDelayMs: 500,
       clock,
@@ -174,6 +183,27 @@ export class World {
     site.closed.catch((error: unknown) => {
       if (place.site === site) throw error;
     });
+  }
+
+  #peersOf(place: Place, life: Life): Peer[] {
+    return this.#places
+      .filter((other) => other !== place)
+      .map((other) => ({
+        name: other.name,
+        missing: async (vector, signal) => {
+          await this.#topic.between(place.name, other.name, signal);
+          if (life.isOver) return forever();
+          if (other.site === undefined) throw new Error(`${other.name} is down`);
+          // It may die while it is asked.
+          const answer = other.site.missing(vector);
+          return Promise.race([
+            answer,
+            this.#simulation.clock.sleep(5000, { signal }).then(() => {
+              throw new Error("no answer");
+            }),
+          ]);
+        },
+      }));
   }
 
   /** One life of a process: every call in it may be the last. */
@@ -270,6 +300,7 @@ export class World {
       write: (edits) => around(() => graph.write(edits)),
       apply: (messages) => around(() => graph.apply(messages)),
       batches: (after, options) => alive(() => graph.batches(after, options)),
+      missing: (vector, options) => alive(() => graph.missing(vector, options)),
       heads: (key) => alive(() => graph.heads(key)),
       conflictGroup: (after) => alive(() => graph.conflictGroup(after)),
       status: () => alive(() => graph.status()),
@@ -329,6 +360,10 @@ export class World {
       const cut = this.#places.filter(() => rng.float() < 0.4);
       for (const { name } of cut) this.#topic.setCut(name, true);
       await clock.sleep(rng.float() * 3000);
+      if (this.#hasPeers && rng.float() < 0.7) {
+        this.#topic.trim(rng.int(0, this.#topic.entries.length + 1));
+        this.#trims++;
+      }
       for (const { name } of cut) this.#topic.setCut(name, false);
     }
   }
@@ -352,7 +387,8 @@ export class World {
         return store === undefined || memory.append(sourceOptions, [])?.cursor === sortableInteger(store.revision);
       });
       const stores = this.#places.map(({ store }) => String(store?.revision)).join();
-      const isEmpty = statuses.every(({ waiting }) => waiting.length === 0);
+      this.#caughtUp = statuses.reduce((sum, { counters }) => sum + counters.caughtUp, 0);
+      const isEmpty = statuses.every(({ waiting, behind }) => waiting.length === 0 && behind.length === 0);
       const vectors = statuses.map(({ vector }) =>
         JSON.stringify(Object.entries(vector).sort(([one], [other]) => (one < other ? -1 : 1))),
       );
@@ -439,6 +475,8 @@ export class World {
       open,
       stores: this.#places.filter(({ store }) => store !== undefined).length,
       missed: this.#missed.size,
+      trims: this.#trims,
+      caughtUp: this.#caughtUp,
       virtualMs: this.#simulation.clock.monotonic(),
     };
   }

@@ -65,6 +65,7 @@ export class GraphTables {
   readonly #addLink: Database.Statement;
   readonly #addGenerations: Database.Statement;
   readonly #generationsAfter: Database.Statement<[number, number], GenerationRow>;
+  readonly #generationsBeyond: Database.Statement<[string, number], GenerationRow & { readonly origin: number }>;
   readonly #generationsOf: Database.Statement<[number, number], GenerationRow>;
   readonly #lastGeneration: Database.Statement<[number], number | null>;
   readonly #lastStamp: Database.Statement<[number], { readonly ms: number; readonly counter: number }>;
@@ -112,6 +113,12 @@ export class GraphTables {
     );
     const generations = "SELECT first, last, batch, stamp_ms, stamp_counter FROM generations WHERE origin = ?";
     this.#generationsAfter = db.prepare(`${generations} AND first > ? ORDER BY first`);
+    // In the order in which they came here.
+    this.#generationsBeyond = db.prepare(
+      `SELECT g.origin, g.first, g.last, g.batch, g.stamp_ms, g.stamp_counter FROM generations g
+       LEFT JOIN json_each(?) known ON known.key = g.origin
+       WHERE g.stream = ? AND g.last > ifnull(known.value, 0) ORDER BY g.rowid`,
+    );
     this.#generationsOf = db.prepare(`${generations} AND first <= ? ORDER BY first DESC LIMIT 1`);
     this.#lastGeneration = db
       .prepare<[number], number>("SELECT last FROM generations WHERE origin = ? ORDER BY first DESC LIMIT 1")
@@ -237,6 +244,14 @@ export class GraphTables {
 
   generationsAfter(origin: number, generation: number): IterableIterator<GenerationRow> {
     return this.#generationsAfter.iterate(origin, generation);
+  }
+
+  /** What is above a vector of origin ids. */
+  generationsBeyond(
+    stream: number,
+    vector: Readonly<Record<number, number>>,
+  ): IterableIterator<GenerationRow & { readonly origin: number }> {
+    return this.#generationsBeyond.iterate(JSON.stringify(vector), stream);
   }
 
   /** The batch that a generation belongs to. */

@@ -198,6 +198,14 @@ export interface HistoryGraph {
   apply(messages: readonly Uint8Array[]): Promise<GraphApplied>;
   /** Batches made here after a generation, oldest first. Ends with the one that exceeds `maxBytes`. */
   batches(afterGeneration: number, options?: { readonly maxBytes?: number }): Promise<readonly GraphMessage[]>;
+  /**
+   * Batches of every origin that a site with this vector does not have, each after what it builds on. Ends with the one
+   * that exceeds `maxBytes`; empty: there is nothing more.
+   */
+  missing(
+    vector: Readonly<Record<string, number>>,
+    options?: { readonly maxBytes?: number },
+  ): Promise<readonly Uint8Array[]>;
   /** All heads of a key, the one that is shown first; none where the key never was. */
   heads(key: Uint8Array): Promise<readonly GraphHead[]>;
   /** The first group of keys in conflict after `next` of the one before; 0: from the start. */

@@ -7,7 +7,7 @@ import type { CommitTable } from "./commit-table.ts";
 import { viaCodes } from "./ddl.ts";
 import { GraphMirror } from "./graph-mirror.ts";
 import { decodeBatch, encodeBatch } from "./graph-codec.ts";
-import { GraphTables, type GraphRow, type ObjectRow } from "./graph-tables.ts";
+import { type GenerationRow, GraphTables, type GraphRow, type ObjectRow } from "./graph-tables.ts";
 import type {
   ConflictGroup,
   ConflictKey,
@@ -122,10 +122,24 @@ export class GraphWriter {
   batches(afterGeneration: number, maxBytes = defaultBatchBytes): GraphMessage[] {
     const messages: GraphMessage[] = [];
     let bytes = 0;
-    for (const { first, last, stamp_ms, stamp_counter } of this.#tables.generationsAfter(this.#own, afterGeneration)) {
-      const stamp = { ms: stamp_ms, counter: stamp_counter };
-      const data = encodeBatch({ origin: this.origin, first, stamp, records: this.#records(this.#own, first, last) });
-      messages.push({ first, generation: last, data });
+    for (const row of this.#tables.generationsAfter(this.#own, afterGeneration)) {
+      const data = this.#encode(this.#own, row);
+      messages.push({ first: row.first, generation: row.last, data });
+      bytes += data.length;
+      if (bytes >= maxBytes) break;
+    }
+    return messages;
+  }
+
+  /** What a site with this vector does not have. */
+  missing(vector: Readonly<Record<string, number>>, maxBytes = defaultBatchBytes): Uint8Array[] {
+    const known: Record<number, number> = {};
+    for (const { origin } of this.#tables.vector(this.#state.id)) known[origin] = vector[this.#siteOf(origin)] ?? 0;
+    const messages: Uint8Array[] = [];
+    let bytes = 0;
+    for (const row of this.#tables.generationsBeyond(this.#state.id, known)) {
+      const data = this.#encode(row.origin, row);
+      messages.push(data);
       bytes += data.length;
       if (bytes >= maxBytes) break;
     }
@@ -376,6 +390,11 @@ export class GraphWriter {
       .headsOf(object)
       .map((position) => this.#tables.version(position) as GraphRow)
       .sort(byStamp);
+  }
+
+  #encode(origin: number, { first, last, stamp_ms, stamp_counter }: GenerationRow): Uint8Array {
+    const stamp = { ms: stamp_ms, counter: stamp_counter };
+    return encodeBatch({ origin: this.#siteOf(origin), first, stamp, records: this.#records(origin, first, last) });
   }
 
   #records(origin: number, first: number, last: number): GraphRecord[] {

@@ -61,6 +61,14 @@ export class SqliteGraph implements HistoryGraph {
     return this.#writer.call("graphBatches", { ...this.#opened, after: afterGeneration, maxBytes });
   }
 
+  async missing(
+    vector: Readonly<Record<string, number>>,
+    options: { readonly maxBytes?: number } = {},
+  ): Promise<readonly Uint8Array[]> {
+    const { maxBytes } = options;
+    return this.#writer.call("graphMissing", { ...this.#opened, vector, maxBytes });
+  }
+
   async heads(key: Uint8Array): Promise<readonly GraphHead[]> {
     return this.#writer.call("graphHeads", { ...this.#opened, key });
   }

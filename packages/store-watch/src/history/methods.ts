@@ -80,6 +80,9 @@ export type WriterMethods = {
   graphBatches(
     input: GraphInput & { readonly after: number; readonly maxBytes: number | undefined },
   ): readonly GraphMessage[];
+  graphMissing(
+    input: GraphInput & { readonly vector: Readonly<Record<string, number>>; readonly maxBytes: number | undefined },
+  ): readonly Uint8Array[];
   graphHeads(input: GraphInput & { readonly key: Uint8Array }): readonly GraphHead[];
   graphConflict(input: GraphInput & { readonly after: number }): ConflictGroup | undefined;
   graphStatus(input: GraphInput): GraphStatus;

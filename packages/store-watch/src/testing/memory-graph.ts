@@ -91,6 +91,7 @@ export function createMemoryGraph(options: {
         write: async (edits) => graph.write(edits, clock.now()),
         apply: async (messages) => graph.apply(messages, clock.now()),
         batches: async (after, { maxBytes } = {}) => graph.batches(after, maxBytes),
+        missing: async (vector, { maxBytes } = {}) => graph.missing(vector, maxBytes),
         heads: async (key) => graph.heads(key),
         conflictGroup: async (after) => graph.conflictGroup(after),
         status: async () => graph.status(),

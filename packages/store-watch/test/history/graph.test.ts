@@ -244,3 +244,25 @@ test("fsck sees heads, stamps and generations that are wrong", async () => {
     });
   }
 });
+
+test("a site gets from another one what it does not have, of all origins, in any pieces", async () => {
+  const [a, b, c] = peers("a", "b", "c") as [Peer, Peer, Peer];
+  await a.graph.write([put("x", "1"), put("y", "1")]);
+  await b.graph.apply(await all(a));
+  await b.graph.write([put("x", "2")]);
+  await a.graph.write([put("x", "3")]);
+  await a.graph.apply(await all(b));
+  const [winner, loser] = (await a.graph.heads(bytes("x"))).map((head) => head.id) as [VersionId, VersionId];
+  await a.graph.write([{ type: "link", key: bytes("x"), child: winner, parent: loser }]);
+  for (let pieces = 0; ; pieces++) {
+    const messages = await a.graph.missing((await c.graph.status()).vector, { maxBytes: 1 });
+    if (messages.length === 0) {
+      expect(pieces).toBe(4);
+      break;
+    }
+    expect(await c.graph.apply(messages)).toMatchObject({ applied: 1, waiting: 0 });
+  }
+  expect((await c.graph.status()).vector).toEqual((await a.graph.status()).vector);
+  expect(await shown(c, "x")).toEqual(await shown(a, "x"));
+  expectClean(a, b, c);
+});
