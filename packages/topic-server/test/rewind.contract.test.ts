@@ -133,7 +133,9 @@ test("who goes back in a partition that was split reads it first, and then its c
   void commit(stream, id, 4, 5);
   const children = [await acceptPartition(stream), await acceptPartition(stream)];
   await expectRead(stream, "commitOffsetResponse");
-  expect(children.map(({ partitionSession }) => Number(partitionSession?.partitionId)).sort()).toEqual([1, 2]);
+  expect(
+    children.map(({ partitionSession }) => Number(partitionSession?.partitionId)).toSorted((a, b) => a - b),
+  ).toEqual([1, 2]);
   const { stream: writer } = await openWrite(client, path, "q", 1);
   await write(writer, [message(1)]);
   expect(offsets(await readMessages(stream, 1))).toEqual([0]);
