@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { TopicStore } from "../src/internal.ts";
 import { temporaryFolder } from "./support.ts";
 
-const rounds = process.env["TIDEMARK_LONG"] === "1" ? 100 : 5;
+const rounds = process.env["TIDEMARK_LONG"] === "1" ? 100 : 3;
 
 /** Lets the writer run until it acknowledged so many writes, kills it, and says what it had acknowledged by then. */
 async function killAfter(dataDir: string, writes: number, signal: AbortSignal): Promise<Map<string, number>> {

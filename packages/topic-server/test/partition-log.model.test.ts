@@ -7,7 +7,7 @@ import { TailBudget } from "../src/storage/tail-cache.ts";
 import { TopicServerError } from "../src/index.ts";
 import { CrashingFiles } from "./crashing-files.ts";
 
-const seeds = process.env["TIDEMARK_LONG"] === "1" ? 2000 : 300;
+const seeds = process.env["TIDEMARK_LONG"] === "1" ? 2000 : 100;
 const none = new Uint8Array(0);
 
 /** One partition's log with everything around it that survives a crash. */
