@@ -2,12 +2,12 @@ import { StoreWatchError } from "../errors.ts";
 
 // What this package uses of `pg`, so that its types need not be installed where PostgreSQL is not used.
 
-export interface PostgresResult<Row> {
+interface PostgresResult<Row> {
   readonly rows: Row[];
   readonly rowCount: number | null;
 }
 
-export interface PostgresQuery {
+interface PostgresQuery {
   readonly text: string;
   readonly values?: readonly unknown[];
   /** The statement is prepared once per connection under this name. */

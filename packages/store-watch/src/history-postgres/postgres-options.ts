@@ -1,7 +1,7 @@
 import { StoreWatchError } from "../errors.ts";
 import type { PostgresHistoryOptions } from "../history-types.ts";
 
-export const postgresDefaults = { schema: "tidemark", leaseMs: 10_000, readers: 4 } as const;
+const postgresDefaults = { schema: "tidemark", leaseMs: 10_000, readers: 4 } as const;
 
 const maxReaders = 16;
 const minLeaseMs = 1000;

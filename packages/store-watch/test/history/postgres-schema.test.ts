@@ -46,7 +46,7 @@ test("the statements create exactly the tables, columns and indexes that drizzle
           ? null
           : typeof column.default === "string"
             ? `'${column.default}'::text`
-            : String(column.default),
+            : JSON.stringify(column.default),
     }));
     expect({ table: config.name, columns: columns.rows }).toEqual({ table: config.name, columns: inDrizzle });
 

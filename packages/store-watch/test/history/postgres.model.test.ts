@@ -126,3 +126,57 @@ serviceTest("postgres")(
   () => holds(false),
   3_600_000,
 );
+
+/** What every position from `from` on shows, and what the log says after it. */
+async function visible({ database }: Schema, from: number): Promise<unknown> {
+  const [[now]] = (await database.rows("SELECT coalesce(max(pos), 0) FROM versions")) as [[number]];
+  const states: unknown[] = [];
+  for (let position = from; position <= now; position++) {
+    states.push(
+      await database.rows(`SELECT o.key, v.value, v.version FROM objects o JOIN versions v ON v.pos =
+        (SELECT max(w.pos) FROM versions w WHERE w.object = o.id AND w.pos <= ${position})
+        WHERE v.value IS NOT NULL ORDER BY o.key`),
+    );
+  }
+  return { states, log: await database.rows(`SELECT * FROM versions WHERE pos > ${from} ORDER BY pos`) };
+}
+
+serviceTest("postgres")(
+  "whatever is pruned on PostgreSQL, every state from the floor on stays as it was and the database is sound",
+  async () => {
+    const schema = await temporarySchema();
+    const fraction = fc.nat({ max: 100 }).map((percent) => percent / 100);
+    const prunes = fc.array(fc.record({ before: fraction, consumer: fc.option(fraction), isOne: fc.boolean() }), {
+      minLength: 1,
+      maxLength: 3,
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyStep, { maxLength: 15 }), anyCuts, prunes, async (steps, cuts, wanted) => {
+        const script = new Script({ isVersioned: true });
+        for (const step of steps) script.run(step);
+        await write(schema, script.frames, cuts, true);
+        await using history = await openPostgresHistory(schema.options);
+        let floor = 0;
+        for (const { before, consumer, isOne } of wanted) {
+          const position = Number(await history.position());
+          const at = (share: number) => Math.round(floor + share * (position - floor));
+          if (consumer !== null) await history.setConsumer("c", BigInt(at(consumer)));
+          const least = Math.min(at(before), consumer === null ? position : at(consumer));
+          const expected = await visible(schema, least);
+          const options = { before: { position: BigInt(at(before)) }, ...(isOne && { stream: "s" }) };
+          expect(await history.prune(options)).toMatchObject({ floor: BigInt(least) });
+          expect(await visible(schema, least)).toEqual(expected);
+          expect((await history.fsck()).findings).toEqual([]);
+          floor = least;
+          await history.setConsumer("c", undefined);
+        }
+        // What is left is what the floor still needs, and no more.
+        const superfluous = await schema.database.rows(`SELECT count(*) FROM versions v
+          WHERE pos < (SELECT max(w.pos) FROM versions w WHERE w.object = v.object AND w.pos <= ${floor})`);
+        expect(superfluous).toEqual([[0]]);
+      }),
+      { numRuns: Math.ceil(runs / 2) },
+    );
+  },
+  3_600_000,
+);

@@ -17,7 +17,7 @@ export interface RawDatabase {
   translate(query: string): string;
 }
 
-export interface OpenedHistory {
+interface OpenedHistory {
   readonly history: History;
   readonly database: RawDatabase;
 }

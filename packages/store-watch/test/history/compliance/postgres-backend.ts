@@ -7,7 +7,7 @@ import type { Backend, RawDatabase } from "./backend.ts";
 
 let schemas = 0;
 
-export function postgresUrl(): string {
+function postgresUrl(): string {
   return `postgres://localhost/postgres?host=${inject("postgresFolder")}&user=postgres`;
 }
 
