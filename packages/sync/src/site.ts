@@ -275,7 +275,7 @@ class RunningSite implements Site {
     for (const peer of peers) this.#behind.add(peer);
     for (let before = new Map<string, number>(); ; ) {
       const seen = this.#applied.count;
-      for (const peer of [...this.#behind]) {
+      for (const peer of this.#behind) {
         if (await this.#catchUp(peer, signal)) this.#behind.delete(peer);
       }
       onProgress();

@@ -1,5 +1,5 @@
 import type { Clock, Rng } from "@tidemark/clock";
-import { openReader, type ReaderOptions } from "@tidemark/topic-reader";
+import { openReader, type ReaderBatch, type ReaderOptions } from "@tidemark/topic-reader";
 import { createWriter, type WriterOptions } from "@tidemark/topic-writer";
 import type { Channel, ChannelBatch, ChannelMessage, Publisher } from "./channel.ts";
 import { SyncError } from "./sync-error.ts";
@@ -49,22 +49,36 @@ export function topicChannel(options: TopicChannelOptions): Channel {
       }
     },
     async *subscribe(_, signal) {
-      // Partitions whose retention went over messages that were never read.
-      const lost = new Set<number>();
+      let isLost = false;
+      let onLoss = () => {};
       const reader = await openReader({
         ...shared,
         topics: topic,
         consumer,
         signal,
-        onPartitionStart({ partitionId, committedOffset, firstOffset }) {
-          if (firstOffset > committedOffset) lost.add(partitionId);
+        onPartitionStart({ committedOffset, firstOffset }) {
+          // Retention went over messages that were never read. There may be none after them.
+          if (firstOffset <= committedOffset) return;
+          isLost = true;
+          onLoss();
         },
       });
       try {
-        for await (const batch of reader.read({ maxMessages, signal })) {
+        for (let next: Promise<ReaderBatch> | undefined; ; ) {
+          next ??= reader.receive({ maxMessages, signal });
+          const turn = Promise.withResolvers<ReaderBatch | undefined>();
+          next.then(turn.resolve, turn.reject);
+          onLoss = () => turn.resolve(undefined);
+          if (isLost) onLoss();
+          const batch = await turn.promise;
+          if (isLost) {
+            isLost = false;
+            yield { messages: [], isAfterLoss: true, ack: async () => undefined } satisfies ChannelBatch;
+          }
+          if (batch === undefined) continue;
+          next = undefined;
           const messages = Array.from({ length: batch.length }, (_, index) => batch.data(index));
-          const isAfterLoss = lost.delete(batch.partitionId);
-          yield { messages, isAfterLoss, ack: () => batch.commit() } satisfies ChannelBatch;
+          yield { messages, ack: () => batch.commit() } satisfies ChannelBatch;
         }
       } finally {
         // What is not acknowledged comes again.
