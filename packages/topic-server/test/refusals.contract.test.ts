@@ -1,4 +1,4 @@
-import { createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp } from "node:net";
 import { once } from "node:events";
@@ -159,7 +159,7 @@ test("bad input: a reader that never reads holds nothing up", async () => {
   expect(await readMessages(reader, 20)).toHaveLength(20);
 });
 
-test("without a right, or a token, a client is told UNAUTHORIZED", async () => {
+test("without a right a client is told UNAUTHORIZED, without a token that is good gRPC's UNAUTHENTICATED", async () => {
   const users = [
     { name: "w", tokens: ["wt"], rights: [{ topic: "/local/t", can: ["write"] as const }] },
     { name: "admin", password: "secret", rights: "all" as const },
@@ -174,7 +174,12 @@ test("without a right, or a token, a client is told UNAUTHORIZED", async () => {
   expect(Number.isInteger(claims.exp)).toBe(true);
   const admin = rawClient(server, { "x-ydb-auth-ticket": token });
   expect(await admin.createTopic(path)).toBe("SUCCESS");
-  expect(await rawClient(server).createTopic(path)).toBe("UNAUTHORIZED");
+  const unauthenticated = { code: Code.Unauthenticated };
+  await expect(rawClient(server).createTopic(path)).rejects.toMatchObject(unauthenticated);
+  const expired = rawClient(server, { "x-ydb-auth-ticket": "expired" });
+  await expect(expired.describe(path)).rejects.toMatchObject(unauthenticated);
+  await expect(expired.write().next()).rejects.toMatchObject(unauthenticated);
+  await expect(expired.read().next()).rejects.toMatchObject(unauthenticated);
   const writer = rawClient(server, { "x-ydb-auth-ticket": "wt" });
   const { stream } = await openWrite(writer, path);
   expect(await write(stream, [message(1)])).toEqual([0]);

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { systemClock } from "@tidemark/clock";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
 import { openTopicServer, type TopicServer, type TopicServerOptions } from "@tidemark/topic-server";
 import { createWriter, openWriter, WriterError } from "@tidemark/topic-writer";
@@ -288,6 +289,24 @@ test("X17: an expired token is renewed once, and the writer goes on", async ({ w
   await watching;
   expect(errors.map(String).filter((error) => error.includes("token expired")).length).toBeGreaterThan(1);
   expect((await readTopic(client, "orders", 2)).map((each) => each.data)).toEqual(["before", "after"]);
+});
+
+test("X17: a writer with a login goes on although the server no longer takes its token", async () => {
+  const data = await mkdtemp(join(tmpdir(), "tidemark-writer-"));
+  const auth = { users: [{ name: "u", password: "secret", rights: "all" as const }], tokenLifetimeMs: 60_000 };
+  const first = await openTopicServer({ dataDir: data, auth });
+  await using client = createTopicClient(first.connectionString, {
+    discovery: false,
+    credentials: { user: "u", password: "secret" },
+  });
+  await client.createTopic("orders");
+  await using writer = await openWriter({ client, topic: "orders", producerId: "p", reconnect: fast });
+  expect(await writer.writeAcked("before")).toMatchObject({ offset: 0n });
+  await first.close();
+  // To this one the token has expired long ago; the client cannot know.
+  const clock = Object.assign(Object.create(systemClock), { now: () => systemClock.now() + 3_600_000 });
+  await using _second = await openTopicServer({ dataDir: data, auth, clock, listen: { port: first.port } });
+  expect(await writer.writeAcked("after")).toMatchObject({ offset: 1n, seqNo: 2n });
 });
 
 test("without a producer it writes, too, and numbers from 1", async ({ world: { client } }) => {

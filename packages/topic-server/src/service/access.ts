@@ -2,7 +2,7 @@ import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { Clock } from "@tidemark/clock";
 import { StatusCode } from "@tidemark/topic/internal";
 import { TopicServerError } from "../topic-server-error.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, unauthenticated } from "./refusal.ts";
 
 /** What somebody may do with a topic: `manage` is to create, alter and drop it. */
 export type Right = "manage" | "read" | "write";
@@ -71,23 +71,23 @@ export class Access {
     }
   }
 
-  /** Who sent a request with these headers. @throws {Refusal} `UNAUTHORIZED` */
+  /** Who sent a request with these headers. @throws {ConnectError} `Unauthenticated` */
   identify(headers: Headers): Identity {
     return this.identifyToken(headers.get("x-ydb-auth-ticket") ?? "");
   }
 
-  /** @throws {Refusal} `UNAUTHORIZED`; the token is not part of its message. */
+  /** @throws {ConnectError} `Unauthenticated`; the token is not part of its message. */
   identifyToken(token: string): Identity {
     if (this.#auth === undefined) return anyone;
     // Anonymous clients of some SDKs send an empty one.
     if (token === "") {
       const { anonymous } = this.#auth;
-      if (anonymous === undefined) throw new Refusal(StatusCode.UNAUTHORIZED, "This server needs a token");
+      if (anonymous === undefined) throw unauthenticated("This server needs a token");
       return { user: "anonymous", rights: anonymous };
     }
     const bare = token.replace(/^Bearer /i, "");
     const user = this.#tokens.get(digest(bare).toString("hex")) ?? this.#userOfJwt(bare);
-    if (user === undefined) throw new Refusal(StatusCode.UNAUTHORIZED, "The token is unknown or expired");
+    if (user === undefined) throw unauthenticated("The token is unknown or expired");
     return { user: user.name, rights: user.rights };
   }
 

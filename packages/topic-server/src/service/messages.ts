@@ -1,4 +1,5 @@
 import { create, type DescMessage, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
 import { anyPack, durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Operation, OperationSchema, StatusCode, topicWire } from "@tidemark/topic/internal";
 import { type Refusal, refusalOf } from "./refusal.ts";
@@ -41,11 +42,12 @@ function refused(refusal: Refusal): Operation {
   });
 }
 
-/** Runs a unary call; whatever it throws becomes the operation's status. */
+/** Runs a unary call; whatever it throws becomes the operation's status, but for what is one of gRPC. */
 export async function operation(work: () => Promise<Operation> | Operation): Promise<{ operation: Operation }> {
   try {
     return { operation: await work() };
   } catch (error) {
+    if (error instanceof ConnectError) throw error;
     return { operation: refused(refusalOf(error)) };
   }
 }

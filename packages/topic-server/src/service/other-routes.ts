@@ -1,4 +1,4 @@
-import type { ConnectRouter } from "@connectrpc/connect";
+import { ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import {
   AuthService,
   authWire,
@@ -128,6 +128,7 @@ function checkMode(settings: queryWire.TransactionSettings | undefined): void {
 }
 
 function failure(error: unknown) {
+  if (error instanceof ConnectError) throw error;
   const { status, message } = refusalOf(error);
   return { status, issues: [issue(message)] };
 }

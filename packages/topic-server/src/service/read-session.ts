@@ -1,4 +1,5 @@
 import { fromBinary } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { CallReceiver, FrameCall } from "@tidemark/connect-transport";
 import { StatusCode, type StoredBatch, topicWire } from "@tidemark/topic/internal";
@@ -35,6 +36,8 @@ export class ReadSession implements CallReceiver, GroupMember {
   /** The client does not read what it is told. */
   #isSendFull = false;
   readonly #releases: (() => void)[] = [];
+  /** Ends the call instead of a status of YDB. */
+  #grpcError: ConnectError | undefined;
 
   constructor(service: Service, call: FrameCall) {
     this.#service = service;
@@ -115,8 +118,8 @@ export class ReadSession implements CallReceiver, GroupMember {
         this.#pump.schedule();
         return;
       case "fail":
-        this.#call.send(readFailure(effect.status, effect.detail));
-        this.#call.end(this.#service.streamError);
+        if (this.#grpcError === undefined) this.#call.send(readFailure(effect.status, effect.detail));
+        this.#call.end(this.#grpcError ?? this.#service.streamError);
         this.#release();
         return;
       case "finish":
@@ -131,6 +134,7 @@ export class ReadSession implements CallReceiver, GroupMember {
   }
 
   #refuse(error: unknown): void {
+    if (error instanceof ConnectError) this.#grpcError = error;
     const { status, message } = refusalOf(error);
     this.#event({ type: "refused", status, detail: message });
   }

@@ -1,3 +1,4 @@
+import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusCode } from "@tidemark/topic/internal";
 import { TopicServerError } from "../topic-server-error.ts";
 
@@ -13,6 +14,14 @@ export class Refusal extends Error {
     this.status = status;
     this.issueCode = issueCode;
   }
+}
+
+/**
+ * Who it is, is not known: a status of gRPC and not of YDB, which is what makes clients get a new token and try again.
+ * UNAUTHORIZED is for who is known and may not, and there a client gives up.
+ */
+export function unauthenticated(message: string): ConnectError {
+  return new ConnectError(message, Code.Unauthenticated);
 }
 
 /** `Ydb.PersQueue.ErrorCode.WRITE_ERROR_PARTITION_INACTIVE` */

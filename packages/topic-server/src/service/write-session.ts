@@ -1,4 +1,5 @@
 import { fromBinary } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
 import type { CallReceiver, FrameCall } from "@tidemark/connect-transport";
 import {
   encodeSessionMeta,
@@ -45,6 +46,8 @@ export class WriteSession implements CallReceiver, WriteListener {
   #alarm: AbortController | undefined;
   #room: PromiseWithResolvers<void> | undefined;
   readonly #releases: (() => void)[] = [];
+  /** Ends the call instead of a status of YDB. */
+  #grpcError: ConnectError | undefined;
 
   constructor(service: Service, call: FrameCall) {
     this.#service = service;
@@ -121,8 +124,9 @@ export class WriteSession implements CallReceiver, WriteListener {
         this.#checkToken(effect.token);
         return;
       case "fail":
-        this.#call.send(writeFailure(effect.status, effect.detail, effect.issueCode));
-        this.#call.end(this.#service.streamError);
+        if (this.#grpcError === undefined)
+          this.#call.send(writeFailure(effect.status, effect.detail, effect.issueCode));
+        this.#call.end(this.#grpcError ?? this.#service.streamError);
         this.#release();
         return;
       case "finish":
@@ -133,6 +137,7 @@ export class WriteSession implements CallReceiver, WriteListener {
   }
 
   #refuse(error: unknown): void {
+    if (error instanceof ConnectError) this.#grpcError = error;
     const { status, message, issueCode } = refusalOf(error);
     this.#event({ type: "refused", status, detail: message, issueCode });
   }
