@@ -1,4 +1,5 @@
 import { type CachedObject, ObjectCache } from "../history/object-cache.ts";
+import { bytesArray } from "./array-literals.ts";
 import type { PostgresClient } from "./driver.ts";
 
 interface LookupRow {
@@ -26,7 +27,7 @@ export async function findObjects(
     text: `SELECT ${columns} FROM unnest($2::bytea[]) AS wanted (key)
       JOIN objects o ON o.stream = $1 AND substr(o.key, 1, 1000) = substr(wanted.key, 1, 1000) AND o.key = wanted.key
       JOIN versions v ON v.pos = o.head`,
-    values: [stream, keys],
+    values: [stream, bytesArray(keys)],
   });
   for (const row of rows) found(row.key.toString("latin1"), objectOf(row));
 }

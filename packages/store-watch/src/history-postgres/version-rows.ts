@@ -1,4 +1,5 @@
 import type { CachedObject } from "../history/object-cache.ts";
+import { booleanArray, bytesArray, numberArray, textArray } from "./array-literals.ts";
 import type { PostgresClient } from "./driver.ts";
 
 export interface NewBatch {
@@ -21,7 +22,7 @@ export interface RowsMark {
 }
 
 /** Collected rows are written when there are so many, or so many bytes of them. */
-const maxRows = 4096;
+const maxRows = 2048;
 const maxBytes = 4 * 1024 * 1024;
 
 /** The columns of rows that are on their way, one array for each: that is how `unnest` takes them. */
@@ -83,11 +84,8 @@ export class VersionRows {
 
   /** Whether so much waits that it should be written now. */
   get isFull(): boolean {
-    return this.#bytes >= maxBytes || this.#versions.object.length >= maxRows || this.#dirty.length >= maxRows;
-  }
-
-  get hasVersions(): boolean {
-    return this.#versions.object.length > 0;
+    const rows = Math.max(this.#versions.object.length, this.#dirty.length, this.#batches.stream.length);
+    return this.#bytes >= maxBytes || rows >= maxRows;
   }
 
   /** Forgets what is collected and takes the counters from the tables. */
@@ -186,12 +184,17 @@ export class VersionRows {
   async flush(client: PostgresClient, stream: number): Promise<void> {
     await this.#flushVersions(client);
     await this.#flushObjects(client, stream);
+    if (this.#batches.stream.length >= maxRows) await this.#flushBatches(client);
     this.#bytes = 0;
   }
 
   /** Writes the batches too. */
   async flushAll(client: PostgresClient, stream: number): Promise<void> {
     await this.flush(client, stream);
+    await this.#flushBatches(client);
+  }
+
+  async #flushBatches(client: PostgresClient): Promise<void> {
     const columns = this.#batches;
     const count = columns.stream.length;
     if (count === 0) return;
@@ -204,14 +207,14 @@ export class VersionRows {
           WITH ORDINALITY AS t (stream, epoch, cursor, first_pos, count, committed_at, source_time, kind, i)`,
       values: [
         this.#lastBatch - count,
-        columns.stream,
-        columns.epoch,
-        columns.cursor,
-        columns.firstPosition,
-        columns.count,
-        columns.committedAt,
-        columns.sourceTime,
-        columns.kind,
+        numberArray(columns.stream),
+        numberArray(columns.epoch),
+        textArray(columns.cursor),
+        numberArray(columns.firstPosition),
+        numberArray(columns.count),
+        numberArray(columns.committedAt),
+        numberArray(columns.sourceTime),
+        numberArray(columns.kind),
       ],
     });
   }
@@ -232,16 +235,16 @@ export class VersionRows {
       values: [
         this.#position - count,
         this.#generation - count,
-        columns.object,
-        columns.batch,
-        columns.epoch,
-        columns.parent,
-        columns.level,
-        columns.via,
-        columns.version,
-        columns.attributes,
-        columns.sourceTime,
-        columns.value,
+        numberArray(columns.object),
+        numberArray(columns.batch),
+        numberArray(columns.epoch),
+        numberArray(columns.parent),
+        numberArray(columns.level),
+        numberArray(columns.via),
+        textArray(columns.version),
+        textArray(columns.attributes),
+        numberArray(columns.sourceTime),
+        bytesArray(columns.value),
       ],
     });
   }
@@ -267,7 +270,7 @@ export class VersionRows {
         name: "tidemark_objects_added",
         text: `INSERT INTO objects (stream, key, id, head, is_deleted, seen) SELECT $1, t.* FROM
           unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[]) AS t`,
-        values: [stream, added.map(({ newKey }) => newKey), ...columnsOf(added)],
+        values: [stream, bytesArray(added.map(({ newKey }) => newKey)), ...columnsOf(added)],
       });
     }
     for (const object of dirty) {
@@ -280,9 +283,9 @@ export class VersionRows {
 /** Ids, heads, whether deleted, what was seen: null where it is the head's version. */
 function columnsOf(objects: readonly CachedObject[]): unknown[] {
   return [
-    objects.map(({ id }) => id),
-    objects.map(({ head }) => head),
-    objects.map(({ isDeleted }) => isDeleted),
-    objects.map(({ seen, version }) => (seen === version ? null : seen)),
+    numberArray(objects.map(({ id }) => id)),
+    numberArray(objects.map(({ head }) => head)),
+    booleanArray(objects.map(({ isDeleted }) => isDeleted)),
+    textArray(objects.map(({ seen, version }) => (seen === version ? null : seen))),
   ];
 }

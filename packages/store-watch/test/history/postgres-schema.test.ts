@@ -1,6 +1,7 @@
 import { serviceTest } from "@tidemark/tooling/services";
 import { getTableConfig, type PgTable } from "drizzle-orm/pg-core";
 import { expect } from "vitest";
+import { booleanArray, bytesArray, numberArray, textArray } from "../../src/history-postgres/array-literals.ts";
 import { views } from "../../src/history-postgres/ddl.ts";
 import type { PostgresClient } from "../../src/history-postgres/driver.ts";
 import { openPostgresHistory } from "../../src/history-postgres/history.ts";
@@ -202,4 +203,23 @@ test("the identity stays, and a history that was closed says so", async () => {
   expect(second.origin).toBe(first.origin);
   expect(await second.streams()).toMatchObject([{ name: "s", keys: 1, cursor: "a1" }]);
   await expect(second.openGraph({ name: "g", description: "" })).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
+});
+
+test("arrays arrive as they were written, whatever is in them", async () => {
+  const { client } = await temporarySchema();
+  const texts = ["", "NULL", "null", '"', "\\", '\\"', "{}", "a,b", " a ", "'", "é🙂", "\n\t", "$1", null];
+  const bytesOf = [new Uint8Array(), Buffer.from([0, 255, 92, 34]), Buffer.from("NULL").subarray(1, 3), null];
+  const numbers = [0, -1, 2 ** 53 - 1, null];
+  const { rows } = await client.query({
+    text: "SELECT $1::text[] AS texts, $2::bytea[] AS bytes, $3::bigint[] AS numbers, $4::boolean[] AS booleans",
+    values: [textArray(texts), bytesArray(bytesOf), numberArray(numbers), booleanArray([true, false])],
+  });
+  expect(rows).toEqual([
+    {
+      texts,
+      bytes: bytesOf.map((each) => each && Buffer.from(each)),
+      numbers: numbers.map((each) => (each === null ? null : String(each))),
+      booleans: [true, false],
+    },
+  ]);
 });

@@ -208,7 +208,7 @@ export function streamsCompliance({ openedHistory, test }: Backend): void {
     // One of each could slip in before or after a commit that held them up; this many cannot.
     expect(reads).toBeGreaterThan(10);
     expect(turns).toBeGreaterThan(10);
-  });
+  }, 120_000);
 
   test("a group larger than any buffer waits outside of the history until it is complete", async () => {
     const { history } = await openedHistory();
