@@ -28,6 +28,8 @@ interface MirroredRow {
   readonly position: number;
   /** The source's present one. */
   readonly epoch: number | null;
+  /** Of the source; of one sequence with the versions of its values. */
+  readonly cursor: string | null;
 }
 
 interface IntentRow {
@@ -67,6 +69,8 @@ export class GraphMirror {
   readonly #setMirror: Database.Statement;
   readonly #refuse: Database.Statement;
   readonly #intents: Database.Statement<[number], IntentRow>;
+  readonly #passed: Database.Statement<[number, string], number>;
+  readonly #accept: Database.Statement;
   readonly #lastWritten: Database.Statement<[number], IntentRow>;
   readonly #addIntent: Database.Statement;
   readonly #setWritten: Database.Statement;
@@ -85,7 +89,7 @@ export class GraphMirror {
     this.#tables = tables;
     this.#state = state;
     this.#select = db.prepare(
-      "SELECT m.source, m.position, s.epoch FROM mirrored m JOIN streams s ON s.id = m.source WHERE m.stream = ?",
+      "SELECT m.source, m.position, s.epoch, s.cursor FROM mirrored m JOIN streams s ON s.id = m.source WHERE m.stream = ?",
     );
     this.#isMirrored = this.#select.get(state.id) !== undefined;
     this.#sourceByName = db.prepare("SELECT id, kind, capabilities FROM streams WHERE name = ?");
@@ -118,6 +122,12 @@ export class GraphMirror {
        ON CONFLICT (object) DO UPDATE SET refused = excluded.refused`,
     );
     this.#intents = db.prepare("SELECT version, written FROM intents WHERE object = ? ORDER BY version");
+    this.#passed = db
+      .prepare<[number, string], number>(
+        `SELECT DISTINCT i.object FROM intents i JOIN objects o ON o.id = i.object WHERE o.stream = ? AND i.written <= ?`,
+      )
+      .pluck();
+    this.#accept = db.prepare("UPDATE mirrors SET refused = NULL WHERE object = ?");
     this.#lastWritten = db.prepare(
       "SELECT version, written FROM intents WHERE object = ? AND written IS NOT NULL ORDER BY written DESC LIMIT 1",
     );
@@ -196,7 +206,8 @@ export class GraphMirror {
     const mirrored = this.#select.get(this.#state.id);
     if (mirrored === undefined) return { versions: 0, echoes: 0, isEnd: true };
     const end = this.#graph.position;
-    if (mirrored.position === end) return { versions: 0, echoes: 0, isEnd: true };
+    const isPassed = mirrored.cursor !== null && this.#passed.get(this.#state.id, mirrored.cursor) !== undefined;
+    if (mirrored.position === end && !isPassed) return { versions: 0, echoes: 0, isEnd: true };
     const to = Math.min(end, mirrored.position + positionsAtOnce);
     return this.#graph.commit(nowMs, (now) => {
       let { position } = mirrored;
@@ -215,8 +226,21 @@ export class GraphMirror {
       }
       this.#reach.run(position, this.#state.id);
       this.#keep.run({ name: `graph ${this.#state.name}`, position, source: mirrored.source, now });
+      if (position === end && mirrored.cursor !== null) this.#expire(mirrored.cursor);
       return { ...counts, isEnd: position === end };
     });
+  }
+
+  /**
+   * The store's stream has come past these writes and did not bring them: a snapshot showed that they are gone again. What
+   * it did bring is what the store has.
+   */
+  #expire(cursor: string): void {
+    for (const object of this.#passed.all(this.#state.id, cursor)) {
+      this.#forgetWritten.run(object, cursor);
+      this.#accept.run(object);
+      this.#touch.run(object);
+    }
   }
 
   storeWrites(nowMs: number, maxTransactions = defaultTransactions): StoreTransaction[] {

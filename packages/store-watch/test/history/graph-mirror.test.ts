@@ -231,3 +231,17 @@ test("a user may go back to what was once refused, and is not overruled", async 
   a.watch(put("x", "of the user", 2), commit(2), put("x", "2", 3), commit(3));
   expect(await a.graph.ingest()).toMatchObject({ versions: 2, echoes: 0 });
 });
+
+test("a write that a snapshot shows to be gone is not waited for any more", async () => {
+  const a = await place();
+  await fromPeer(a, "x", "of the peer");
+  const [one] = await a.graph.storeWrites();
+  await a.graph.settle(
+    (one as StoreTransaction).writes.map(({ object, want, known }) => ({ object, want, known, version: at(3) })),
+  );
+  // Written at 3 and deleted at 4, before the watch came to it; then it had to begin anew.
+  a.watch(begin("e"), put("y", "1", 5), end(5));
+  await a.graph.ingest();
+  await fromPeer(a, "x", "again", "peer 2");
+  expect(plain(await a.graph.storeWrites())).toEqual([[["x", "again", undefined]]]);
+});
