@@ -2,7 +2,7 @@ import { CatalogError } from "./catalog-error.ts";
 import { digest } from "./feeds.ts";
 import type { CatalogDefinition } from "./options.ts";
 
-export interface ListedEntry {
+interface ListedEntry {
   readonly id: string;
   readonly version: string;
   /** The entry as listed, as JSON. */

@@ -36,7 +36,7 @@ export interface EtcdSettings {
   readonly tls: TlsConfig | undefined;
 }
 
-export interface WatchSettings {
+interface WatchSettings {
   readonly kind: "watch";
   readonly name: string;
   readonly url: string;

@@ -1,7 +1,7 @@
 import { seededRng } from "@tidemark/clock";
 import Database from "better-sqlite3";
 
-export interface PeerJob {
+interface PeerJob {
   readonly file: string;
   readonly kind: "reader" | "writer";
   readonly everyMs: number;

@@ -20,7 +20,7 @@ export interface MigrationRun {
 
 type Timed = Omit<MigrationRun, "loopMaxMs" | "loopP99Ms" | "peakRssBytes">;
 
-export interface TidemarkJob {
+interface TidemarkJob {
   readonly file: string;
   readonly definitions: string;
 }

@@ -9,13 +9,13 @@ import type { ServerAddress } from "../bench/migrations/sql-server.ts";
 import { type MigrationRun, timed, watched } from "./migrations-run-role.ts";
 import type { PeerTimes } from "./migrations-peer-role.ts";
 
-export interface ServerPeerJob {
+interface ServerPeerJob {
   readonly kind: "reader" | "writer";
   readonly everyMs: number;
   readonly parents: number;
 }
 
-export interface ServerJob {
+interface ServerJob {
   /** The part of the time that is left to others; undefined: the default. */
   readonly nice?: number;
   readonly targetMs?: number;

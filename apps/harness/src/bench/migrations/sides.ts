@@ -33,7 +33,7 @@ export function valuesOf<Name extends string>(sides: Sides<Name>, name: Name, va
   return (sides.get(name) ?? []).map(value);
 }
 
-export const columns = [
+const columns = [
   "until done",
   "until written",
   "longest lock",
