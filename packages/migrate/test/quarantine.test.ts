@@ -96,7 +96,9 @@ test("more rows in quarantine than are allowed fail the run at once", async () =
   );
   const engine = await engineOn(file, [lengths({ maxQuarantined: 5, initialRows: 2, maxRows: 2 })]);
   const [status] = await engine.run();
-  expect(status).toMatchObject({ state: "failed", rowsQuarantined: 6, error: { code: "QUARANTINE_FULL" } });
+  expect(status).toMatchObject({ state: "failed", error: { code: "QUARANTINE_FULL" } });
+  // A chunk has at most two rows, and one after a slow one: it is over by one or two.
+  expect([6, 7]).toContain(status?.rowsQuarantined);
 });
 
 test("a slip in the SQL of a definition is blamed on the definition, not on rows", async () => {
