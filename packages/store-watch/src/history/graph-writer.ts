@@ -485,7 +485,7 @@ export class GraphWriter {
 const stampDigits = 16;
 
 /** Sorts as text like (ms, counter, origin). */
-export function stampText({ ms, counter }: Stamp, origin: string): string {
+function stampText({ ms, counter }: Stamp, origin: string): string {
   return `${ms.toString(16).padStart(12, "0")}${counter.toString(16).padStart(4, "0")}-${origin}`;
 }
 
