@@ -1,3 +1,4 @@
+import { byStamp, stampDigits, stampText } from "./graph-stamp.ts";
 import type Database from "better-sqlite3";
 import { sortableInteger } from "../cursor.ts";
 import { StoreWatchError } from "../errors.ts";
@@ -480,18 +481,6 @@ export class GraphWriter {
         "from a backup. Start with a new history, which takes everything from the other sites",
     );
   }
-}
-
-const stampDigits = 16;
-
-/** Sorts as text like (ms, counter, origin). */
-function stampText({ ms, counter }: Stamp, origin: string): string {
-  return `${ms.toString(16).padStart(12, "0")}${counter.toString(16).padStart(4, "0")}-${origin}`;
-}
-
-/** Greatest first. */
-function byStamp(one: GraphRow, other: GraphRow): number {
-  return one.version < other.version ? 1 : -1;
 }
 
 function lastOf(batch: GraphBatch): number {
