@@ -36,52 +36,68 @@ function entries() {
   return published.flatMap(([name, target]) => (name !== "./internal" && target.types ? [[name, target.types]] : []));
 }
 
-function checkApi(scratch) {
-  const { Extractor, ExtractorConfig } = createRequire(join(root, "package.json"))("@microsoft/api-extractor");
-  mkdirSync(join(folder, "etc"), { recursive: true });
-  let isUnchanged = true;
-  for (const [name, types] of entries()) {
-    const report = `${basename(folder)}${name === "." ? "" : `-${basename(name)}`}`;
-    const config = ExtractorConfig.prepare({
-      configObjectFullPath: undefined,
-      packageJsonFullPath: join(folder, "package.json"),
-      configObject: {
-        projectFolder: folder,
-        mainEntryPointFilePath: join(folder, types),
-        newlineKind: "lf",
-        compiler: {
-          overrideTsconfig: {
-            compilerOptions: {
-              target: "es2022",
-              lib: ["esnext", "dom"],
-              module: "nodenext",
-              moduleResolution: "nodenext",
-              types: ["node"],
-              strict: true,
-              skipLibCheck: true,
-            },
+/** How the API report of one entry is made. */
+function configOf(ExtractorConfig, scratch, name, types, report) {
+  return ExtractorConfig.prepare({
+    configObjectFullPath: undefined,
+    packageJsonFullPath: join(folder, "package.json"),
+    configObject: {
+      projectFolder: folder,
+      mainEntryPointFilePath: join(folder, types),
+      newlineKind: "lf",
+      compiler: {
+        overrideTsconfig: {
+          compilerOptions: {
+            target: "es2022",
+            lib: ["esnext", "dom"],
+            module: "nodenext",
+            moduleResolution: "nodenext",
+            types: ["node"],
+            strict: true,
+            skipLibCheck: true,
           },
-        },
-        apiReport: {
-          enabled: true,
-          reportFileName: report,
-          reportFolder: "<projectFolder>/etc",
-          reportTempFolder: scratch,
-        },
-        docModel: { enabled: false },
-        dtsRollup: { enabled: false },
-        messages: {
-          compilerMessageReporting: { default: { logLevel: "error" } },
-          extractorMessageReporting: {
-            default: { logLevel: "none" },
-            // A type that users meet but cannot name. Another entry does not see what the main one exports.
-            "ae-forgotten-export": { logLevel: "none", addToApiReportFile: name === "." },
-          },
-          tsdocMessageReporting: { default: { logLevel: "none" } },
         },
       },
-    });
+      apiReport: {
+        enabled: true,
+        reportFileName: report,
+        reportFolder: "<projectFolder>/etc",
+        reportTempFolder: scratch,
+      },
+      docModel: { enabled: false },
+      dtsRollup: { enabled: false },
+      messages: {
+        compilerMessageReporting: { default: { logLevel: "error" } },
+        extractorMessageReporting: {
+          default: { logLevel: "none" },
+          // A type that users meet but cannot name. Another entry does not see what the main one exports.
+          "ae-forgotten-export": { logLevel: "none", addToApiReportFile: name === "." },
+        },
+        tsdocMessageReporting: { default: { logLevel: "none" } },
+      },
+    },
+  });
+}
+
+function checkApi(scratch) {
+  const { CompilerState, Extractor, ExtractorConfig } = createRequire(join(root, "package.json"))(
+    "@microsoft/api-extractor",
+  );
+  mkdirSync(join(folder, "etc"), { recursive: true });
+  const reports = entries().map(([name, types]) => {
+    const report = `${basename(folder)}${name === "." ? "" : `-${basename(name)}`}`;
+    return { name, report, config: configOf(ExtractorConfig, scratch, name, types, report) };
+  });
+  if (reports.length === 0) return true;
+  // Compiled once for all entries: the declarations of Node and of the language are most of it.
+  const [first, ...others] = reports.map(({ config }) => config);
+  const compilerState = CompilerState.create(first, {
+    additionalEntryPoints: others.map((config) => config.mainEntryPointFilePath),
+  });
+  let isUnchanged = true;
+  for (const { name, report, config } of reports) {
     const result = Extractor.invoke(config, {
+      compilerState,
       localBuild: isUpdate,
       messageCallback: (message) => {
         message.handled = message.logLevel !== "error";

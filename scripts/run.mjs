@@ -1,12 +1,17 @@
 // The one entry of every root script: `node scripts/run.mjs <command> [args]`. Runs on Node 20 and newer without any
 // dependency, since it is what brings the dependencies.
 
+import { randomInt } from "node:crypto";
+import { join } from "node:path";
 import { runGates, updateApiReports } from "./lib/gates.mjs";
 import { findServices } from "./lib/services.mjs";
 import { clearReports, printReport, readReports } from "./lib/test-report.mjs";
-import { ensureToolchain, Failure } from "./lib/toolchain.mjs";
+import { ensureToolchain, Failure, root } from "./lib/toolchain.mjs";
 import { tryPackages } from "./lib/try-packages.mjs";
-import { ensureBuilt, ensureInstalled, foreground, run, turboRun } from "./lib/workspace.mjs";
+import { ensureBuilt, ensureGenerated, ensureInstalled, foreground, run, turboRun } from "./lib/workspace.mjs";
+
+/** What Node needs to run a program of this repository as it is written. */
+const fromSources = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
 
 const commands = {
   /** The daemon on its defaults; arguments are `tidemark up`'s. */
@@ -29,6 +34,21 @@ const commands = {
     return foreground(toolchain, [ensureBuilt(toolchain, "harness"), "bench", ...args]);
   },
 
+  /** Any command of `tidemark-harness`, from its sources, which is where mutants are made. */
+  harness(args) {
+    const toolchain = ensureToolchain();
+    ensureGenerated(toolchain, "harness");
+    return foreground(toolchain, [...fromSources, join(root, "apps/harness/src/main.ts"), ...args]);
+  },
+
+  /** Two sites on this machine and what can go wrong between them, to watch: `--seconds N`. */
+  "demo-sites"(args) {
+    const toolchain = ensureToolchain();
+    const tidemark = ensureBuilt(toolchain, "daemon");
+    const demo = join(root, "apps/daemon/demo/sites.ts");
+    return foreground(toolchain, [...fromSources, demo, "--tidemark", tidemark, ...args]);
+  },
+
   /** Every test; `--long` is the long mode, other arguments are turbo's, such as `--filter=@tidemark/clock`. */
   test(args) {
     const services = findServices();
@@ -36,11 +56,13 @@ const commands = {
     ensureInstalled(toolchain);
     clearReports();
     const isLong = args.includes("--long") || process.env.TIDEMARK_LONG === "1";
+    const seed = process.env.TIDEMARK_SEED ?? `${randomInt(2 ** 31)}`;
+    if (isLong) process.stderr.write(`The seed of this run is TIDEMARK_SEED=${seed}\n`);
     const status = turboRun(
       toolchain,
       ["test"],
       ["--summarize", "--continue=dependencies-successful", ...args.filter((each) => each !== "--long")],
-      { TIDEMARK_SERVICES: services, ...(isLong ? { TIDEMARK_LONG: "1" } : {}) },
+      { TIDEMARK_SERVICES: services, ...(isLong ? { TIDEMARK_LONG: "1", TIDEMARK_SEED: seed } : {}) },
     );
     return printReport(readReports(status));
   },

@@ -51,11 +51,14 @@ export function ensureInstalled(toolchain) {
 }
 
 /** Two tasks on two cores: each may start workers of its own, so more would only make them wait for each other. */
-const concurrency = `--concurrency=${Math.max(2, Math.ceil(availableParallelism() / 2))}`;
+const atOnce = Math.max(2, Math.ceil(availableParallelism() / 2));
+/** Tests of a package wait for disks, servers and timers for about a third of their time, so one more has room. */
+const testsAtOnce = Math.max(3, atOnce);
 
 /** `turbo run` with quiet output: what succeeds says nothing. */
 export function turboRun(toolchain, tasks, args = [], env = {}) {
   const turbo = join(root, "node_modules", ".bin", process.platform === "win32" ? "turbo.cmd" : "turbo");
+  const concurrency = `--concurrency=${tasks.includes("test") ? testsAtOnce : atOnce}`;
   const given = args.some((each) => each.startsWith("--concurrency")) ? [] : [concurrency];
   return run(toolchain, turbo, ["run", ...tasks, "--output-logs=errors-only", ...given, ...args], {
     env: { ...toolchain.env, ...env },
@@ -87,6 +90,26 @@ export function ensureBuilt(toolchain, app) {
   if (status !== 0) throw new Failure("The build failed; its output is above.", status);
   built.write(inputs);
   return main;
+}
+
+/** Makes an app fit to be run from its sources: what it depends on is installed, what is generated is there. */
+export function ensureGenerated(toolchain, app) {
+  const inputs = fingerprint([
+    "package.json",
+    "pnpm-lock.yaml",
+    "pnpm-workspace.yaml",
+    "buf.gen.yaml",
+    "buf.yaml",
+    "proto",
+    "scripts",
+    ...manifests(),
+  ]);
+  const generated = stamp(`.toolchain/generated-${app}`);
+  if (existsSync(join(root, "apps", app, "src", "gen")) && generated.matches(inputs)) return;
+  ensureInstalled(toolchain);
+  const status = turboRun(toolchain, ["generate"], [`--filter=@tidemark/${app}...`]);
+  if (status !== 0) throw new Failure("The code could not be generated; the output is above.", status);
+  generated.write(inputs);
 }
 
 const forwarded = ["SIGINT", "SIGTERM", "SIGHUP"];

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 
 test("a day of timers takes a fraction of a second", async () => {
   const simulation = createSimulation({ seed: 1 });
-  const startedMs = systemClock.monotonic();
+  const started = process.cpuUsage();
   let ticks = 0;
   await simulation.run(async () => {
     while (simulation.clock.monotonic() < 24 * 3_600_000) {
@@ -13,7 +13,9 @@ test("a day of timers takes a fraction of a second", async () => {
     }
   });
   expect(ticks).toBe(8_640);
-  expect(systemClock.monotonic() - startedMs).toBeLessThan(5_000);
+  // Of the processor, in microseconds: how long that takes is the machine's business.
+  const { user, system } = process.cpuUsage(started);
+  expect(user + system).toBeLessThan(5_000_000);
 });
 
 test("the seed draws the order among events due together", async () => {

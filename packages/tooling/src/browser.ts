@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import { afterAll, onTestFinished } from "vitest";
+import { onTestFinished } from "vitest";
+import { onFileFinished } from "./file-scope.ts";
 
 export type { Page };
 
@@ -42,13 +43,16 @@ let browser: Promise<Browser> | undefined;
 
 /** One browser for the tests of a file; each page has a profile of its own. */
 function launch(): Promise<Browser> {
-  browser ??= chromium.launch({ executablePath: chromiumPath(), args });
+  if (browser === undefined) {
+    const launched = chromium.launch({ executablePath: chromiumPath(), args });
+    browser = launched;
+    onFileFinished(async () => {
+      browser = undefined;
+      await (await launched).close();
+    });
+  }
   return browser;
 }
-
-afterAll(async () => {
-  await (await browser)?.close();
-});
 
 /** A page in a real Chromium, which sees nothing of other tests and goes away with its own. */
 export async function openPage(url: string, options: BrowserContextOptions = {}): Promise<TestPage> {

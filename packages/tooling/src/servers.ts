@@ -87,19 +87,33 @@ export async function startPostgres(folder: string, settings: readonly string[] 
   const options = [...settings, "max_connections=60"].flatMap((setting) => ["-c", setting]);
   const socket = ["-c", "listen_addresses=", "-k", folder];
   const command = [...(await asUser("postgres", folder, true)), pathOf("postgres"), "-D", data, ...socket, ...options];
-  return serve(command, join(folder, ".s.PGSQL.5432"));
+  const server = await serve(command, join(folder, ".s.PGSQL.5432"));
+  // It takes connections before it has started up, and refuses them then.
+  for (let waitedMs = 0; waitedMs < 60_000; waitedMs += 20) {
+    const isReady = await run(pathOf("pg_isready"), ["-q", "-h", folder]).then(
+      () => true,
+      () => false,
+    );
+    if (isReady) return server;
+    await sleep(20);
+  }
+  server.kill("SIGKILL");
+  throw new Error(`the PostgreSQL in ${folder} does not get ready`);
 }
 const initdb = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
 
-async function startMariaDb(folder: string): Promise<ChildProcess> {
-  const data = join(folder, "data");
-  const common = ["--no-defaults", `--datadir=${data}`];
-  const install = [pathOf("mariadb-install-db"), ...common, "--auth-root-authentication-method=normal"];
-  const quick = ["--skip-test-db", "--skip-name-resolve"];
-  await run(...split([...(await asUser("mysql", folder, false)), ...install, ...quick]));
+const quick = ["--skip-networking", "--skip-log-bin", "--innodb-buffer-pool-size=32M"];
+
+/** A server on the socket `socket` in `folder`, with settings in place of those that suit most tests. */
+export async function startMariaDb(folder: string, settings: readonly string[] = quick): Promise<ChildProcess> {
+  // A server that starts removes temporary tables that it finds, also those of another one.
+  const common = ["--no-defaults", `--datadir=${join(folder, "data")}`, `--tmpdir=${folder}`];
+  const program = [pathOf("mariadb-install-db"), ...common, "--auth-root-authentication-method=normal"];
+  const install = [...program, "--skip-test-db", "--skip-name-resolve"];
+  await run(...split([...(await asUser("mysql", folder, false)), ...install]));
   const socket = join(folder, "socket");
-  const options = ["--skip-networking", `--socket=${socket}`, `--pid-file=${join(folder, "pid")}`, "--skip-log-bin"];
-  const lazy = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"];
+  const options = [`--socket=${socket}`, `--pid-file=${join(folder, "pid")}`, ...settings];
+  const lazy = ["--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=8M"];
   const command = [...(await asUser("mysql", folder, true)), pathOf("mariadbd"), ...common, ...options, ...lazy];
   return serve(command, socket);
 }
