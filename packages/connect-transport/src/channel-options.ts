@@ -32,6 +32,11 @@ export interface FrameChannelOptions extends TransportOptions {
   /**
    * What may be on its way to us on one stream, in bytes, in [65_535, 2^31). HTTP/2's own 64 KiB allow one window a round
    * trip, which is 4 MB/s at 10 ms. It is also what a stream that nobody reads can hold in memory.
+   *
+   * Node reads nothing from a connection while a write to it waits. Where both ends run on Node and fill the buffers of the
+   * system in both directions at once, neither reads again, and `stallTimeoutMs` is what ends it. On a connection that
+   * carries much both ways, let one direction have at most what these buffers hold, such as 128 KiB, on the stream and on
+   * the connection.
    * @default 16_777_216
    */
   readonly streamWindowBytes?: number;
@@ -46,6 +51,12 @@ export interface FrameChannelOptions extends TransportOptions {
    * milliseconds, above 0. Many gRPC servers end connections that ping more than every 5 minutes. @default none
    */
   readonly pingIntervalMs?: number;
+  /**
+   * Without `pingIntervalMs`: when something waits to be sent and nothing has come in for so long, one PING is sent, every
+   * 5 minutes at most. If it is not answered within the same time, the connection is cut; in milliseconds, above 0.
+   * @default 30_000
+   */
+  readonly stallTimeoutMs?: number;
   /**
    * False: the connection is made once. After its end every call fails with what ended it, so that all that was said was
    * said to the same peer. @default true
@@ -69,6 +80,7 @@ export const frameChannelDefaults = {
   connectionWindowBytes: 32 * 1024 * 1024,
   sendBufferBytes: 1024 * 1024,
   connectTimeoutMs: 10_000,
+  stallTimeoutMs: 30_000,
   reopens: true,
   closeTimeoutMs: 5000,
   maxSessionMemory: 1024,
@@ -92,6 +104,7 @@ export interface ResolvedChannel extends ResolvedTransport {
   readonly sendBufferBytes: number;
   readonly connectTimeoutMs: number;
   readonly pingIntervalMs: number | undefined;
+  readonly stallTimeoutMs: number;
   readonly reopens: boolean;
   readonly closeTimeoutMs: number;
   readonly maxSessionMemory: number;
@@ -136,6 +149,7 @@ export function resolveChannel(options: FrameChannelOptions): ResolvedChannel {
     sendBufferBytes: options.sendBufferBytes ?? frameChannelDefaults.sendBufferBytes,
     connectTimeoutMs: options.connectTimeoutMs ?? frameChannelDefaults.connectTimeoutMs,
     pingIntervalMs: options.pingIntervalMs,
+    stallTimeoutMs: options.stallTimeoutMs ?? frameChannelDefaults.stallTimeoutMs,
     reopens: options.reopens ?? frameChannelDefaults.reopens,
     closeTimeoutMs: options.closeTimeoutMs ?? frameChannelDefaults.closeTimeoutMs,
     maxSessionMemory: options.maxSessionMemory ?? frameChannelDefaults.maxSessionMemory,
@@ -147,6 +161,7 @@ export function resolveChannel(options: FrameChannelOptions): ResolvedChannel {
   if (resolved.pingIntervalMs !== undefined) {
     checkWhole("pingIntervalMs", resolved.pingIntervalMs, 1, Number.MAX_SAFE_INTEGER);
   }
+  checkWhole("stallTimeoutMs", resolved.stallTimeoutMs, 1, Number.MAX_SAFE_INTEGER);
   checkWhole("closeTimeoutMs", resolved.closeTimeoutMs, 0, Number.MAX_SAFE_INTEGER);
   checkWhole("maxSessionMemory", resolved.maxSessionMemory, 1, 2 ** 31 - 1);
   return resolved;

@@ -110,7 +110,7 @@ export class ClientCall {
     stream.on("data", this.#onData);
     stream.once("end", () => this.#onEnd());
     stream.once("close", () => this.#onClose(stream));
-    this.writer.attach(stream);
+    this.writer.attach(stream, () => session.watchWrites());
   }
 
   #onResponse(answer: IncomingHttpHeaders & IncomingHttpStatusHeader): void {

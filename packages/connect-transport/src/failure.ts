@@ -35,6 +35,16 @@ export function connectionError(message: string, cause?: unknown): ConnectError 
   return Object.defineProperty(error, ofConnection, { value: true });
 }
 
+/** A PING was not answered. `waitingBytes`: what waited to be sent to the peer. */
+export function silentPeer(peer: string, withinMs: number, waitingBytes: number): ConnectError {
+  const stall =
+    waitingBytes === 0
+      ? ""
+      : `, and ${waitingBytes} bytes wait to be sent to it. If the network is well, both ends wait for each other to read: ` +
+        "let one direction have small windows (streamWindowBytes, connectionWindowBytes)";
+  return connectionError(`${peer} did not answer a ping within ${withinMs} ms${stall}`);
+}
+
 /** Whether `Unavailable` is about the connection, and not what the peer said itself. */
 export function isConnectionError(error: unknown): boolean {
   return error instanceof Error && ofConnection in error;

@@ -1,4 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import { countReceived } from "./young-generation.ts";
 
 /** gRPC over HTTP/2: a byte of flags and four of length in front of every message. */
 export const prefixBytes = 5;
@@ -56,6 +57,7 @@ export class FrameDecoder {
 
   /** @throws {ConnectError} `ResourceExhausted` above the limit, `Unimplemented` for a compressed frame. */
   decode(chunk: Buffer): Uint8Array[] {
+    countReceived(chunk.length);
     const frames: Uint8Array[] = [];
     let at = this.isInside ? this.#continue(chunk, frames) : 0;
     const end = chunk.length;

@@ -74,6 +74,11 @@ export interface FrameServer extends AsyncDisposable {
   /** Calls under way on hot paths. */
   readonly openCalls: number;
   /**
+   * Takes other certificates for connections that are made from now on. Whether clients are asked for one stays as it is.
+   * Throws the system's error for what is no certificate, and an error on a server without TLS; then nothing has changed.
+   */
+  setTls(tls: Pick<ServerTls, "ca" | "cert" | "key" | "passphrase" | "pfx" | "minVersion">): void;
+  /**
    * Accepts no more, ends hot calls with `Unavailable` after what they had sent, lets connect's finish, and cuts what is
    * left after `closeTimeoutMs`. That time is for handlers that still run and for answers that ended well and are still
    * fetched; nobody else is waited for: not a client that is idle, keeps its half of a call open, or does not read what
@@ -134,6 +139,7 @@ export function createFrameServer(options: FrameServerOptions): FrameServer {
     get openCalls() {
       return handler.openCalls;
     },
+    setTls: (tls) => listener.setTls(tls),
     close,
     [Symbol.asyncDispose]: close,
   };

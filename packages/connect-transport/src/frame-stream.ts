@@ -47,7 +47,7 @@ export class FrameStream {
     void pump(
       outgoing,
       call.writer,
-      (frame) => frame,
+      (frame) => call.writer.send(frame),
       (error) => this.cancel(error),
       () => call.isOver,
     );

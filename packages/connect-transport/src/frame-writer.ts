@@ -1,5 +1,6 @@
 import type { Http2Stream } from "node:http2";
 import { prefixBytes } from "./frame-decoder.ts";
+import type { MessageEncoder } from "./message-encoder.ts";
 
 /** Up to here a frame is copied next to its neighbours, so that they become one write; larger ones are written as they are. */
 const copyMaxBytes = 8 * 1024;
@@ -20,6 +21,7 @@ interface Waiter {
 export class FrameWriter {
   readonly #maxBytes: number;
   #stream: Http2Stream | undefined;
+  #onWrite: (() => void) | undefined;
   #slab: Buffer = Buffer.alloc(0);
   /** The slab holds `#from` to `#at` of what is not written yet. */
   #from = 0;
@@ -47,9 +49,10 @@ export class FrameWriter {
     return this.bufferedBytes >= this.#maxBytes;
   }
 
-  /** Frames sent before that go out now. */
-  attach(stream: Http2Stream): void {
+  /** Frames sent before that go out now. `onWrite` hears of every write to the stream. */
+  attach(stream: Http2Stream, onWrite?: () => void): void {
     this.#stream = stream;
+    this.#onWrite = onWrite;
     this.#flush();
   }
 
@@ -58,12 +61,20 @@ export class FrameWriter {
     if (this.#isEnding || this.#end !== undefined) return false;
     if (frame instanceof Uint8Array) this.#add(frame);
     else this.#addPieces(frame);
-    if (!this.#isScheduled) {
-      this.#isScheduled = true;
-      queueMicrotask(this.#onMicrotask);
-    }
-    if (this.#chunkBytes >= flushBytes) this.#flush();
+    this.#schedule();
     return !this.isFull;
+  }
+
+  /** One message, encoded where it is sent from. False: it was not, and has to be sent as a frame. */
+  encode(message: object, encoder: MessageEncoder, maxBytes: number): boolean {
+    if (this.#isEnding || this.#end !== undefined) return false;
+    const from = this.#at + prefixBytes;
+    const end = encoder(this.#slab, from, message);
+    if (end < from || end > this.#slab.length || end - from > maxBytes) return false;
+    this.#prefix(end - from);
+    this.#at = end;
+    this.#schedule();
+    return true;
   }
 
   /** Resolves when there is room again. @throws the reason of the end. */
@@ -88,6 +99,14 @@ export class FrameWriter {
     this.#slab = Buffer.alloc(0);
     this.#from = this.#at = this.#chunkBytes = 0;
     for (const { reject } of this.#waiters.splice(0)) reject(reason);
+  }
+
+  #schedule(): void {
+    if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      queueMicrotask(this.#onMicrotask);
+    }
+    if (this.#chunkBytes >= flushBytes) this.#flush();
   }
 
   // After every promise reaction that can run now: one turn of an iterator after the other has had its say. A frame of an
@@ -179,6 +198,7 @@ export class FrameWriter {
       for (let n = 0; n < last; n++) stream.write(chunks[n]);
       stream.write(chunks[last], onWritten);
       if (last > 0) stream.uncork();
+      this.#onWrite?.();
     }
     if (this.#isEnding) stream.end();
   }

@@ -1,7 +1,7 @@
 import http from "node:http";
 import http2 from "node:http2";
 import net from "node:net";
-import { createServer as createTlsServer } from "node:tls";
+import { createServer as createTlsServer, type SecureContextOptions, Server as TlsServer } from "node:tls";
 import type { Clock, Timer } from "@tidemark/clock";
 import type { ServingHandler } from "./frame-handler.ts";
 import type { ServerTls } from "./frame-server.ts";
@@ -69,6 +69,11 @@ export class Listener {
 
   get connections(): number {
     return this.#sockets.size;
+  }
+
+  setTls(context: SecureContextOptions): void {
+    if (!(this.#server instanceof TlsServer)) throw new Error("This server was started without TLS.");
+    this.#server.setSecureContext(context);
   }
 
   listen(host: string, port: number): Promise<net.AddressInfo> {
@@ -170,6 +175,7 @@ export class Listener {
       connectionWindowBytes,
       isFailed: (stream) => this.#handler.isFailed(stream),
       onDone: () => socket !== undefined && destroyAfterAll(socket),
+      onDead: () => socket?.destroy(),
     });
     this.#sessions.add(watched);
     session.once("close", () => this.#sessions.delete(watched));

@@ -3,12 +3,13 @@ import type { FrameWriter } from "./frame-writer.ts";
 /**
  * Sends what an iterable yields, as fast as the peer takes it, and half-closes at its end. Never rejects.
  *
+ * @param send hands an item to the writer, and says whether there is room for more.
  * @param isOver whether nobody wants it any more.
  */
 export async function pump<T>(
   source: AsyncIterable<T>,
   writer: FrameWriter,
-  encode: (item: T) => Uint8Array,
+  send: (item: T) => boolean,
   onError: (error: unknown) => void,
   isOver: () => boolean,
 ): Promise<void> {
@@ -24,7 +25,7 @@ export async function pump<T>(
         return;
       }
       if (isOver()) return;
-      if (!writer.send(encode(step.value))) await writer.drained();
+      if (!send(step.value)) await writer.drained();
     }
   } catch (error) {
     onError(error);

@@ -1,4 +1,4 @@
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock, Timer } from "@tidemark/clock";
 import { connectionError, errorOfReset, timedOut } from "./failure.ts";
@@ -7,6 +7,7 @@ import type { FrameReceiver, FrameSender } from "./frame-receiver.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { statusOf, toWebHeaders } from "./grpc-status.ts";
 import { parseTimeout } from "./grpc-timeout.ts";
+import { cutOf } from "./server-session.ts";
 
 /** Takes what the client of a call sends. */
 export interface CallReceiver extends FrameReceiver {
@@ -79,13 +80,14 @@ export class ServerCall implements FrameCall {
     this.#stream = stream;
     this.path = pathOf(headers);
     this.headers = toWebHeaders(headers);
-    const socket = stream.session?.socket;
+    const session = stream.session as ServerHttp2Session | undefined;
+    const socket = session?.socket;
     this.peer = socket === undefined ? "" : `${socket.remoteAddress}:${socket.remotePort}`;
     this.#writer = new FrameWriter(options.sendBufferBytes);
     this.#decoder = new FrameDecoder(options.readMaxBytes);
     // What it says comes with "close" as well.
     stream.on("error", () => {});
-    stream.once("close", () => this.#onClose());
+    stream.once("close", () => this.#onClose(session));
   }
 
   get signal(): AbortSignal {
@@ -215,11 +217,11 @@ export class ServerCall implements FrameCall {
     this.#writer.end();
   }
 
-  #onClose(): void {
+  #onClose(session: ServerHttp2Session | undefined): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
     const lost = connectionError("the connection to the client was lost");
-    this.#finish(errorOfReset(this.#stream.rstCode) ?? lost);
+    this.#finish((session && cutOf(session)) ?? errorOfReset(this.#stream.rstCode) ?? lost);
   }
 
   #finish(error: unknown): void {

@@ -1,5 +1,7 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { ConnectError } from "@connectrpc/connect";
 import type { Clock } from "@tidemark/clock";
+import { silentPeer } from "./failure.ts";
 
 export interface ServerSessionOptions {
   readonly clock: Clock;
@@ -9,7 +11,14 @@ export interface ServerSessionOptions {
   isFailed(stream: ServerHttp2Stream): boolean;
   /** All is said, and the client has it: nobody needs to wait until it hangs up. */
   onDone(): void;
+  /** Nobody is there: nothing is worth a wait. */
+  onDead(): void;
 }
+
+const cuts = new WeakMap<ServerHttp2Session, ConnectError>();
+
+/** Why we cut a connection, if we did. */
+export const cutOf = (session: ServerHttp2Session): ConnectError | undefined => cuts.get(session);
 
 /** One HTTP/2 connection of a client: watched by PINGs, and let go of when nothing is left to say. */
 export class ServerSession {
@@ -113,7 +122,12 @@ export class ServerSession {
     const beat = () => {
       if (session.destroyed || session.closed) return;
       if (!isAnswered) {
+        let waitingBytes = 0;
+        for (const { writableLength } of this.#streams) waitingBytes += writableLength;
+        cuts.set(session, silentPeer("the client", pingIntervalMs, waitingBytes));
         session.destroy();
+        // Node waits for a write that is under way, which may be for ever.
+        this.#options.onDead();
         return;
       }
       isAnswered = false;

@@ -4,6 +4,8 @@ import type { ResolvedTransport } from "./channel-options.ts";
 import { ClientCall, type ClientCallOptions, type ClientReceiver } from "./client-call.ts";
 import { canceledError } from "./failure.ts";
 import { FrameInbox } from "./frame-inbox.ts";
+import type { FrameWriter } from "./frame-writer.ts";
+import { type MessageEncoder, messageEncoderOf } from "./message-encoder.ts";
 import { pump } from "./pump.ts";
 
 type Message = StreamRequest["message"] extends AsyncIterable<infer M> ? M : never;
@@ -14,6 +16,7 @@ export class StreamCall {
   readonly #method: DescMethodStreaming;
   readonly #options: ResolvedTransport;
   readonly #callOptions: Omit<ClientCallOptions, "headers">;
+  readonly #encoder: MessageEncoder | undefined;
   readonly #over = new AbortController();
   #call: ClientCall | undefined;
   #isOver = false;
@@ -26,6 +29,7 @@ export class StreamCall {
     this.#method = method;
     this.#options = options;
     this.#callOptions = callOptions;
+    this.#encoder = messageEncoderOf(method.input);
   }
 
   /** Rejects with a `ConnectError`. Resolves when the peer's headers are there. */
@@ -87,23 +91,24 @@ export class StreamCall {
       void pump(
         request.message,
         call.writer,
-        (message) => this.#serialize(message),
+        (message) => this.#sendMessage(call.writer, message),
         (error) => call.cancel(ConnectError.from(error)),
         () => call.isOver,
       );
     });
   }
 
-  #serialize(message: Message): Uint8Array {
+  #sendMessage(writer: FrameWriter, message: Message): boolean {
     const { input } = this.#method;
+    const { writeMaxBytes } = this.#options;
     let bytes: Uint8Array;
     try {
+      if (this.#encoder !== undefined && writer.encode(message, this.#encoder, writeMaxBytes)) return !writer.isFull;
       bytes = toBinary(input, create(input, message));
     } catch (error) {
       throw new ConnectError(`serialize binary: ${messageOf(error)}`, Code.Internal, undefined, undefined, error);
     }
-    const { writeMaxBytes } = this.#options;
-    if (bytes.length <= writeMaxBytes) return bytes;
+    if (bytes.length <= writeMaxBytes) return writer.send(bytes);
     throw new ConnectError(
       `message size ${bytes.length} is larger than configured writeMaxBytes ${writeMaxBytes}`,
       Code.ResourceExhausted,

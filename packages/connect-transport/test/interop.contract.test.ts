@@ -167,9 +167,11 @@ between("a deadline ends the call on both sides", async ({ transport, seen }) =>
     () => collect(client.both(requests, { timeoutMs: 100 })),
   ];
   for (const call of calls) {
-    expect(await thrownBy(call())).toMatchObject({ code: Code.DeadlineExceeded });
+    const before = seen.aborts.length;
+    // Where the machine is so busy that the deadline passes on the way, the server has heard nothing of the call.
+    do expect(await thrownBy(call())).toMatchObject({ code: Code.DeadlineExceeded });
+    while (seen.aborts.length === before);
   }
-  await seen.until(() => seen.aborts.length >= 2);
 });
 
 between("a method that nobody serves is unimplemented", async ({ transport }) => {
