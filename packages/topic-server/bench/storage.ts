@@ -47,7 +47,7 @@ async function log(
     checkpointOffset: 0,
     onRecovered: () => {},
     onSealed: () => {},
-    onTrim: () => {},
+    onTrim: async () => {},
     onVisible: () => {},
   });
   const payload = Buffer.alloc(recordBytes, 7);

@@ -5,6 +5,7 @@ import { Access, type TopicServerAuth } from "./service/access.ts";
 import { AutoPartitioner } from "./service/auto-partitioner.ts";
 import { otherRoutes } from "./service/other-routes.ts";
 import { ReadSession } from "./service/read-session.ts";
+import { reportTopic, type TopicReport } from "./service/report.ts";
 import { Service } from "./service/service.ts";
 import { topicRoutes } from "./service/topic-routes.ts";
 import { WriteSession } from "./service/write-session.ts";
@@ -31,6 +32,13 @@ export interface TopicServerOptions extends TopicStoreOptions {
   readonly auth?: TopicServerAuth | "anyone";
   /** @default none */
   readonly tls?: ServerTls;
+  /** More connections are refused at once. At least 1. @default 4096 */
+  readonly maxConnections?: number;
+  /**
+   * Calls that each user may begin in a second, streams included, and all that log in or have no token together. More are
+   * OVERLOADED, with which clients try again. At least 1. @default no limit
+   */
+  readonly maxCallsPerSecond?: number;
   /** How long `close()` lets calls finish, in milliseconds. @default 5000 */
   readonly closeTimeoutMs?: number;
   /** @default the system's */
@@ -55,6 +63,19 @@ export interface TopicServer extends AsyncDisposable {
   readonly connections: number;
   /** Streams that read or write. */
   readonly openStreams: number;
+  /** How a topic stands and how far its consumers are; undefined: there is none of that absolute path. */
+  report(path: string): Promise<TopicReport | undefined>;
+  /**
+   * Takes other users, certificates or limits, without a restart: they hold for what begins from now on. With other users
+   * streams that are open are ended, so that their clients come back as who they are now.
+   *
+   * @throws {TopicServerError} `OPTIONS_INVALID`, and the system's error for what is no certificate.
+   */
+  update(change: {
+    readonly auth?: TopicServerAuth | "anyone";
+    readonly tls?: ServerTls;
+    readonly maxCallsPerSecond?: number;
+  }): void;
   /** Ends all calls, stores what was taken, lets go of the data. Idempotent, and bounded by `closeTimeoutMs`. */
   close(): Promise<void>;
 }
@@ -91,7 +112,9 @@ export async function openServer(options: TopicServerOptions & StoreOptions): Pr
   const store = await TopicStore.open(options);
   try {
     const secret = store.catalog.secret("login", () => rng.bytes(32));
+    await store.catalog.sync();
     const access = new Access(auth === "anyone" ? undefined : auth, secret, clock);
+    if (options.maxCallsPerSecond !== undefined) access.rate.set(options.maxCallsPerSecond);
     const shared = new Service({ store, access, database, clock, rng });
     await shared.transactions.recover();
     const autoPartitioner = new AutoPartitioner(store);
@@ -100,6 +123,7 @@ export async function openServer(options: TopicServerOptions & StoreOptions): Pr
     const server: FrameServer = createFrameServer({
       clock,
       ...(tls === undefined ? {} : { tls }),
+      ...(options.maxConnections !== undefined && { maxConnections: options.maxConnections }),
       closeTimeoutMs: options.closeTimeoutMs ?? topicServerDefaults.closeTimeoutMs,
       frames: {
         [`${service}/StreamWrite`]: (call) => new WriteSession(shared, call),
@@ -128,6 +152,17 @@ export async function openServer(options: TopicServerOptions & StoreOptions): Pr
       },
       get openStreams() {
         return server.openCalls;
+      },
+      report: async (path) => {
+        const topic = store.topic(path);
+        return topic && reportTopic(shared, topic);
+      },
+      update(change) {
+        if (change.tls !== undefined) server.setTls(change.tls);
+        if (change.maxCallsPerSecond !== undefined) access.rate.set(change.maxCallsPerSecond);
+        if (change.auth === undefined) return;
+        access.set(change.auth === "anyone" ? undefined : change.auth);
+        shared.renewSessions();
       },
       close,
       [Symbol.asyncDispose]: close,

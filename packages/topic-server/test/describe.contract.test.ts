@@ -34,7 +34,8 @@ function standingClock() {
 
 async function world(partitions = 1) {
   const time = standingClock();
-  const client = rawClient(await openTestServer({ clock: time.clock }));
+  const server = await openTestServer({ clock: time.clock });
+  const client = rawClient(server);
   await client.createTopic(path, { partitioningSettings: { minActivePartitions: BigInt(partitions) } });
   const consumer = async (include = true) => {
     const request = { path, consumer: "c", includeStats: include, includeLocation: include };
@@ -45,7 +46,7 @@ async function world(partitions = 1) {
     const request = { path, partitionId, includeStats: include, includeLocation: include };
     return (await client.topics.describePartition(request)).operation;
   };
-  return { ...time, client, consumer, partition };
+  return { ...time, server, client, consumer, partition };
 }
 
 /** A kilobyte that says when it was made. */
@@ -201,4 +202,34 @@ test("what a consumer reads: when, how much, how far behind, and who does it", a
   expect(ms(left?.partitionReadSessionCreateTime)).toBe(0);
   expect(ms(left?.lastReadTime)).toBe(readMs);
   expect(windows(left?.bytesRead)).toEqual([bytes, bytes, bytes]);
+});
+
+test("the process that serves a topic can tell how it stands without the network", async () => {
+  const { server, client, forward } = await world(2);
+  const { stream } = await openWrite(client, path, "p", 0);
+  await write(stream, [message(1), message(2), message(3)]);
+  const { stream: reader } = await openRead(client, path, { partitionIds: [0] });
+  const session = await acceptPartition(reader);
+  await readMessages(reader, 3);
+  await commit(reader, session.id, 0, 1);
+  await expectRead(reader, "commitOffsetResponse");
+  forward(5_000);
+  expect(await server.report(path)).toEqual({
+    path,
+    partitions: [
+      { id: 0, isActive: true, startOffset: 0, endOffset: 3, storedBytes: expect.any(Number), lastWriteAtMs: start },
+      { id: 1, isActive: true, startOffset: 0, endOffset: 0, storedBytes: 0, lastWriteAtMs: undefined },
+    ],
+    consumers: [
+      {
+        name: "c",
+        isImportant: false,
+        progress: [
+          { committedOffset: 1, lagMs: 5_000, readerName: "" },
+          { committedOffset: 0, lagMs: 0, readerName: undefined },
+        ],
+      },
+    ],
+  });
+  expect(await server.report("/local/no")).toBeUndefined();
 });

@@ -16,9 +16,13 @@ export function heldFiles(): { readonly files: LogFiles; held(): Promise<() => v
       syncFolder: (folder: string) => memory.syncFolder(folder),
       async open(name: string, isNew: boolean): Promise<LogFile> {
         const file = await memory.open(name, isNew);
-        return {
+        const held: LogFile = {
           size: () => file.size(),
           write: (pieces, position) => file.write(pieces, position),
+          async writeThrough(pieces, position) {
+            await file.write(pieces, position);
+            await held.sync();
+          },
           read: (target, position) => file.read(target, position),
           truncate: (size) => file.truncate(size),
           close: () => file.close(),
@@ -30,6 +34,7 @@ export function heldFiles(): { readonly files: LogFiles; held(): Promise<() => v
             });
           },
         };
+        return held;
       },
     } satisfies LogFiles,
     async held() {

@@ -2,8 +2,8 @@
 // Every acknowledged write is said on stdout before the next one, by producer and number.
 import { encodeWriteRequest, scanWriteRequest } from "@tidemark/topic/internal";
 import { writeSync } from "node:fs";
-import { TopicStore } from "../src/internal.ts";
 import { topicDefaults } from "../src/storage/definition.ts";
+import { TopicStore } from "../src/storage/topic-store.ts";
 
 const [dataDir = ""] = process.argv.slice(2);
 const store = await TopicStore.open({ dataDir, segmentBytes: 64 * 1024 });

@@ -36,11 +36,13 @@ test("a writer that does not read its acks is not read either, and loses nothing
   const deaf = new Deaf(server, "StreamWrite");
   await once(deaf.session, "connect");
   deaf.send(toWrite({ clientMessage: { case: "initRequest", value: { path, producerId: "deaf" } } }));
-  const count = 40_000;
+  const requests = 40_000;
+  const perRequest = 6;
+  const count = requests * perRequest;
   const data = new Uint8Array(1);
-  const offered = offer(deaf, count, (index) => {
-    const value = { messages: [message(index + 1, data)], codec: 1 };
-    return toWrite({ clientMessage: { case: "writeRequest", value } }, 1500);
+  const offered = offer(deaf, requests, (index) => {
+    const messages = Array.from({ length: perRequest }, (_, n) => message(index * perRequest + n + 1, data));
+    return toWrite({ clientMessage: { case: "writeRequest", value: { messages, codec: 1 } } }, 1500);
   });
   expect(await deaf.bytesTaken(client, path)).toBeLessThan(offered - windowBytes / 2);
   const end = async () => Number((await client.describe(path)).partitions[0]?.partitionStats?.partitionOffsets?.end);
@@ -51,8 +53,8 @@ test("a writer that does not read its acks is not read either, and loses nothing
   let acked = 0;
   for await (const { serverMessage } of deaf.messages(FromWrite)) {
     if (serverMessage.case !== "writeResponse") continue;
-    expect(serverMessage.value.acks.map(({ seqNo }) => Number(seqNo))).toEqual([++acked]);
-    if (acked === 1000) break;
+    for (const { seqNo } of serverMessage.value.acks) expect(Number(seqNo)).toBe(++acked);
+    if (acked >= 1000) break;
   }
   deaf.hear();
   while ((await end()) < count + 1);

@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { topicWire } from "@tidemark/topic/internal";
-import { seededRng, systemClock } from "@tidemark/clock";
+import { type Clock, seededRng, systemClock } from "@tidemark/clock";
+import { createSimulation } from "@tidemark/clock/testing";
 import { expect, test } from "vitest";
 import { PartitionLog, TopicStore } from "../src/internal.ts";
 import { TailBudget } from "../src/storage/tail-cache.ts";
@@ -65,6 +66,31 @@ test("a partition's size limit gives up its oldest segments, and its newest mess
   expect(offsets).toMatchObject({ start: 4n, end: 8n });
 });
 
+/** A log that syncs every 250 ms. */
+const openLog = (files: CrashingFiles, clock: Clock) =>
+  PartitionLog.open({
+    files,
+    folder: "1/0",
+    clock,
+    sync: { intervalMs: 250 },
+    segmentBytes: 65_536,
+    tail: new TailBudget(0),
+    sealed: [],
+    startOffset: 0,
+    checkpointOffset: 0,
+    onRecovered: () => {},
+    onSealed: () => {},
+    onTrim: async () => {},
+    onVisible: () => {},
+  });
+
+/** A disk that kept nothing of what it was not told to sync. */
+const losing = () => Object.assign(seededRng(1), { float: () => 0 });
+
+const none = new Uint8Array(0);
+const seqNos = { firstSeqNo: 1n, lastSeqNo: 1n };
+const head = { count: 1, skip: 0, codec: 1, ...seqNos, writtenAtMs: 1, txId: 0, producer: none, meta: none };
+
 test("with sync: { intervalMs } a power failure takes back what the interval has not synced, and nothing before", async () => {
   const intervals: [number, () => void][] = [];
   const clock = {
@@ -78,30 +104,9 @@ test("with sync: { intervalMs } a power failure takes back what the interval has
       return timer;
     },
   };
-  const open = (files: CrashingFiles) =>
-    PartitionLog.open({
-      files,
-      folder: "1/0",
-      clock,
-      sync: { intervalMs: 250 },
-      segmentBytes: 65_536,
-      tail: new TailBudget(0),
-      sealed: [],
-      startOffset: 0,
-      checkpointOffset: 0,
-      onRecovered: () => {},
-      onSealed: () => {},
-      onTrim: () => {},
-      onVisible: () => {},
-    });
   const files = new CrashingFiles();
-  // A disk that kept nothing of what it was not told to sync.
-  const losing = Object.assign(seededRng(1), { float: () => 0 });
-  const endAfterCrash = async () => (await open(files.crash(losing))).endOffset;
-  const log = await open(files);
-  const none = new Uint8Array(0);
-  const seqNos = { firstSeqNo: 1n, lastSeqNo: 1n };
-  const head = { count: 1, skip: 0, codec: 1, ...seqNos, writtenAtMs: 1, txId: 0, producer: none, meta: none };
+  const endAfterCrash = async () => (await openLog(files.crash(losing()), clock)).endOffset;
+  const log = await openLog(files, clock);
   const acknowledged: number[] = [];
   const owner = { onStored: () => void acknowledged.push(log.endOffset), onLost: () => {} };
   log.append(head, new Uint8Array(100), owner);
@@ -115,4 +120,16 @@ test("with sync: { intervalMs } a power failure takes back what the interval has
   await log.flush();
   expect(acknowledged).toEqual([1, 2]);
   expect(await endAfterCrash()).toBe(1);
+});
+
+test("what a start finds after the process was killed is on the disk from then on, also where it never was synced", async () => {
+  const { clock } = createSimulation({ seed: 1 });
+  const files = new CrashingFiles();
+  const log = await openLog(files, clock);
+  log.append(head, new Uint8Array(100), { onStored() {}, onLost() {} });
+  await log.flush();
+  expect((await openLog(files.crash(losing()), clock)).endOffset).toBe(0);
+  // The system lives, and has all that was written.
+  expect((await openLog(files, clock)).endOffset).toBe(1);
+  expect((await openLog(files.crash(losing()), clock)).endOffset).toBe(1);
 });

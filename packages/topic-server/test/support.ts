@@ -27,9 +27,12 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** A server that is closed after the test. In memory unless it is given a folder. */
+/**
+ * A server that is closed after the test. In memory unless it is given a folder. Clients that leave without a word are not
+ * waited for: here that is most of them.
+ */
 export async function openTestServer(options: TopicServerOptions & StoreOptions = {}): Promise<TopicServer> {
-  const server = await openServer(options);
+  const server = await openServer({ closeTimeoutMs: 100, ...options });
   onTestFinished(() => server.close());
   return server;
 }

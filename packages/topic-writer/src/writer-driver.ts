@@ -293,8 +293,9 @@ export class WriterDriver {
     settle();
     const messages = this.outbox.settled - settled;
     if (messages === 0) return;
-    if (channels.messagesAcknowledged.hasSubscribers && oldest !== undefined) {
-      const durationMs = this.#setup.options.clock.monotonic() - oldest;
+    if (channels.messagesAcknowledged.hasSubscribers) {
+      // A new stream's handshake confirms what the old one had sent, and nobody knows for how long that was so.
+      const durationMs = oldest === undefined ? undefined : this.#setup.options.clock.monotonic() - oldest;
       channels.messagesAcknowledged.publish({ ...this.#labels(), messages, durationMs });
     }
     this.#budget.give(size - this.outbox.size, messages);

@@ -172,15 +172,18 @@ test("X19: writes by key while partitions are split; nothing is lost, doubled or
     reconnect: fast,
   });
   const topic = server.store.topic("/local/keyed") as NonNullable<ReturnType<typeof server.store.topic>>;
+  const keys = 23;
   let written = 0;
   const acks: Promise<unknown>[] = [];
   for (let round = 0; round < 6; round++) {
     for (let n = 0; n < 500; n++) {
-      const key = `key ${written % 23}`;
-      acks.push(writer.writeAcked({ key, data: `${key}:${Math.floor(written / 23)}` }));
+      const key = `key ${written % keys}`;
+      acks.push(writer.writeAcked({ key, data: `${key}:${Math.floor(written / keys)}` }));
       written++;
       if (n % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
+    // Each partition has some of the round's, and more are on their way.
+    await Promise.all(acks.slice(-500, -500 + keys));
     const active = topic.partitions.filter(({ definition }) => definition.isActive);
     await server.store.splitPartition(topic, active[round % active.length]?.id as number);
   }
@@ -194,7 +197,7 @@ test("X19: writes by key while partitions are split; nothing is lost, doubled or
     const [key, number] = data.split(":") as [string, string];
     byKey.set(key, [...(byKey.get(key) ?? []), Number(number)]);
   }
-  expect(byKey.size).toBe(23);
+  expect(byKey.size).toBe(keys);
   for (const numbers of byKey.values()) expect(numbers).toEqual(numbers.map((_, n) => n));
   expect(new Set(read.map(({ partitionId }) => partitionId)).size).toBeGreaterThan(4);
 });

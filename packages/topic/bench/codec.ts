@@ -9,7 +9,8 @@ import { decodeReadResponse } from "../src/frames/read-response.ts";
 import { encodeReadResponse } from "../src/frames/read-response-encode.ts";
 import { releaseFrame } from "../src/frames/slab.ts";
 import { scanWriteRequest } from "../src/frames/write-request.ts";
-import { decodeWriteAcks, encodeWriteAcks } from "../src/frames/write-response.ts";
+import { decodeWriteAcks } from "../src/frames/write-response.ts";
+import { encodeWriteAcks } from "../src/frames/write-response-encode.ts";
 import {
   StreamReadMessage_FromServerSchema,
   StreamWriteMessage_FromClientSchema,

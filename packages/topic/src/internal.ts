@@ -33,13 +33,5 @@ export { leaveSlabs, releaseFrame, type Slab, useSlabs } from "./frames/slab.ts"
 export { type TransactionRef, WriteColumns } from "./frames/write-columns.ts";
 export { scanWriteRequest } from "./frames/write-request.ts";
 export { encodeTransaction, encodeWriteRequest, type WriteRequestColumns } from "./frames/write-request-encode.ts";
-export {
-  type AckKind,
-  type AckRun,
-  ackKind,
-  decodeWriteAcks,
-  encodeWriteAcks,
-  type SeqNos,
-  WriteAcks,
-  type WriteTimes,
-} from "./frames/write-response.ts";
+export { type AckKind, ackKind, decodeWriteAcks, WriteAcks } from "./frames/write-response.ts";
+export { writeAckEncoder } from "./frames/write-response-encode.ts";

@@ -1,5 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { systemClock } from "@tidemark/clock";
+import { createSimulation, type Simulation } from "@tidemark/clock/testing";
 import { expect, test } from "vitest";
 import { createTopicClient, TopicError, type TopicSettings } from "../src/index.ts";
 import { StatusIds_StatusCode as Status } from "../src/gen/ydb/status_pb.ts";
@@ -80,6 +81,23 @@ test("does not try again what cannot succeed, and says what the server said", as
   expect(node.count("describeTopic")).toBe(1);
 });
 
+test.for([
+  ["a session that does not read the partition is told at once", "s-1", 1, "STATUS SESSION_EXPIRED"],
+  ["without one the same status passes", undefined, 2, "no error"],
+] as const)("commitOffset: %s", async ([, readSessionId, calls, code]) => {
+  let asked = 0;
+  await using node = await startNode({
+    topics: {
+      commitOffset: () =>
+        ++asked === 1 ? refused(Status.SESSION_EXPIRED, "not yours") : done(DescribeTopicResultSchema, {}),
+    },
+  });
+  await using client = open(node.port);
+  const options = readSessionId === undefined ? {} : { readSessionId };
+  expect(await codeOf(client.commitOffset("orders", 0, "mail", 1, options))).toBe(code);
+  expect(node.count("commitOffset")).toBe(calls);
+});
+
 test("does not repeat what may have happened when that does harm", async () => {
   await using node = await startNode({ topics: { createTopic: () => refused(Status.TIMEOUT, "maybe") } });
   await using client = open(node.port);
@@ -87,11 +105,24 @@ test("does not repeat what may have happened when that does harm", async () => {
   expect(node.count("createTopic")).toBe(1);
 });
 
+/** Lets a call of 600 s try again on simulated time until `isTried`, and then lets its time be over. */
+async function outlast(simulation: Simulation, isTried: () => boolean): Promise<void> {
+  while (!isTried()) {
+    await new Promise<void>((resolve) => systemClock.setImmediate(resolve));
+    await simulation.advance(1);
+  }
+  await simulation.advance(600_000);
+}
+
 test("ends a call at its deadline with the last reason", async () => {
   await using node = await startNode({ topics: { describeTopic: () => refused(Status.UNAVAILABLE, "starting up") } });
-  await using client = open(node.port);
-  const failed = client.describeTopic("orders", { timeoutMs: 120 });
-  await expect(failed).rejects.toThrow(/DEADLINE_EXCEEDED.*120 ms.*starting up/);
+  const simulation = createSimulation({ seed: 1 });
+  await using client = open(node.port, { clock: simulation.clock });
+  const failed = expect(client.describeTopic("orders", { timeoutMs: 600_000 })).rejects.toThrow(
+    /DEADLINE_EXCEEDED.*600000 ms.*starting up/,
+  );
+  await outlast(simulation, () => node.calls.filter(({ name }) => name === "describeTopic").length > 1);
+  await failed;
 });
 
 test("throws the reason of a caller's signal unchanged", async () => {
@@ -133,8 +164,11 @@ test("takes an empty list of endpoints for a failure that passes", async () => {
   await client.describeTopic("orders");
   expect(lists).toBe(3);
   await using other = await startNode({ endpoints: () => [] });
-  await using lost = open(other.port);
-  await expect(lost.describeTopic("orders", { timeoutMs: 100 })).rejects.toThrow(/NO_ENDPOINT/);
+  const simulation = createSimulation({ seed: 1 });
+  await using lost = open(other.port, { clock: simulation.clock });
+  const failed = expect(lost.describeTopic("orders", { timeoutMs: 600_000 })).rejects.toThrow(/NO_ENDPOINT/);
+  await outlast(simulation, () => other.calls.length > 1);
+  await failed;
 });
 
 test("goes to the node that is asked for, and to its own zone when that is preferred", async () => {

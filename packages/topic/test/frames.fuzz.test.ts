@@ -8,7 +8,8 @@ import { decodeReadResponse } from "../src/frames/read-response.ts";
 import { encodeReadResponse, encodeSessionMeta, readResponseBytes } from "../src/frames/read-response-encode.ts";
 import { scanWriteRequest } from "../src/frames/write-request.ts";
 import { encodeWriteRequest } from "../src/frames/write-request-encode.ts";
-import { type AckRun, decodeWriteAcks, encodeWriteAcks } from "../src/frames/write-response.ts";
+import { decodeWriteAcks } from "../src/frames/write-response.ts";
+import { type AckRun, encodeWriteAcks } from "../src/frames/write-response-encode.ts";
 import {
   type StreamReadMessage_FromServer,
   StreamReadMessage_FromServerSchema,

@@ -2,6 +2,7 @@ import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { Clock } from "@tidemark/clock";
 import { StatusCode } from "@tidemark/topic/internal";
 import { TopicServerError } from "../topic-server-error.ts";
+import { CallRate } from "./call-rate.ts";
 import { Refusal, unauthenticated } from "./refusal.ts";
 
 /** What somebody may do with a topic: `manage` is to create, alter and drop it. */
@@ -42,17 +43,30 @@ const base64 = (text: string): string => Buffer.from(text).toString("base64url")
 
 /** Who clients are and what they may do. */
 export class Access {
-  readonly #auth: TopicServerAuth | undefined;
+  #auth: TopicServerAuth | undefined;
   readonly #secret: Uint8Array;
   readonly #clock: Clock;
   /** By digest, so that looking one up takes as long for a near miss as for any other. */
-  readonly #tokens = new Map<string, TopicUser>();
+  #tokens: ReadonlyMap<string, TopicUser> = new Map();
+  readonly rate: CallRate;
+  /** Of calls that were counted: who makes one is asked for more than once. */
+  readonly #counted = new WeakSet<Headers>();
 
   /** @throws {TopicServerError} `OPTIONS_INVALID` for users that contradict each other. */
   constructor(auth: TopicServerAuth | undefined, secret: Uint8Array, clock: Clock) {
-    this.#auth = auth;
     this.#secret = secret;
     this.#clock = clock;
+    this.rate = new CallRate(clock);
+    this.set(auth);
+  }
+
+  /**
+   * Others may do other things from now on.
+   *
+   * @throws {TopicServerError} `OPTIONS_INVALID` for users that contradict each other; then nothing has changed.
+   */
+  set(auth: TopicServerAuth | undefined): void {
+    const tokens = new Map<string, TopicUser>();
     const lifetime = auth?.tokenLifetimeMs ?? defaultLifetimeMs;
     if (!(lifetime >= 1000)) {
       throw new TopicServerError("OPTIONS_INVALID", `tokenLifetimeMs must be at least 1000, got ${lifetime}`);
@@ -63,17 +77,28 @@ export class Access {
       names.add(user.name);
       for (const token of user.tokens ?? []) {
         const key = digest(token).toString("hex");
-        if (token === "" || this.#tokens.has(key)) {
+        if (token === "" || tokens.has(key)) {
           throw new TopicServerError("OPTIONS_INVALID", `A token of ${user.name} is empty or somebody else's`);
         }
-        this.#tokens.set(key, user);
+        tokens.set(key, user);
       }
     }
+    this.#auth = auth;
+    this.#tokens = tokens;
   }
 
-  /** Who sent a request with these headers. @throws {ConnectError} `Unauthenticated` */
+  /**
+   * Who began a call with these headers. It is counted once.
+   *
+   * @throws {ConnectError} `Unauthenticated`
+   * @throws {Refusal} `OVERLOADED` for one that begins too many.
+   */
   identify(headers: Headers): Identity {
-    return this.identifyToken(headers.get("x-ydb-auth-ticket") ?? "");
+    const identity = this.identifyToken(headers.get("x-ydb-auth-ticket") ?? "");
+    if (this.#counted.has(headers)) return identity;
+    this.rate.take(identity.user);
+    this.#counted.add(headers);
+    return identity;
   }
 
   /** @throws {ConnectError} `Unauthenticated`; the token is not part of its message. */
@@ -96,8 +121,10 @@ export class Access {
     return identity.rights.some(({ topic, can }) => can.includes(right) && matches(topic, path));
   }
 
-  /** A token for a user and a password. @throws {Refusal} `UNAUTHORIZED` */
+  /** A token for a user and a password. @throws {Refusal} `UNAUTHORIZED`, or `OVERLOADED` when many try. */
   login(name: string, password: string): string {
+    // Whoever logs in is not known yet, and names are for the choosing.
+    this.rate.take("anonymous");
     const user = this.#auth?.users.find((each) => each.name === name);
     const isRight = timingSafeEqual(digest(user?.password ?? ""), digest(password));
     // Without users there is nothing to protect, and clients that insist on logging in can.

@@ -147,7 +147,12 @@ interface Progress {
 const noBytes: Bytes = { perMinute: 0, perHour: 0, perDay: 0 };
 
 /** One partition after the other: where a consumer is far behind the disk is asked. */
-async function progressOf(service: Service, topic: Topic, consumer: string, ages = new Ages()): Promise<Progress[]> {
+export async function progressOf(
+  service: Service,
+  topic: Topic,
+  consumer: string,
+  ages = new Ages(),
+): Promise<Progress[]> {
   const now = service.clock.now();
   const all: Progress[] = [];
   for (const partition of topic.partitions) {
@@ -169,7 +174,7 @@ async function progressOf(service: Service, topic: Topic, consumer: string, ages
 }
 
 /** How old messages are. Many consumers of a topic stand at the same ones. */
-class Ages {
+export class Ages {
   readonly #known = new Map<Partition, Map<number, number>>();
 
   find(partition: Partition, offset: number, now: number): number | Promise<number> {

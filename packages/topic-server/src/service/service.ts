@@ -70,6 +70,11 @@ export class Service {
     for (const refuse of this.#sessions) refuse(new Refusal(StatusCode.UNAVAILABLE, "The server is closing"));
   }
 
+  /** Ends all streams; their clients come back, and are asked anew who they are. */
+  renewSessions(): void {
+    for (const refuse of this.#sessions) refuse(new Refusal(StatusCode.UNAVAILABLE, "The users have changed"));
+  }
+
   /** Paths may be relative to the database. */
   absolute(path: string, headers: Headers): string {
     const trimmed = path.replace(/\/+$/, "");

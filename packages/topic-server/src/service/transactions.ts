@@ -102,7 +102,7 @@ export class Transactions {
     const last = earlier?.columns.seqNo(earlier.columns.length - 1) ?? producer?.lastSeqNo ?? 0;
     const skipped = producer === undefined ? 0 : duplicates(columns, last);
     if (skipped < columns.length) tx.writes.push(request);
-    const write = new PendingWrite(columns, skipped, producer, listener);
+    const write = new PendingWrite(columns, skipped, producer, this.#store.clock.now(), listener);
     queueMicrotask(() => write.onSkipped());
     return write;
   }
@@ -139,13 +139,25 @@ export class Transactions {
       offsets.map(({ row }) => row),
       writes,
     );
-    for (const { row, topic } of offsets) {
-      topic.setCommittedOffset(row.consumer, row.partition, row.offset);
-      for (const told of this.onOffsets) told(row, topic);
-    }
+    // Whoever commits or writes next comes after it, and the disk is waited for off this thread.
+    const decided = this.#store.catalog.sync();
+    for (const { row, topic } of offsets) topic.setCommittedOffset(row.consumer, row.partition, row.offset);
     const rows = writes.map((write, index) => ({ ...write, id: ids[index] as number }));
-    const lost = await this.#apply(rows);
+    const [isDecided, lost] = await Promise.all([
+      decided.then(
+        () => true,
+        () => false,
+      ),
+      this.#apply(rows, decided),
+    ]);
     this.#unapplied.push(...lost);
+    if (!isDecided) {
+      throw new Refusal(
+        StatusCode.UNDETERMINED,
+        "The disk failed while it took the transaction: it may come or be gone",
+      );
+    }
+    for (const { row, topic } of offsets) for (const told of this.onOffsets) told(row, topic);
     if (lost.length > 0) {
       throw new Refusal(StatusCode.UNDETERMINED, "The transaction is committed, and appears once the disk has room");
     }
@@ -188,11 +200,11 @@ export class Transactions {
     const rows = this.#unapplied;
     if (rows.length === 0) return;
     this.#unapplied = [];
-    this.#unapplied = [...(await this.#apply(rows)), ...this.#unapplied];
+    this.#unapplied = [...(await this.#apply(rows, this.#store.catalog.sync())), ...this.#unapplied];
   }
 
-  /** @returns what could not be stored. */
-  async #apply(rows: readonly TxWriteRow[]): Promise<TxWriteRow[]> {
+  /** Appends in this turn; nothing is written before it is `decided`. @returns what could not be stored. */
+  async #apply(rows: readonly TxWriteRow[], decided: Promise<void>): Promise<TxWriteRow[]> {
     const waits = rows.map((row) => {
       const partition = this.#store.topicById(row.topicId)?.partitions[row.partition];
       const columns = scanWriteRequest(row.frame);
@@ -200,7 +212,10 @@ export class Transactions {
       const producer = row.producer === "" ? undefined : partition.producer(row.producer);
       return new Promise<boolean>((resolve) => {
         const listener = { onWritten: () => resolve(true), onWriteFailed: () => resolve(false) };
-        partition.write(columns, producer, row.meta, this.#store.clock.now(), listener, row.id);
+        partition.write(columns, producer, row.meta, this.#store.clock.now(), listener, {
+          id: row.id,
+          decided,
+        });
       });
     });
     const stored = await Promise.all(waits);

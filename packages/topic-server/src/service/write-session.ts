@@ -38,6 +38,7 @@ export class WriteSession implements CallReceiver, WriteListener {
   /** The partition is being found, or a request waits for its quota: whatever comes meanwhile waits outside. */
   #waiting: Promise<void> | undefined;
   readonly #acks = new AckQueue();
+  #isAckDue = false;
   #inFlightBytes = 0;
   #isFinishing = false;
   /** The client does not read what it is told. */
@@ -81,7 +82,10 @@ export class WriteSession implements CallReceiver, WriteListener {
 
   onWritten(write: PendingWrite): void {
     this.#inFlightBytes -= write.columns.frame.length;
-    this.#acknowledge();
+    if (!this.#isAckDue) {
+      this.#isAckDue = true;
+      queueMicrotask(this.#onAckDue);
+    }
     if (this.#room !== undefined && this.#inFlightBytes < maxInFlightBytes / 2) {
       this.#room.resolve();
       this.#room = undefined;
@@ -124,6 +128,7 @@ export class WriteSession implements CallReceiver, WriteListener {
         this.#checkToken(effect.token);
         return;
       case "fail":
+        this.#acknowledge();
         if (this.#grpcError === undefined)
           this.#call.send(writeFailure(effect.status, effect.detail, effect.issueCode));
         this.#call.end(this.#grpcError ?? this.#service.streamError);
@@ -263,9 +268,15 @@ export class WriteSession implements CallReceiver, WriteListener {
       return partition;
     }
     // Without a name there is nothing to keep in order.
-    if (producerId === "") return this.#service.rng.pick(topic.partitions.filter((each) => each.definition.isActive));
+    if (producerId === "") {
+      const active = topic.partitions.filter((each) => each.definition.isActive);
+      if (active.length === 0) throw inactivePartition(0);
+      return this.#service.rng.pick(active);
+    }
     const bound = this.#service.store.commits.partitionOf(topic, producerId);
-    return topic.partitionOfKey(producerId, bound);
+    const partition = topic.partitionOfKey(producerId, bound);
+    if (!partition.definition.isActive) throw inactivePartition(partition.id);
+    return partition;
   }
 
   /**
@@ -294,6 +305,12 @@ export class WriteSession implements CallReceiver, WriteListener {
     const text = `Partition ${partitionId} has generation ${now}, not ${generation}: describe the topic anew`;
     throw new Refusal(StatusCode.UNAVAILABLE, text);
   }
+
+  /** Once all that the disk took together is known. */
+  readonly #onAckDue = (): void => {
+    this.#isAckDue = false;
+    this.#acknowledge();
+  };
 
   #acknowledge(): void {
     const partition = this.#open?.partition;

@@ -93,7 +93,10 @@ interface DatabaseTopic {
   definition: string;
 }
 
-/** What is not a message: topics, offsets, producers, transactions. Every call but `commit` is durable when it returns. */
+/**
+ * What is not a message: topics, offsets, producers, transactions. Changes get to the disk in their order; `sync()` says when,
+ * and off this thread: nothing that cannot be taken back may happen before.
+ */
 export class Catalog {
   /** How often it was opened, this time included. */
   readonly starts: number;
@@ -109,7 +112,8 @@ export class Catalog {
     try {
       this.#db.pragma("locking_mode = EXCLUSIVE");
       this.#db.pragma("journal_mode = WAL");
-      this.#db.pragma("synchronous = FULL");
+      // A commit writes to the log and leaves waiting for the disk to `sync`.
+      this.#db.pragma("synchronous = NORMAL");
       const found = this.#db.pragma("user_version", { simple: true }) as number;
       if (found > formatVersion) {
         throw new TopicServerError(
@@ -130,7 +134,7 @@ export class Catalog {
     }
   }
 
-  /** All or nothing, with one sync. */
+  /** All or nothing. */
   transaction<T>(work: () => T): T {
     if (this.#db.inTransaction) return work();
     try {
@@ -279,7 +283,8 @@ export class Catalog {
         for (const { topicId, producer, partition } of bindings) bind.run(topicId, producer, partition);
       });
     } finally {
-      this.#db.pragma("synchronous = FULL");
+      // A commit writes to the log and leaves waiting for the disk to `sync`.
+      this.#db.pragma("synchronous = NORMAL");
     }
   }
 

@@ -1,5 +1,5 @@
 import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
-import { close, fdatasync, fstatSync, ftruncate, openSync, read, writev } from "node:fs";
+import { close, constants, fdatasync, fstatSync, ftruncate, openSync, read, writev } from "node:fs";
 import { join } from "node:path";
 import { TopicServerError } from "../topic-server-error.ts";
 
@@ -9,6 +9,8 @@ export interface LogFile {
   size(): number;
   /** Writes all pieces one after the other from `position` on. A failure may leave any part of them written. */
   write(pieces: readonly Uint8Array[], position: number): Promise<void>;
+  /** The same, and these pieces are on the disk when it resolves. Of what was written before, that is not said. */
+  writeThrough(pieces: readonly Uint8Array[], position: number): Promise<void>;
   /** What was written before the call is on the disk when it resolves. */
   sync(): Promise<void>;
   /** Fills `target` as far as the file goes, and says how far that was. */
@@ -49,14 +51,24 @@ export function diskError(error: unknown, what: string): TopicServerError {
   return new TopicServerError("DISK_FAILED", `Could not ${what}: ${code ?? String(error)}`, { cause: error });
 }
 
+/**
+ * On Linux a write to a file that is open with O_DSYNC is a write and an fdatasync, with one trip to another thread instead
+ * of two. Elsewhere the flag promises less: macOS leaves the bytes in the memory of the disk.
+ */
+const throughFlags = process.platform === "linux" ? constants.O_RDWR | constants.O_DSYNC : undefined;
+
 /** `fs` callbacks as promises: one promise per group of writes. */
 class DiskFile implements LogFile {
   readonly #fd: number;
+  readonly #location: string;
   readonly #path: string;
+  /** Opened for the first `writeThrough`. */
+  #throughFd: number | undefined;
   #size: number;
 
-  constructor(fd: number, path: string) {
+  constructor(fd: number, location: string, path: string) {
     this.#fd = fd;
+    this.#location = location;
     this.#path = path;
     this.#size = fstatSync(fd).size;
   }
@@ -66,11 +78,29 @@ class DiskFile implements LogFile {
   }
 
   write(pieces: readonly Uint8Array[], position: number): Promise<void> {
+    return this.#write(this.#fd, pieces, position);
+  }
+
+  async writeThrough(pieces: readonly Uint8Array[], position: number): Promise<void> {
+    if (throughFlags === undefined) {
+      await this.write(pieces, position);
+      await this.sync();
+      return;
+    }
+    try {
+      this.#throughFd ??= openSync(this.#location, throughFlags);
+    } catch (error) {
+      throw diskError(error, `open ${this.#path}`);
+    }
+    await this.#write(this.#throughFd, pieces, position);
+  }
+
+  #write(fd: number, pieces: readonly Uint8Array[], position: number): Promise<void> {
     let total = 0;
     for (const piece of pieces) total += piece.length;
     return new Promise((resolve, reject) => {
       const step = (rest: readonly Uint8Array[], at: number, left: number) => {
-        writev(this.#fd, rest, at, (error, written) => {
+        writev(fd, rest, at, (error, written) => {
           if (error !== null) reject(diskError(error, `write to ${this.#path}`));
           else if (written === left) {
             this.#size = Math.max(this.#size, at + written);
@@ -118,8 +148,9 @@ class DiskFile implements LogFile {
     });
   }
 
-  close(): Promise<void> {
-    return new Promise((resolve) => close(this.#fd, () => resolve()));
+  async close(): Promise<void> {
+    const fds = this.#throughFd === undefined ? [this.#fd] : [this.#fd, this.#throughFd];
+    await Promise.all(fds.map((fd) => new Promise<void>((resolve) => close(fd, () => resolve()))));
   }
 }
 
@@ -143,7 +174,7 @@ export function diskFiles(root: string): LogFiles {
     isDurable: true,
     async open(path, isNew) {
       try {
-        return new DiskFile(openSync(at(path), isNew ? "wx+" : "r+"), path);
+        return new DiskFile(openSync(at(path), isNew ? "wx+" : "r+"), at(path), path);
       } catch (error) {
         throw diskError(error, `open ${path}`);
       }

@@ -2,13 +2,21 @@ import type { Timer } from "@tidemark/clock";
 import type { TopicServerError } from "../topic-server-error.ts";
 import { diskError, type LogFile } from "./log-files.ts";
 import type { PartitionLogOptions, RecordOwner } from "./log-options.ts";
-import type { RecordHead, StoredRecord } from "./record.ts";
+import { headBytes, type NewRecord } from "./record.ts";
 import { Segment } from "./segment.ts";
 import type { SegmentList } from "./segment-list.ts";
+import type { StoredGroup } from "./stored-group.ts";
 import type { TailCache } from "./tail-cache.ts";
-import { encodeGroup, type Pending } from "./write-group.ts";
+import { checksumOf, encodeGroup, type Pending } from "./write-group.ts";
 
 const maxGroupBytes = 8 * 1024 * 1024;
+/**
+ * What is worth a write of its own does not wait for the end of the turn, nor for the group before: the disk works while more
+ * is received, and has the next group already when one is done.
+ */
+const defaultStartBytes = 128 * 1024;
+/** Groups on their way to the disk at a time. With two the disk does not wait for us; a third one would only wait for it. */
+const maxFlights = 2;
 /** Only small groups feel what it costs to grow a file. */
 const preallocateBelowBytes = 128 * 1024;
 
@@ -18,18 +26,38 @@ interface Active {
   readonly file: LogFile;
 }
 
+/** A group on its way to the disk. */
+interface Flight extends Active {
+  readonly group: readonly Pending[];
+  readonly stored: StoredGroup;
+  /** Where it begins in the file. */
+  readonly start: number;
+  readonly startMs: number;
+  /** Rejects when it could not be written. */
+  readonly landed: Promise<void>;
+}
+
+const endOf = ({ start, stored }: Flight) => start + stored.bytes;
+
 /**
  * The end of a log. While one group is on its way to the disk the next one collects; one sync pays for all that is in it.
+ * Once it is large it follows at once. Groups may reach the disk in any order; they are acknowledged in theirs, so what a
+ * crash tears is behind all that was acknowledged.
  */
 export class LogWriter {
   readonly #options: PartitionLogOptions;
   readonly #segments: SegmentList;
   readonly #tail: TailCache;
+  readonly #startBytes: number;
   #active: Active | undefined;
   #nextOffset = 0;
   #endOffset = 0;
   #pending: Pending[] = [];
   #pendingBytes = 0;
+  /** Of those, bytes that are not on their way. */
+  #waitingBytes = 0;
+  /** Somebody wants to know when `startBytes` wait. */
+  #enough: PromiseWithResolvers<false> | undefined;
   #flushing: Promise<void> | undefined;
   #isScheduled = false;
   /** A write failed: what is behind the last acknowledged record has to go before the next one. */
@@ -42,6 +70,7 @@ export class LogWriter {
     this.#options = options;
     this.#segments = segments;
     this.#tail = tail;
+    this.#startBytes = options.startBytes ?? defaultStartBytes;
   }
 
   /** Goes on behind the last segment; in it, where it is open. */
@@ -49,7 +78,10 @@ export class LogWriter {
     this.#nextOffset = this.#endOffset = endOffset;
     const segment = this.#segments.last;
     if (!isLastOpen || segment === undefined) return;
-    this.#active = { segment, file: await segment.open() };
+    const file = await segment.open();
+    // What a process that was killed had written may still be in the memory of the system alone.
+    await file.sync();
+    this.#active = { segment, file };
     this.#syncedTo = segment.bytes;
   }
 
@@ -73,12 +105,15 @@ export class LogWriter {
     return this.#active !== undefined;
   }
 
-  append(head: Omit<RecordHead, "baseOffset">, payload: Uint8Array, owner: RecordOwner): number {
+  append(record: NewRecord, payload: Uint8Array, owner: RecordOwner, after: Promise<void> | undefined): number {
     const baseOffset = this.#nextOffset;
-    this.#nextOffset += head.count;
+    this.#nextOffset += record.count;
     const sinceMs = this.#options.clock.monotonic();
-    this.#pending.push({ head: { ...head, baseOffset }, payload, owner, sinceMs });
+    const checksum = checksumOf(payload);
+    this.#pending.push({ record, baseOffset, payload, checksum, owner, sinceMs, after });
     this.#pendingBytes += payload.length;
+    this.#waitingBytes += payload.length;
+    if (this.#waitingBytes >= this.#startBytes) this.#enough?.resolve(false);
     this.#schedule();
     return baseOffset;
   }
@@ -86,8 +121,8 @@ export class LogWriter {
   /** Resolves when everything appended before was stored or lost. */
   async flush(): Promise<void> {
     while (this.#pending.length > 0 || this.#flushing !== undefined) {
-      this.#schedule();
-      await (this.#flushing ?? Promise.resolve());
+      this.#start();
+      await this.#flushing;
     }
   }
 
@@ -111,13 +146,26 @@ export class LogWriter {
     }
   }
 
+  /**
+   * At the end of the turn: Node tells of each frame of HTTP/2 alone, and runs what is due after each. All that was received
+   * together, from whomever, makes one group.
+   */
   #schedule(): void {
-    if (this.#isScheduled || this.#flushing !== undefined || this.#pending.length === 0) return;
+    if (this.#flushing !== undefined || this.#pending.length === 0) return;
+    if (this.#pendingBytes >= this.#startBytes) {
+      this.#start();
+      return;
+    }
+    if (this.#isScheduled) return;
     this.#isScheduled = true;
-    queueMicrotask(() => {
+    this.#options.clock.setImmediate(() => {
       this.#isScheduled = false;
-      if (this.#flushing === undefined && this.#pending.length > 0) void this.#exclusively(() => this.#flushAll());
+      this.#start();
     });
+  }
+
+  #start(): void {
+    if (this.#flushing === undefined && this.#pending.length > 0) void this.#exclusively(() => this.#flushAll());
   }
 
   /** One at a time touches the end of the log. */
@@ -132,17 +180,62 @@ export class LogWriter {
   }
 
   async #flushAll(): Promise<void> {
-    while (this.#pending.length > 0) {
-      const group = this.#takeGroup();
-      try {
-        await this.#write(group);
-      } catch (error) {
-        this.#isDirty = true;
-        // Where it works, not even a crash brings back what was refused.
-        await this.#repair().catch(() => {});
-        this.#lose(group, diskError(error, "append to the log"));
-        return;
+    /** In order. */
+    const flights: Flight[] = [];
+    let group: readonly Pending[] = [];
+    try {
+      while (this.#pending.length > 0 || flights.length > 0) {
+        const first = flights[0];
+        if (first === undefined) {
+          group = this.#takeGroup();
+          for (const { after } of group) if (after !== undefined) await after;
+          const active = await this.#writable();
+          flights.push(this.#launch(group, active, active.segment.bytes));
+          group = [];
+        } else if (this.#mayFollow(flights)) {
+          flights.push(this.#launch(this.#takeGroup(), first, endOf(flights.at(-1) as Flight)));
+        } else if (await this.#isLanded(first, flights.length)) {
+          this.#publish(first);
+          flights.shift();
+          if (flights.length === 0) await this.#preallocate(first);
+        }
       }
+    } catch (error) {
+      // Nothing is cut off while somebody still writes there.
+      await Promise.allSettled(flights.map(({ landed }) => landed));
+      this.#isDirty = true;
+      // Where it works, not even a crash brings back what was refused.
+      await this.#repair().catch(() => {});
+      this.#lose([...flights.flatMap((flight) => flight.group), ...group], diskError(error, "append to the log"));
+    }
+  }
+
+  get #canFollow(): boolean {
+    return this.#options.sync === "always" && this.#options.files.isDurable;
+  }
+
+  /** Whether what waits need not wait for those on their way: it is large, goes to the same file, and waits for nobody else. */
+  #mayFollow(flights: readonly Flight[]): boolean {
+    return (
+      this.#canFollow &&
+      flights.length < maxFlights &&
+      this.#waitingBytes >= this.#startBytes &&
+      endOf(flights.at(-1) as Flight) < this.#options.segmentBytes &&
+      this.#pending.every(({ after }) => after === undefined)
+    );
+  }
+
+  /** Waits until the group is on the disk, or until another one may follow. @returns which of both it is. */
+  async #isLanded({ landed }: Flight, flights: number): Promise<boolean> {
+    if (!this.#canFollow || flights === maxFlights || this.#waitingBytes >= this.#startBytes) {
+      await landed;
+      return true;
+    }
+    this.#enough = Promise.withResolvers();
+    try {
+      return await Promise.race([landed.then(() => true), this.#enough.promise]);
+    } finally {
+      this.#enough = undefined;
     }
   }
 
@@ -154,6 +247,7 @@ export class LogWriter {
       bytes += payload.length;
       count++;
     }
+    this.#waitingBytes -= bytes;
     if (count === this.#pending.length) {
       const all = this.#pending;
       this.#pending = [];
@@ -162,32 +256,28 @@ export class LogWriter {
     return this.#pending.splice(0, count);
   }
 
-  async #write(group: readonly Pending[]): Promise<void> {
+  #launch(group: readonly Pending[], { segment, file }: Active, start: number): Flight {
     const startMs = this.#options.clock.monotonic();
-    const { segment, file } = await this.#writable();
-    const start = segment.bytes;
-    const { pieces, stored, end } = encodeGroup(group, start, this.#syncedTo);
-    await file.write(pieces, start);
-    if (this.#options.sync === "always") {
-      await file.sync();
-      this.#syncedTo = end;
-    } else this.#syncLater(this.#options.sync.intervalMs);
-    this.#publish(segment, group, stored, startMs);
-    await this.#preallocate(segment, file, end - start);
+    const { pieces, stored } = encodeGroup(group, start, this.#syncedTo);
+    const landed = this.#options.sync === "always" ? file.writeThrough(pieces, start) : file.write(pieces, start);
+    // Whoever waits for the one before hears of it later.
+    landed.catch(() => {});
+    return { segment, file, group, stored, start, startMs, landed };
   }
 
-  #publish(segment: Segment, group: readonly Pending[], stored: readonly StoredRecord[], startMs: number): void {
-    const persistingMs = this.#options.clock.monotonic() - startMs;
-    for (const record of stored) {
-      segment.note(record.baseOffset, record.count, record.storedBytes, record.writtenAtMs);
-      this.#tail.push(record);
-      this.#pendingBytes -= record.payload.length;
+  #publish(flight: Flight): void {
+    const { segment, group, stored, startMs } = flight;
+    const { sync, clock } = this.#options;
+    if (sync === "always") this.#syncedTo = endOf(flight);
+    else this.#syncLater(sync.intervalMs);
+    const persistingMs = clock.monotonic() - startMs;
+    for (const { record, baseOffset, payload } of group) {
+      segment.note(baseOffset, record.count, headBytes(record) + payload.length, record.writtenAtMs);
+      this.#pendingBytes -= payload.length;
     }
+    this.#tail.push(stored);
     this.#endOffset = segment.endOffset;
-    for (let index = 0; index < group.length; index++) {
-      const { owner, sinceMs } = group[index] as Pending;
-      owner.onStored(stored[index] as StoredRecord, startMs - sinceMs, persistingMs);
-    }
+    for (const { owner, baseOffset, sinceMs } of group) owner.onStored(baseOffset, startMs - sinceMs, persistingMs);
     this.#options.onVisible();
   }
 
@@ -196,8 +286,9 @@ export class LogWriter {
     const lost = [...group, ...this.#pending];
     this.#pending = [];
     this.#pendingBytes = 0;
+    this.#waitingBytes = 0;
     this.#nextOffset = this.#endOffset;
-    for (const { owner, head } of lost) owner.onLost(head, error);
+    for (const { owner, record } of lost) owner.onLost(record, error);
   }
 
   /** Cuts off what a failed write left behind. */
@@ -268,7 +359,7 @@ export class LogWriter {
   }
 
   /** Zeros ahead of the end, so that a small group does not pay for the file system's own journal. */
-  async #preallocate(segment: Segment, file: LogFile, groupBytes: number): Promise<void> {
+  async #preallocate({ segment, file, stored: { bytes: groupBytes } }: Flight): Promise<void> {
     if (!this.#options.files.isDurable || !this.#canPreallocate || groupBytes > preallocateBelowBytes) return;
     if (this.#options.sync !== "always" || file.size() - segment.bytes > groupBytes * 2) return;
     const from = Math.max(file.size(), segment.bytes);
@@ -277,6 +368,8 @@ export class LogWriter {
     if (room <= 0) return;
     try {
       await file.write([new Uint8Array(Math.min(step, room))], from);
+      // All at once; else each group would sync the part that it covers.
+      await file.sync();
     } catch {
       // A luxury: without it writes are slower, not wrong.
       this.#canPreallocate = false;

@@ -43,6 +43,10 @@ class MemoryFile implements LogFile {
     }
   }
 
+  writeThrough(pieces: readonly Uint8Array[], position: number): Promise<void> {
+    return this.write(pieces, position);
+  }
+
   async sync(): Promise<void> {}
 
   async read(target: Uint8Array, position: number): Promise<number> {

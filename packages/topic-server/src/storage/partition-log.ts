@@ -2,7 +2,7 @@ import { TopicServerError } from "../topic-server-error.ts";
 import type { PartitionLogOptions, RecordOwner } from "./log-options.ts";
 import { LogWriter } from "./log-writer.ts";
 import { openSegments } from "./open-segments.ts";
-import type { RecordHead, StoredRecord } from "./record.ts";
+import type { NewRecord, StoredRecord } from "./record.ts";
 import { SegmentList } from "./segment-list.ts";
 import { TailCache } from "./tail-cache.ts";
 
@@ -63,10 +63,15 @@ export class PartitionLog {
     return this.#segments.lastWrittenAtMs ?? this.#lastTrimmedAtMs;
   }
 
-  /** Takes a record and gives it its offsets. `owner` hears the rest. @returns the offset of its first message. */
-  append(head: Omit<RecordHead, "baseOffset">, payload: Uint8Array, owner: RecordOwner): number {
+  /**
+   * Takes a record and gives it its offsets. `owner` hears the rest. It is not written before `after` resolves, and lost with
+   * those behind it where that rejects.
+   *
+   * @returns the offset of its first message.
+   */
+  append(record: NewRecord, payload: Uint8Array, owner: RecordOwner, after?: Promise<void>): number {
     if (this.#isClosed) throw new TopicServerError("CLOSED", "The store is closed");
-    return this.#writer.append(head, payload, owner);
+    return this.#writer.append(record, payload, owner, after);
   }
 
   /** Resolves when everything appended before was stored or lost. */
@@ -112,9 +117,10 @@ export class PartitionLog {
     if (count === this.#segments.length && this.#writer.hasActive && !(await this.#writer.sealIdle())) count--;
     if (count === 0) return false;
     const start = this.#segments.endOf(count);
-    this.#options.onTrim(start);
-    this.#startOffset = start;
-    for (const segment of this.#segments.shift(count)) {
+    await this.#options.onTrim(start);
+    // Somebody else may have done so meanwhile, and more.
+    this.#startOffset = Math.max(this.#startOffset, start);
+    for (const segment of this.#segments.shiftBefore(start)) {
       this.#lastTrimmedAtMs = segment.lastWrittenAtMs;
       await segment.close();
       await this.#options.files.remove(segment.path);

@@ -4,7 +4,7 @@ import type { ProducerRow } from "./catalog.ts";
 import type { PartitionDefinition } from "./definition.ts";
 import type { RecordOwner } from "./log-options.ts";
 import type { PartitionLog } from "./partition-log.ts";
-import type { RecordHead, StoredRecord } from "./record.ts";
+import type { NewRecord, StoredRecord } from "./record.ts";
 import { Traffic } from "./traffic.ts";
 import { WriteQuota } from "./write-quota.ts";
 
@@ -47,6 +47,7 @@ export class PendingWrite implements RecordOwner {
   /** How long it waited for others, and how long the disk took, in milliseconds. */
   queueMs = 0;
   persistingMs = 0;
+  readonly #writtenAtMs: number;
   readonly #listener: WriteListener;
   readonly #traffic: Traffic | undefined;
 
@@ -55,9 +56,11 @@ export class PendingWrite implements RecordOwner {
     columns: WriteColumns,
     skipped: number,
     producer: Producer | undefined,
+    writtenAtMs: number,
     listener: WriteListener,
     traffic?: Traffic,
   ) {
+    this.#writtenAtMs = writtenAtMs;
     this.#traffic = traffic;
     this.columns = columns;
     this.skipped = skipped;
@@ -65,23 +68,23 @@ export class PendingWrite implements RecordOwner {
     this.#listener = listener;
   }
 
-  onStored(record: StoredRecord, queueMs: number, persistingMs: number): void {
-    const { producer } = this;
+  onStored(_baseOffset: number, queueMs: number, persistingMs: number): void {
+    const { producer, columns } = this;
+    const writtenAtMs = this.#writtenAtMs;
     this.queueMs = queueMs;
     this.persistingMs = persistingMs;
     if (producer !== undefined) {
-      producer.storedSeqNo = this.columns.seqNo(this.columns.length - 1);
-      producer.lastWrittenAtMs = record.writtenAtMs;
+      producer.storedSeqNo = columns.seqNo(columns.length - 1);
+      producer.lastWrittenAtMs = writtenAtMs;
       producer.isDirty = true;
     }
     // The first message of a request is the one that waited longest for it.
-    const { writtenAtMs } = record;
-    this.#traffic?.add(writtenAtMs, record.payload.length, writtenAtMs - this.columns.createdAtMs(this.skipped));
+    this.#traffic?.add(writtenAtMs, columns.frame.length, writtenAtMs - columns.createdAtMs(this.skipped));
     this.isDone = true;
     this.#listener.onWritten(this);
   }
 
-  onLost(_head: RecordHead, error: TopicServerError): void {
+  onLost(_record: NewRecord, error: TopicServerError): void {
     // Everything after what was stored is lost with it, so this is where the producer stands.
     if (this.producer !== undefined) this.producer.lastSeqNo = this.producer.storedSeqNo;
     this.#listener.onWriteFailed(this, error);
@@ -140,37 +143,40 @@ export class Partition {
     return (this.#producers.get(name)?.lastSeqNo ?? this.#inherited(name)) > 0;
   }
 
-  /** Takes a request. The numbers in it must increase. The listener is told later, never within the call. */
+  /**
+   * Takes a request. The numbers in it must increase. The listener is told later, never within the call. Nothing of a
+   * transaction is written before it is decided.
+   */
   write(
     columns: WriteColumns,
     producer: Producer | undefined,
     meta: Uint8Array,
     writtenAtMs: number,
     listener: WriteListener,
-    txId = 0,
+    tx?: { readonly id: number; readonly decided: Promise<void> },
   ): PendingWrite {
     const { length } = columns;
     const last = columns.seqNo(length - 1);
     const skip = producer === undefined ? 0 : duplicates(columns, producer.lastSeqNo);
-    const write = new PendingWrite(columns, skip, producer, listener, this.traffic);
+    const write = new PendingWrite(columns, skip, producer, writtenAtMs, listener, this.traffic);
     if (skip === length) {
       void this.log.flush().then(() => write.onSkipped());
       return write;
     }
     if (producer !== undefined) producer.lastSeqNo = last;
     this.writtenBytes += columns.frame.length;
-    const head = {
+    const record = {
       count: length - skip,
       skip,
       codec: columns.codec,
-      firstSeqNo: BigInt(columns.seqNo(skip)),
-      lastSeqNo: BigInt(last),
+      firstSeqNo: columns.seqNo(skip),
+      lastSeqNo: last,
       writtenAtMs,
-      txId,
+      txId: tx?.id ?? 0,
       producer: producer?.bytes ?? nothing,
       meta,
     };
-    write.firstOffset = this.log.append(head, columns.frame, write);
+    write.firstOffset = this.log.append(record, columns.frame, write, tx?.decided);
     return write;
   }
 

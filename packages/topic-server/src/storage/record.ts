@@ -1,4 +1,6 @@
 import { crc32 } from "node:zlib";
+import type { Int64 } from "@tidemark/topic/internal";
+import { joinChecksums } from "./checksum.ts";
 
 /**
  * One record of a segment: the messages of one write, as they were received.
@@ -24,15 +26,14 @@ export const headerBytes = 84;
 const magic = 0x31525354;
 export const magicBytes: Uint8Array = Buffer.from([0x54, 0x53, 0x52, 0x31]);
 
-/** What is known about a batch of messages besides its payload. */
-export interface RecordHead {
-  readonly baseOffset: number;
+/** What is known about a batch of messages besides its payload and its place. */
+export interface NewRecord {
   readonly count: number;
   /** Messages at the front of the payload that are not part of it. */
   readonly skip: number;
   readonly codec: number;
-  readonly firstSeqNo: bigint;
-  readonly lastSeqNo: bigint;
+  readonly firstSeqNo: Int64;
+  readonly lastSeqNo: Int64;
   readonly writtenAtMs: number;
   /** The transaction's write that it came from; 0: none. */
   readonly txId: number;
@@ -42,42 +43,89 @@ export interface RecordHead {
 }
 
 /** A batch as it is stored. `payload` is a view that stays valid for as long as somebody holds it. */
-export interface StoredRecord extends RecordHead {
+export interface StoredRecord extends NewRecord {
+  readonly baseOffset: number;
+  readonly firstSeqNo: bigint;
+  readonly lastSeqNo: bigint;
   readonly payload: Uint8Array;
   /** Bytes in its file, header and all. */
   readonly storedBytes: number;
 }
 
-/** Writes the header, the producer and the metadata to `target` at `at`. The CRC goes over them and the payload. */
-export function encodeHead(
-  target: Buffer,
-  at: number,
-  head: RecordHead,
-  payload: Uint8Array,
-  position: number,
-  syncedTo: number,
-): number {
-  const headLength = headerBytes + head.producer.length + head.meta.length;
-  target.writeUInt32LE(magic, at);
-  target.writeUInt32LE(headLength, at + 8);
-  target.writeUInt32LE(payload.length, at + 12);
-  target.writeUInt32LE(head.count, at + 16);
-  target.writeUInt32LE(position, at + 20);
-  target.writeUInt32LE(syncedTo, at + 24);
-  target.writeInt32LE(head.codec, at + 28);
-  target.writeDoubleLE(head.baseOffset, at + 32);
-  target.writeBigInt64LE(head.firstSeqNo, at + 40);
-  target.writeBigInt64LE(head.lastSeqNo, at + 48);
-  target.writeDoubleLE(head.writtenAtMs, at + 56);
-  target.writeDoubleLE(head.txId, at + 64);
-  target.writeUInt32LE(head.producer.length, at + 72);
-  target.writeUInt32LE(head.meta.length, at + 76);
-  target.writeUInt32LE(head.skip, at + 80);
-  target.set(head.producer, at + headerBytes);
-  target.set(head.meta, at + headerBytes + head.producer.length);
-  const crc = crc32(payload, crc32(target.subarray(at + 8, at + headLength)));
-  target.writeUInt32LE(crc, at + 4);
-  return headLength;
+/** Where a record goes, and what is known of it. */
+export interface Placement {
+  readonly baseOffset: number;
+  /** In its file. */
+  readonly position: number;
+  /** Up to where that is on the disk. */
+  readonly syncedTo: number;
+}
+
+/** Bytes of the header, the producer and the metadata. */
+export function headBytes({ producer, meta }: NewRecord): number {
+  return headerBytes + producer.length + meta.length;
+}
+
+/** Memory that records are written to. */
+export class RecordTarget {
+  readonly bytes: Buffer;
+  readonly #view: DataView;
+
+  constructor(size: number) {
+    this.bytes = Buffer.allocUnsafeSlow(size);
+    this.#view = new DataView(this.bytes.buffer);
+  }
+
+  /** Writes a whole record at `at`. @returns where the next one goes. */
+  put(at: number, record: NewRecord, payload: Uint8Array, placement: Placement): number {
+    const { bytes } = this;
+    const head = this.#putHead(at, record, payload, placement);
+    bytes.set(payload, head);
+    const end = head + payload.length;
+    this.#view.setUint32(at + 4, crc32(bytes.subarray(at + 8, end)), true);
+    return end;
+  }
+
+  /** The same without the payload, which has this CRC. */
+  putHead(at: number, record: NewRecord, payload: Uint8Array, placement: Placement, checksum: number): number {
+    const end = this.#putHead(at, record, payload, placement);
+    const crc = crc32(this.bytes.subarray(at + 8, end));
+    this.#view.setUint32(at + 4, joinChecksums(crc, checksum, payload.length), true);
+    return end;
+  }
+
+  #putHead(at: number, record: NewRecord, payload: Uint8Array, placement: Placement): number {
+    const view = this.#view;
+    const { producer, meta } = record;
+    const headLength = headBytes(record);
+    view.setUint32(at, magic, true);
+    view.setUint32(at + 8, headLength, true);
+    view.setUint32(at + 12, payload.length, true);
+    view.setUint32(at + 16, record.count, true);
+    view.setUint32(at + 20, placement.position, true);
+    view.setUint32(at + 24, placement.syncedTo, true);
+    view.setInt32(at + 28, record.codec, true);
+    view.setFloat64(at + 32, placement.baseOffset, true);
+    setInt64(view, at + 40, record.firstSeqNo);
+    setInt64(view, at + 48, record.lastSeqNo);
+    view.setFloat64(at + 56, record.writtenAtMs, true);
+    view.setFloat64(at + 64, record.txId, true);
+    view.setUint32(at + 72, producer.length, true);
+    view.setUint32(at + 76, meta.length, true);
+    view.setUint32(at + 80, record.skip, true);
+    this.bytes.set(producer, at + headerBytes);
+    if (meta.length > 0) this.bytes.set(meta, at + headerBytes + producer.length);
+    return at + headLength;
+  }
+}
+
+function setInt64(view: DataView, at: number, value: Int64): void {
+  if (typeof value === "bigint" || value < 0) {
+    view.setBigInt64(at, BigInt(value), true);
+    return;
+  }
+  view.setUint32(at, value % 0x1_0000_0000, true);
+  view.setUint32(at + 4, value / 0x1_0000_0000, true);
 }
 
 /** Bytes of the whole record at `at`, or undefined where there is none or its header is cut off. */
@@ -102,11 +150,15 @@ export function decodeRecord(source: Buffer, at: number, origin: number): Stored
   if (bytes === undefined || bytes > source.length - at) return undefined;
   if (source.readUInt32LE(at + 20) !== origin + at) return undefined;
   if (source.readUInt32LE(at + 4) !== crc32(source.subarray(at + 8, at + bytes))) return undefined;
+  return recordAt(source, at, source.subarray(at + source.readUInt32LE(at + 8), at + bytes));
+}
+
+/** The record at `at`, which is known to be whole, with this payload. */
+export function recordAt(source: Buffer, at: number, payload: Uint8Array): StoredRecord {
   const headLength = source.readUInt32LE(at + 8);
-  const producerLength = source.readUInt32LE(at + 72);
-  const producerAt = at + headerBytes;
+  const producerEnd = at + headerBytes + source.readUInt32LE(at + 72);
   return {
-    baseOffset: source.readDoubleLE(at + 32),
+    baseOffset: baseOffsetAt(source, at),
     count: source.readUInt32LE(at + 16),
     skip: source.readUInt32LE(at + 80),
     codec: source.readInt32LE(at + 28),
@@ -114,9 +166,14 @@ export function decodeRecord(source: Buffer, at: number, origin: number): Stored
     lastSeqNo: source.readBigInt64LE(at + 48),
     writtenAtMs: source.readDoubleLE(at + 56),
     txId: source.readDoubleLE(at + 64),
-    producer: source.subarray(producerAt, producerAt + producerLength),
-    meta: source.subarray(producerAt + producerLength, at + headLength),
-    payload: source.subarray(at + headLength, at + bytes),
-    storedBytes: bytes,
+    producer: source.subarray(at + headerBytes, producerEnd),
+    meta: source.subarray(producerEnd, at + headLength),
+    payload,
+    storedBytes: headLength + payload.length,
   };
+}
+
+/** The offset of the first message of the record at `at`. */
+export function baseOffsetAt(source: Buffer, at: number): number {
+  return source.readDoubleLE(at + 32);
 }

@@ -42,9 +42,10 @@ export class SegmentList {
     return (this.#segments[count - 1] as Segment).endOffset;
   }
 
-  /** Takes out the oldest ones. */
-  shift(count: number): Segment[] {
-    return this.#segments.splice(0, count);
+  /** Takes out those that begin before `offset`. */
+  shiftBefore(offset: number): Segment[] {
+    const kept = this.#segments.findIndex(({ baseOffset }) => baseOffset >= offset);
+    return this.#segments.splice(0, kept === -1 ? this.#segments.length : kept);
   }
 
   /** Records from the one that holds `offset` on, one at least. */

@@ -60,6 +60,7 @@ export class TopicStore implements AsyncDisposable {
     const store = new TopicStore(options);
     try {
       for (const row of store.catalog.topics()) store.#topics.set(row.definition.path, await store.#open(row));
+      await store.catalog.sync();
     } catch (error) {
       store.catalog.close();
       throw error;
@@ -87,6 +88,13 @@ export class TopicStore implements AsyncDisposable {
       const partitions = evenPartitions(definition.minActivePartitions);
       const now = this.clock.now();
       const id = this.catalog.createTopic(definition, partitions, now);
+      // Nobody may write to it before: what is stored would not be found again.
+      try {
+        await this.catalog.sync();
+      } catch (error) {
+        this.catalog.deleteTopic(id);
+        throw error;
+      }
       const topic = await this.#open({ id, createdAtMs: now, definition });
       this.#topics.set(definition.path, topic);
       return topic;
@@ -107,6 +115,7 @@ export class TopicStore implements AsyncDisposable {
       const names = new Set(definition.consumers.map(({ name }) => name));
       for (const { name } of topic.definition.consumers) if (!names.has(name)) topic.forgetConsumer(name);
       topic.definition = definition;
+      await this.catalog.sync();
       await this.#add(topic, added);
       topic.tell("onAltered");
       if (added.length > 0) topic.tell("onPartitions");
@@ -121,6 +130,8 @@ export class TopicStore implements AsyncDisposable {
       this.#topics.delete(topic.path);
       topic.tell("onDropped");
       for (const partition of topic.partitions) await partition.log.close();
+      // Else a crash could bring back the topic, without its files.
+      await this.catalog.sync();
       await this.#files.remove(String(topic.id));
     });
   }
@@ -132,11 +143,18 @@ export class TopicStore implements AsyncDisposable {
       if (parent === undefined || topic.isDropped || !parent.definition.isActive) return false;
       const children = splitPartition(parent.definition, topic.partitions.length);
       if (children === undefined) return false;
-      const closed = { ...parent.definition, isActive: false, children: children.map((child) => child.id) };
+      const open = parent.definition;
+      const closed = { ...open, isActive: false, children: children.map((child) => child.id) };
       // Before anybody can write to a child, it is settled what its producers had written to the parent.
       parent.definition = closed;
       await parent.log.flush();
-      this.catalog.savePartitions(topic.id, [closed, ...children]);
+      try {
+        this.catalog.savePartitions(topic.id, [closed, ...children]);
+      } catch (error) {
+        parent.definition = open;
+        throw error;
+      }
+      await this.catalog.sync();
       await this.#add(topic, children);
       topic.tell("onPartitions");
       return true;
@@ -245,7 +263,10 @@ export class TopicStore implements AsyncDisposable {
         });
       },
       // What is trimmed was sealed, and so its producers are written down.
-      onTrim: (offset) => this.catalog.trim(topic.id, row.id, offset),
+      onTrim: (offset) => {
+        this.catalog.trim(topic.id, row.id, offset);
+        return this.catalog.sync();
+      },
       onVisible: () => topic.tellVisible(row.id),
     });
     const { startOffset: _start, checkpointOffset: _checkpoint, ...definition } = row;

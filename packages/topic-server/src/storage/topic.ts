@@ -76,13 +76,14 @@ export class Topic {
 
   /**
    * The partition that a key belongs to: the same for the same key until it is split. Who wrote to `known` before stays
-   * there, or in what it was split into, where its sequence numbers and the order of its messages are known.
+   * there, or in what it was split into, where its sequence numbers and the order of its messages are known. It may be closed
+   * for writing: while it is split nobody else has its keys.
    */
   partitionOfKey(key: string, known?: number): Partition {
     // A way to spread keys, not a secret.
     const hash = createHash("md5").update(key).digest("hex");
-    const heirs = known === undefined ? [] : this.#activeHeirs(known);
-    const active = heirs.length > 0 ? heirs : this.partitions.filter(({ definition }) => definition.isActive);
+    const heirs = known === undefined ? [] : this.#heirs(known);
+    const active = heirs.length > 0 ? heirs : this.partitions.filter((each) => this.#hasKeys(each));
     const found = active.filter(({ definition }) => covers(definition, hash));
     // After a topic got more partitions than it started with, ranges overlap: the same key still finds the same one.
     const choice = found.length > 0 ? found : active;
@@ -91,14 +92,20 @@ export class Topic {
 
   /** Whether a partition is another one, or what that was split into. */
   isHeir(id: number, partition: Partition): boolean {
-    return this.#activeHeirs(id).includes(partition);
+    if (id === partition.id) return true;
+    return this.partitions[id]?.definition.children.some((child) => this.isHeir(child, partition)) === true;
   }
 
-  #activeHeirs(id: number): Partition[] {
+  #heirs(id: number): Partition[] {
     const partition = this.partitions[id];
     if (partition === undefined) return [];
-    const { isActive, children } = partition.definition;
-    return isActive ? [partition] : children.flatMap((child) => this.#activeHeirs(child));
+    if (this.#hasKeys(partition)) return [partition];
+    return partition.definition.children.flatMap((child) => this.#heirs(child));
+  }
+
+  /** It takes writes; or it was closed to be split, and what comes in its place is not there yet. */
+  #hasKeys({ definition }: Partition): boolean {
+    return definition.isActive || definition.children.some((child) => this.partitions[child] === undefined);
   }
 
   listen(listener: TopicListener): () => void {

@@ -11,14 +11,25 @@ export interface Lease {
   release(): void;
 }
 
+/** What a connection is for: streams that write have their own. */
+export type Purpose = "write" | "other";
+
+/**
+ * What may be on its way to a writer, in bytes: acknowledgements, a thousandth of what goes the other way. Node reads
+ * nothing from a connection while a write to it waits. When both ends run on Node and wait with full buffers of the
+ * system, neither reads again. So what a server sends to a writer has to fit into those buffers, whatever the writer does.
+ */
+const acknowledgementWindowBytes = 128 * 1024;
+
 interface Entry {
+  readonly endpoint: string;
   readonly channel: FrameChannel;
   users: number;
   isListed: boolean;
 }
 
 /**
- * One connection an endpoint, opened by its first call. One whose endpoint is no longer listed is closed when its last
+ * One connection an endpoint and purpose, opened by its first call. One whose endpoint is no longer listed is closed when its last
  * stream is over: discovery never ends a stream.
  */
 export class ChannelPool {
@@ -31,11 +42,12 @@ export class ChannelPool {
     this.#isSecure = isSecure;
   }
 
-  lease(endpoint: Endpoint): Lease {
-    const key = endpointKey(endpoint);
+  lease(endpoint: Endpoint, purpose: Purpose = "other"): Lease {
+    const address = endpointKey(endpoint);
+    const key = `${purpose} ${address}`;
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { channel: this.#open(endpoint), users: 0, isListed: true };
+      entry = { endpoint: address, channel: this.#open(endpoint, purpose), users: 0, isListed: true };
       this.#entries.set(key, entry);
     }
     const held = entry;
@@ -57,7 +69,7 @@ export class ChannelPool {
   keep(endpoints: readonly Endpoint[]): void {
     const listed = new Set(endpoints.map(endpointKey));
     for (const [key, entry] of this.#entries) {
-      entry.isListed = listed.has(key);
+      entry.isListed = listed.has(entry.endpoint);
       if (!entry.isListed) this.#drop(key, entry);
     }
   }
@@ -76,10 +88,14 @@ export class ChannelPool {
     void entry.channel.close();
   }
 
-  #open({ host, port, tlsName }: Endpoint): FrameChannel {
+  #open({ host, port, tlsName }: Endpoint, purpose: Purpose): FrameChannel {
     const { clock, closeTimeoutMs, connection, tls } = this.#options;
     return new FrameChannel({
       ...connection,
+      ...(purpose === "write" && {
+        streamWindowBytes: acknowledgementWindowBytes,
+        connectionWindowBytes: acknowledgementWindowBytes,
+      }),
       clock,
       closeTimeoutMs,
       baseUrl: `${this.#isSecure ? "https" : "http"}://${authority(host, port)}`,

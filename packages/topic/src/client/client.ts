@@ -26,7 +26,7 @@ import type { TopicClient, TopicStreamOptions } from "./topic-client.ts";
 import { alterRequest, consumerReport, createRequest, topicDescription } from "./topics.ts";
 import { type Node, OpenTransaction, QuerySession } from "./transaction.ts";
 import type { TopicTransaction, TransactionOptions } from "./transaction-types.ts";
-import { checkOperation, linked, resultOf, UnaryCaller } from "./unary.ts";
+import { checkOperation, linked, resultOf, UnaryCaller, type UnaryOptions } from "./unary.ts";
 
 const transactionDefaults = { timeoutMs: 60_000, maxAttempts: 5 } as const;
 const paths = { read: "/Ydb.Topic.V1.TopicService/StreamRead", write: "/Ydb.Topic.V1.TopicService/StreamWrite" };
@@ -68,7 +68,8 @@ class Client implements TopicClient {
   }
 
   stream(kind: "read" | "write", options: TopicStreamOptions = {}): StreamTransport<Uint8Array, Uint8Array> {
-    return this.#gateway.stream(kind === "read" ? "StreamRead" : "StreamWrite", paths[kind], options.nodeId);
+    if (kind === "read") return this.#gateway.stream("StreamRead", paths.read, options.nodeId);
+    return this.#gateway.stream("StreamWrite", paths.write, options.nodeId, "write");
   }
 
   token(signal?: AbortSignal): Promise<string | undefined> {
@@ -138,7 +139,10 @@ class Client implements TopicClient {
       offset: BigInt(offset),
       readSessionId: options.readSessionId ?? "",
     };
-    return this.#call({ ...options, what, isIdempotent: true }, async (signal, timeoutMs) => {
+    // The session that the caller names does not read the partition: asking again does not give it back.
+    const isFinal = (error: unknown) =>
+      options.readSessionId !== undefined && TopicError.is(error) && error.status === "SESSION_EXPIRED";
+    return this.#call({ ...options, what, isIdempotent: true, isFinal }, async (signal, timeoutMs) => {
       const { operation } = await this.#gateway.unary(TopicService.method.commitOffset, input, signal, timeoutMs);
       checkOperation(what, operation);
     });
@@ -185,10 +189,7 @@ class Client implements TopicClient {
     await this.compression.close();
   }
 
-  #call<T>(
-    options: CallOptions & { readonly what: string; readonly isIdempotent: boolean },
-    attempt: (signal: AbortSignal, timeoutMs: number) => Promise<T>,
-  ): Promise<T> {
+  #call<T>(options: UnaryOptions, attempt: (signal: AbortSignal, timeoutMs: number) => Promise<T>): Promise<T> {
     if (this.#isClosed) return Promise.reject(closedError());
     return this.#track(this.#caller.call(options, attempt));
   }

@@ -141,7 +141,10 @@ export interface DescribeOptions extends CallOptions {
 }
 
 export interface CommitOffsetOptions extends CallOptions {
-  /** The session that reads the partition; without it that session is interrupted. */
+  /**
+   * The session that reads the partition; without it that session is interrupted. When it does not read the partition,
+   * the call fails with `STATUS` and `SESSION_EXPIRED` at once.
+   */
   readonly readSessionId?: string;
 }
 

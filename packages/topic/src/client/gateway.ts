@@ -13,7 +13,7 @@ import { LoginResultSchema } from "../gen/ydb/auth_pb.ts";
 import { ListEndpointsResultSchema } from "../gen/ydb/discovery_pb.ts";
 import { DiscoveryService } from "../gen/ydb/discovery_v1_pb.ts";
 import { TopicError } from "../topic-error.ts";
-import { ChannelPool, type Lease } from "./channel-pool.ts";
+import { ChannelPool, type Lease, type Purpose } from "./channel-pool.ts";
 import { ClientStream } from "./client-stream.ts";
 import type { ResolvedClient } from "./client-options.ts";
 import { type Address, authority } from "./connection-string.ts";
@@ -52,11 +52,11 @@ export class Gateway {
   }
 
   /** Where to go; counted as in use until it is released. */
-  async lease(nodeId: number | undefined, signal: AbortSignal): Promise<Lease> {
+  async lease(nodeId: number | undefined, signal: AbortSignal, purpose?: Purpose): Promise<Lease> {
     this.#over.signal.throwIfAborted();
     const endpoint = this.#book === undefined ? this.#first : await this.#book.pick(nodeId, signal);
     this.#over.signal.throwIfAborted();
-    return this.#pool.lease(endpoint);
+    return this.#pool.lease(endpoint, purpose);
   }
 
   /** A call to any endpoint. */
@@ -109,12 +109,12 @@ export class Gateway {
     yield* answer.message;
   }
 
-  stream(what: string, path: string, nodeId: number | undefined): ClientStream {
+  stream(what: string, path: string, nodeId: number | undefined, purpose?: Purpose): ClientStream {
     let token: string | undefined;
     return new ClientStream({
       what,
       open: async (signal) => {
-        const lease = await this.lease(nodeId, signal);
+        const lease = await this.lease(nodeId, signal, purpose);
         try {
           token = await this.tokens.get(signal);
           return { lease, stream: lease.channel.stream(path, { headers: this.headers(token) }) };

@@ -15,6 +15,8 @@ export interface UnaryOptions extends CallOptions {
   readonly what: string;
   /** Whether it does no harm twice. */
   readonly isIdempotent: boolean;
+  /** Whether an error that passes elsewhere stays with this call. @default never */
+  readonly isFinal?: (error: unknown) => boolean;
 }
 
 /** Tries a call until it succeeds, fails for good, or its time is up. Closing the client ends it. */
@@ -51,7 +53,7 @@ export class UnaryCaller {
       }
       this.#throwEnd(options, limit.signal, timeoutMs, last);
       const retryClass = options.isIdempotent ? this.#classify(last) : this.#classifyOnce(last);
-      if (retryClass === "fatal") throw last;
+      if (retryClass === "fatal" || options.isFinal?.(last) === true) throw last;
       const delayMs = backoffDelayMs(backoffDefaults, retryClass, tries, rng);
       if (clock.monotonic() + delayMs >= end) throw exceeded(options.what, timeoutMs, last);
       await clock.sleep(delayMs, { signal: limit.signal }).catch(() => {});

@@ -1,7 +1,6 @@
 import { StreamWriteMessage_FromServerSchema } from "../gen/ydb/topic_pb.ts";
-import { TopicError } from "../topic-error.ts";
 import { type FrameShape, inPieces, readFrame } from "./frame-shape.ts";
-import { type Int64, int64Length, toInt64, writeInt64 } from "./int64.ts";
+import { type Int64, toInt64 } from "./int64.ts";
 import { plain, plainNumber } from "./plain.ts";
 import { rowAllocator, type Rows } from "./rows.ts";
 import { type Scanner, wire } from "./scanner.ts";
@@ -9,9 +8,6 @@ import { type Scanner, wire } from "./scanner.ts";
 /** What became of messages; the numbers are those of `WriteAck`'s fields, and 0 is an ack that does not say. */
 export const ackKind = { unknown: 0, written: 2, skipped: 3, writtenInTx: 4 } as const;
 export type AckKind = (typeof ackKind)[keyof typeof ackKind];
-
-/** `FromServer.status` = SUCCESS, which comes before every response. */
-const successField = [0x08, 0x80, 0xb5, 0x18] as const;
 
 // Cells of a run.
 const stride = 4;
@@ -222,136 +218,4 @@ function decodeWritten(scanner: Scanner, end: number): void {
     offset = scanner.int64(end);
     exactOffset = Number.isSafeInteger(offset) ? undefined : scanner.exact();
   }
-}
-
-/** Neighbouring messages of a request that fared the same. */
-export interface AckRun {
-  readonly kind: "written" | "skipped" | "writtenInTx";
-  readonly count: number;
-  /** Of the first; the others follow. Only for `written`. */
-  readonly firstOffset?: number;
-}
-
-/** Times of a write, in milliseconds. */
-export interface WriteTimes {
-  readonly persistingMs: number;
-  readonly minQueueWaitMs: number;
-  readonly maxQueueWaitMs: number;
-  readonly partitionQuotaWaitMs: number;
-  readonly topicQuotaWaitMs: number;
-}
-
-/** What acknowledgements are for: `WriteColumns`, or anything else that knows its sequence numbers. */
-export interface SeqNos {
-  readonly length: number;
-  seqNo(index: number): Int64;
-}
-
-const lengthOfOffset = (offset: number): number => (offset === 0 ? 0 : 1 + int64Length(offset));
-
-/**
- * One `StreamWriteMessage.FromServer` that acknowledges all messages, which the runs cover in order; in one allocation of
- * its exact size, byte for byte what protobuf-es writes.
- */
-export function encodeWriteAcks(
-  messages: SeqNos,
-  runs: readonly AckRun[],
-  partitionId: number,
-  times?: WriteTimes,
-): Uint8Array {
-  let body = 0;
-  let index = 0;
-  for (const run of runs) {
-    for (let n = 0; n < run.count; n++, index++) body += 1 + 1 + ackLength(messages.seqNo(index), run, n);
-  }
-  if (index !== messages.length) {
-    throw new TopicError("OPTIONS_INVALID", `the runs cover ${index} of ${messages.length} messages`);
-  }
-  const statistics = times === undefined ? undefined : encodeTimes(times);
-  if (partitionId !== 0) body += 1 + int64Length(partitionId);
-  if (statistics !== undefined) body += 1 + int64Length(statistics.length) + statistics.length;
-  const frame = Buffer.allocUnsafeSlow(successField.length + 1 + int64Length(body) + body);
-  frame.set(successField, 0);
-  let at: number = successField.length;
-  frame[at++] = 0x22;
-  at = writeInt64(frame, at, body);
-  index = 0;
-  for (const run of runs) {
-    for (let n = 0; n < run.count; n++, index++) at = writeAck(frame, at, messages.seqNo(index), run, n);
-  }
-  if (partitionId !== 0) {
-    frame[at++] = 0x10;
-    at = writeInt64(frame, at, partitionId);
-  }
-  if (statistics !== undefined) {
-    frame[at++] = 0x1a;
-    at = writeInt64(frame, at, statistics.length);
-    frame.set(statistics, at);
-  }
-  return frame;
-}
-
-/** At most 26 bytes, so that its own length takes one. */
-function ackLength(seqNo: Int64, run: AckRun, n: number): number {
-  const number = seqNo === 0 ? 0 : 1 + int64Length(seqNo);
-  if (run.kind === "written") return number + 2 + lengthOfOffset((run.firstOffset ?? 0) + n);
-  return number + (run.kind === "skipped" ? 4 : 2);
-}
-
-function writeAck(frame: Uint8Array, start: number, seqNo: Int64, run: AckRun, n: number): number {
-  let at = start;
-  frame[at++] = 0x0a;
-  frame[at++] = ackLength(seqNo, run, n);
-  if (seqNo !== 0) {
-    frame[at++] = 0x08;
-    at = writeInt64(frame, at, seqNo);
-  }
-  if (run.kind === "written") {
-    const offset = (run.firstOffset ?? 0) + n;
-    frame[at++] = 0x12;
-    frame[at++] = lengthOfOffset(offset);
-    if (offset !== 0) {
-      frame[at++] = 0x08;
-      at = writeInt64(frame, at, offset);
-    }
-  } else if (run.kind === "skipped") {
-    frame[at++] = 0x1a;
-    frame[at++] = 2;
-    frame[at++] = 0x08;
-    // REASON_ALREADY_WRITTEN
-    frame[at++] = 1;
-  } else {
-    frame[at++] = 0x22;
-    frame[at++] = 0;
-  }
-  return at;
-}
-
-/** An encoded `WriteStatistics`. */
-function encodeTimes(times: WriteTimes): Uint8Array {
-  const bytes = new Uint8Array(5 * 24);
-  let at = 0;
-  const list = [
-    times.persistingMs,
-    times.minQueueWaitMs,
-    times.maxQueueWaitMs,
-    times.partitionQuotaWaitMs,
-    times.topicQuotaWaitMs,
-  ];
-  for (const [place, ms] of list.entries()) {
-    const micros = Math.max(0, Math.round(ms * 1000));
-    const seconds = Math.floor(micros / 1_000_000);
-    const nanos = (micros % 1_000_000) * 1000;
-    bytes[at++] = ((place + 1) << 3) | wire.bytes;
-    bytes[at++] = (seconds === 0 ? 0 : 1 + int64Length(seconds)) + (nanos === 0 ? 0 : 1 + int64Length(nanos));
-    if (seconds !== 0) {
-      bytes[at++] = 0x08;
-      at = writeInt64(bytes, at, seconds);
-    }
-    if (nanos !== 0) {
-      bytes[at++] = 0x10;
-      at = writeInt64(bytes, at, nanos);
-    }
-  }
-  return bytes.slice(0, at);
 }
