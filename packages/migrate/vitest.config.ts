@@ -1,3 +1,3 @@
 import { packageTests } from "@tidemark/tooling/vitest";
 
-export default packageTests({ globalSetup: ["test/support/servers.ts"] });
+export default packageTests({ isolate: false, globalSetup: ["test/support/servers.ts"] });

@@ -161,7 +161,9 @@ export class RowWriter {
 
   /** Whether the row has what the function says, where that can be seen without asking; no more than a short cut. */
   isAsRead({ raw }: ReadRow, values: ReadonlyMap<string, unknown>): boolean {
-    for (const [property, value] of values) {
+    const { dialect } = this.#plan.database;
+    for (const [property, made] of values) {
+      const value = dialect.sent === undefined ? made : dialect.sent(made);
       const index = this.reader.columns.indexOf(columnOf(this.#plan.migration, property));
       if (!isSurelySame(raw[index], value)) return false;
     }
@@ -238,6 +240,7 @@ export function effectBody(plan: Plan, signal: AbortSignal): BodyRunner {
   if (body.type !== "effect") throw new Error(`not an effect: ${body.type}`);
   const reader = new RowReader(plan, body.read, []);
   return {
+    isOutside: true,
     async prepare(range): Promise<Prepared> {
       const rows = await reader.rows(range);
       const poison: PoisonRow[] = [];

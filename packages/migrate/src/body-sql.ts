@@ -1,4 +1,5 @@
 import { type SQL, sql } from "drizzle-orm";
+import { groupedUpdate } from "./aggregate/grouped-update.ts";
 import type { BodyRunner } from "./chunk.ts";
 import type { SqlExecutor, SqlQuery } from "./connection.ts";
 import type { MigrationChunk } from "./definition.ts";
@@ -8,7 +9,7 @@ import type { KeyRange, Plan } from "./plan.ts";
 /** One UPDATE for each chunk. */
 export function setBody(plan: Plan): BodyRunner {
   return {
-    statement: (range) => updateOf(plan, range),
+    statement: (range, and) => updateOf(plan, range, and),
     async perform(range, executor) {
       const { changes } = await executor.execute(updateQuery(plan, range));
       return { done: changes, changed: changes, poison: [] };
@@ -21,12 +22,15 @@ export function updateQuery(plan: Plan, range: KeyRange): SqlQuery {
   return plan.queryOf("update", range, (symbolic) => updateOf(plan, symbolic));
 }
 
-export function updateOf(plan: Plan, range: KeyRange): SQL {
+export function updateOf(plan: Plan, range: KeyRange, and?: SQL): SQL {
+  const where = and === undefined ? plan.matching(range) : sql`${plan.matching(range)} and ${and}`;
+  const grouped = groupedUpdate(plan, range, where);
+  if (grouped !== undefined) return grouped;
   const { dialect } = plan.database;
   const assignments = plan
     .assignments()
     .map(({ column, value }) => sql`${sql.identifier(dialect.nameOf(column))} = ${value}`);
-  return sql`update ${plan.table} set ${sql.join(assignments, sql`, `)} where ${plan.matching(range)}`;
+  return sql`update ${plan.table} set ${sql.join(assignments, sql`, `)} where ${where}`;
 }
 
 /** The user's own statements, in the chunk's transaction. */

@@ -1,12 +1,15 @@
 import { type SQL, sql } from "drizzle-orm";
-import type { SqlExecutor } from "./connection.ts";
+import { DatabaseAway } from "./away.ts";
+import { type ChunkInOne, chunkInOne, didInOne } from "./chunk-in-one.ts";
+import type { SqlExecutor, SqlQuery } from "./connection.ts";
 import { encodeKey } from "./key-codec.ts";
-import type { Ledger, Lease, RunChanges, Worker } from "./ledger.ts";
-import type { Key, KeyRange, Plan } from "./plan.ts";
+import type { Ledger, Lease, Worker } from "./ledger.ts";
+import type { Ahead, Key, KeyRange, Plan } from "./plan.ts";
 import type { Quarantine } from "./quarantine.ts";
+import type { RunChanges } from "./run-changes.ts";
 import type { RunRow } from "./run-row.ts";
 
-/** Places in a chunk where a test can throw or kill. */
+/** Places in a chunk where a test can throw or kill; where one statement does it all, the two in its middle are passed by. */
 export type ChunkPoint =
   | "before-begin"
   | "prepared"
@@ -48,6 +51,10 @@ export interface ChunkResult extends Effect {
   /** The books behind it. */
   readonly row: RunRow;
   readonly isLast: boolean;
+  /** The rows that were looked at, whether or not the migration is about them. */
+  readonly rows: number;
+  /** Where the next chunk ends, if that is known already. */
+  readonly ahead?: Ahead;
   /** How long the transaction took. */
   readonly lockMs: number;
   /** How long all of it took. */
@@ -66,8 +73,12 @@ export interface BodyRunner {
    * where everything happens in there.
    */
   prepare?(range: KeyRange): Promise<Prepared>;
-  /** The same as `perform`, as one UPDATE whose rows are all there is to count. */
-  statement?(range: KeyRange): SQL;
+  /**
+   * The same as `perform`, as one UPDATE whose rows are all there is to count; `and`: only of rows for which that is so.
+   */
+  statement?(range: KeyRange, and?: SQL): SQL;
+  /** Where a crash of the server must not take back what is committed, because it cannot take back the effect. */
+  readonly isOutside?: boolean;
   /** Everything in the transaction. */
   perform?(range: KeyRange, executor: SqlExecutor): Promise<Effect>;
 }
@@ -90,6 +101,7 @@ export async function performChunk(
   bound: Key,
   limit: number,
   spent: Spent,
+  ahead?: Ahead,
 ): Promise<ChunkResult> {
   const { plan, ledger, lease, worker, probe, monotonic } = context;
   let startMs = monotonic();
@@ -97,7 +109,8 @@ export async function performChunk(
   let range: (KeyRange & { readonly isLast: boolean }) | undefined;
   let prepared: Prepared | undefined;
   // A chunk of one row is the end of a search for it: it has to be that row, whoever inserts another one before it.
-  if (body.prepare !== undefined || limit > 1) range = await plan.nextRange(after, bound, limit);
+  if (body.prepare !== undefined || limit > 1) range = ahead ?? (await plan.nextRange(after, bound, limit));
+  const rows = ahead?.rows ?? limit;
   if (body.gather !== undefined && range !== undefined) {
     const gatheredMs = monotonic();
     await body.gather(range);
@@ -109,40 +122,69 @@ export async function performChunk(
     probe("prepared");
     context.signal.throwIfAborted();
   }
-  const result = await plan.database.transaction("write", async (executor) => {
+  const commit = body.isOutside === true ? "durable" : "lazy";
+  const locking = (statement: () => SqlQuery) => () => {
     lockedMs = monotonic();
-    const row = await ledger.hold(lease, executor, ["running"]);
+    return statement();
+  };
+  const inSteps = () =>
+    plan.database.transactionFrom(
+      locking(() => ledger.holding(lease)),
+      async (executor, found) => {
+        const row = ledger.held(lease, found, ["running"]);
+        requireAt(row, after);
+        probe("before-effect");
+        const at = range ?? (await plan.nextRange(after, bound, limit, executor));
+        const effect = await (prepared?.(executor) ?? body.perform?.(at, executor));
+        if (effect === undefined) throw new Error("a body prepares or performs");
+        probe("after-effect");
+        const held = await holdAll(context, effect.poison, executor);
+        const progress = {
+          ...countedIn(row, effect.done, effect.changed, held),
+          ...spentIn(row, spent),
+          cursor: encodeKey(at.upTo),
+          isExhausted: row.isExhausted || at.isLast,
+        };
+        const next = await ledger.advance(lease, worker, row, progress, executor);
+        probe("before-commit");
+        return { ...effect, row: next, rows, isLast: at.isLast };
+      },
+      commit,
+    );
+  const inOne = async (at: KeyRange & { readonly isLast: boolean }, effect: ChunkInOne["effect"]) => {
+    const { dialect, connection } = plan.database;
+    const { together } = dialect;
+    if (connection.inOne === undefined || together === undefined) return inSteps();
+    const chunk = { range: at, effect, rows: limit, bound, spent };
     probe("before-effect");
-    const at = range ?? (await plan.nextRange(after, bound, limit, executor));
-    if (body.statement !== undefined && plan.database.dialect.chainsUpdates) {
-      const progress = {
-        cursor: encodeKey(at.upTo),
-        isExhausted: row.isExhausted || at.isLast,
-        ...spentIn(row, spent),
-      };
-      const next = await ledger.advanceBehind(lease, worker, row, plan, at, body.statement, progress, executor);
-      probe("after-effect");
-      probe("before-commit");
-      const done = next.rowsDone - row.rowsDone;
-      return { done, changed: done, poison: [], row: next, isLast: at.isLast };
+    const found = await connection.inOne(
+      locking(() => chunkInOne(plan, lease, worker, chunk, together)),
+      // No chunk comes behind the last one that would notice if it was not committed.
+      at.isLast ? "durable" : commit,
+    );
+    if (found.rows.length === 0) {
+      const holding = await connection.execute(ledger.holding(lease));
+      requireAt(ledger.held(lease, holding, ["running"]), after);
     }
-    const effect = await (prepared?.(executor) ?? body.perform?.(at, executor));
-    if (effect === undefined) throw new Error("a body prepares or performs");
-    probe("after-effect");
-    const held = await holdAll(context, effect.poison, executor);
-    const progress = {
-      ...countedIn(row, effect.done, effect.changed, held),
-      ...spentIn(row, spent),
-      cursor: encodeKey(at.upTo),
-      isExhausted: row.isExhausted || at.isLast,
-    };
-    const next = await ledger.advance(lease, worker, row, progress, executor);
-    probe("before-commit");
-    return { ...effect, row: next, isLast: at.isLast };
-  });
+    const { done, ...next } = didInOne(lease, chunk, found);
+    return { done, changed: done, poison: [], ...next, rows, isLast: at.isLast };
+  };
+  const result =
+    body.statement === undefined || range === undefined ? await inSteps() : await inOne(range, body.statement);
   const endMs = monotonic();
   probe("after-commit");
   return { ...result, lockMs: endMs - lockedMs, tookMs: endMs - startMs };
+}
+
+/**
+ * A server may commit a chunk whose connection is lost after the books were asked whether it has, or not commit one that was
+ * left to it: they are asked again.
+ *
+ * @throws {DatabaseAway}
+ */
+function requireAt({ cursor }: RunRow, after: Key | undefined): void {
+  if (cursor === (after === undefined ? undefined : encodeKey(after))) return;
+  throw new DatabaseAway("whether the chunk before was committed is not as it was taken to be");
 }
 
 /**
@@ -150,10 +192,16 @@ export async function performChunk(
  *
  * @throws {LeaseLost}
  */
-export function quarantineNext(context: ChunkContext, poison: PoisonRow, spent: Spent): Promise<void> {
+export function quarantineNext(
+  context: ChunkContext,
+  after: Key | undefined,
+  poison: PoisonRow,
+  spent: Spent,
+): Promise<void> {
   const { plan, ledger, lease, worker } = context;
   return plan.database.transaction("write", async (executor) => {
     const row = await ledger.hold(lease, executor, ["running"]);
+    requireAt(row, after);
     const held = await holdAll(context, [poison], executor);
     const { isExhausted } = row;
     const progress = {

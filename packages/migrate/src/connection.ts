@@ -51,6 +51,13 @@ export interface SqlLimits {
 }
 
 /**
+ * Whether a commit is waited for until a crash of the server cannot take it back. What is `lazy` is taken back whole, with all
+ * that was committed behind it, and is on disk when a later `durable` one is. Where the server has no such choice, it may be
+ * waited for all the same; or `inOne` leaves it behind, to happen, or to fail, before the next one that needs the same locks.
+ */
+export type Commit = "durable" | "lazy";
+
+/**
  * A connection of the engine's own: nobody else runs statements on it. What is asked of it meanwhile waits until a
  * transaction is over.
  */
@@ -61,8 +68,27 @@ export interface SqlConnection extends SqlExecutor {
    * `read` transaction sees one snapshot.
    */
   transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T>;
+  /**
+   * A `write` transaction that says its first statement along with its begin, where that saves a round trip; `first` is
+   * called as it begins.
+   */
+  transactionFrom?<T>(
+    first: () => SqlQuery,
+    work: (executor: SqlExecutor, result: SqlResult) => Promise<T>,
+    commit: Commit,
+  ): Promise<T>;
+  /**
+   * A `write` transaction of one statement of `together` of the dialect, in one way there and back. Undefined where that is
+   * not possible, or not known to be.
+   */
+  readonly inOne?: ((query: () => SqlQuery, commit: Commit) => Promise<SqlResult>) | undefined;
   /** Runs `work` while no transaction of this connection does; undefined where nobody would notice. */
   alone?<T>(work: () => T | Promise<T>): Promise<T>;
+  /**
+   * Does between two chunks, without a lock, what one who writes meanwhile would have to do instead; undefined where there
+   * is nothing of that kind. `mark` is a statement that writes a little, in case somebody has to write first.
+   */
+  tidyUp?(mark: () => SqlQuery): Promise<void>;
   /** Lets so many transactions run at a time; undefined where that is one and stays one. */
   widen?(width: number): void;
   /** Changes what the server is told about each transaction; undefined where there is no server. */

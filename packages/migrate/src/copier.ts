@@ -10,22 +10,27 @@ import {
 import { decodeKey, encodeKey } from "./key-codec.ts";
 import { LeaseLost } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
-import { gapAfter, lockTargetMs, retryDelayMs } from "./pace.ts";
+import { gapAfter, lockGapMs, lockTargetMs, retryDelayMs } from "./pace.ts";
 import type { MigrationTuning } from "./options.ts";
+import type { Ahead } from "./plan.ts";
 import type { RunHandle } from "./run-handle.ts";
 import { initialServo, nextServo, type ServoEvent, type ServoState } from "./servo.ts";
+import { Stride } from "./stride.ts";
 
 /** Chunks of the smallest size that may be cut short in a row. */
 const maxCuts = 5;
 
+/** How far the size of a chunk may be above or below what is wanted by now, where that spares a way to the database. */
+const aheadSlack = { above: 1.1, below: 1.5 } as const;
+
 /**
  * Where everybody waits for the one writer, a chunk that is prepared without a lock needs it only for writing, and gives it
- * back before those who wait have looked a third time.
+ * back before those who wait have looked a third time; they find it free then, since the next one does not come sooner.
  */
 function tuningOf({ context, migration: { tuning } }: RunHandle, body: BodyRunner): Required<MigrationTuning> {
   const { dialect } = context.database;
   if (!dialect.hasOneWriter || body.prepare === undefined || context.isShared) return tuning;
-  return { ...tuning, targetMs: lockTargetMs(tuning.targetMs) };
+  return { ...tuning, targetMs: lockTargetMs(tuning.targetMs), minGapMs: lockGapMs(tuning.minGapMs) };
 }
 
 /** Moves the cursor of a run to its bound, chunk by chunk, whatever gets in the way. */
@@ -34,6 +39,10 @@ export class Copier {
   readonly #body: BodyRunner;
   readonly #chunks: ChunkContext;
   #servo: ServoState;
+  /** Where the next chunk ends, if the last one saw it. */
+  #ahead: Ahead | undefined;
+  /** What tells where chunks end; undefined: that is looked for. */
+  #stride: Stride | undefined;
   /** Rows that a search for a poisonous row allows; undefined while there is none. */
   #narrowed: number | undefined;
 
@@ -52,22 +61,28 @@ export class Copier {
   }
 
   async copy(): Promise<void> {
-    if (!this.#run.row.isExhausted) await this.retryHeld();
+    if (!this.#run.row.isExhausted) {
+      this.#stride = await this.#openStride();
+      await this.retryHeld();
+    }
     for (let failures = 0; !this.#run.row.isExhausted; ) {
       await this.#run.waitForSignals();
       const limit = Math.min(this.#servo.rows, this.#narrowed ?? Number.POSITIVE_INFINITY);
       let result: ChunkResult;
       try {
         const run = this.#run;
-        result = await performChunk(this.#chunks, this.#body, run.cursor(), run.bound(), limit, run.spent);
+        const ahead = this.#aheadFor(limit);
+        result = await performChunk(this.#chunks, this.#body, run.cursor(), run.bound(), limit, run.spent, ahead);
       } catch (error) {
+        this.#ahead = undefined;
         this.#run.signal.throwIfAborted();
         failures++;
         await this.#recover(error, limit, failures);
         continue;
       }
       failures = 0;
-      await this.#account(result, limit);
+      this.#ahead = result.ahead;
+      await this.#account(result);
     }
     this.#run.context.probe("exhausted");
   }
@@ -102,7 +117,27 @@ export class Copier {
     await this.#run.reload();
   }
 
-  async #account(result: ChunkResult, limit: number): Promise<void> {
+  /** A chunk has to tell how many rows it had, so it must not leave any out. */
+  async #openStride(): Promise<Stride | undefined> {
+    const { plan, row } = this.#run;
+    if (!plan.isOfAllRows || row.totalKind !== "exact" || row.total === undefined) return undefined;
+    return Stride.of(plan, this.#run.bound(), row.total);
+  }
+
+  /** Where a chunk of so many rows ends, if that is known: from the stride, or because the last chunk saw it. */
+  #aheadFor(limit: number): Ahead | undefined {
+    const after = this.#run.cursor();
+    // A chunk of one row has to have it.
+    if (this.#stride !== undefined && after !== undefined && limit > 1) {
+      return { ...this.#stride.next(after, limit), after, rows: limit };
+    }
+    const ahead = this.#ahead;
+    if (ahead === undefined || this.#run.row.cursor !== encodeKey(ahead.after)) return undefined;
+    const most = Math.min(limit * aheadSlack.above, this.#tuning.maxRows);
+    return ahead.rows <= most && limit <= ahead.rows * aheadSlack.below ? ahead : undefined;
+  }
+
+  async #account(result: ChunkResult): Promise<void> {
     const tuning = this.#tuning;
     this.#run.advanced(result.row);
     this.#run.spentAnew(result.tookMs);
@@ -113,13 +148,16 @@ export class Copier {
     const sampleMs = this.#run.context.isShared
       ? result.tookMs
       : Math.max(result.lockMs, result.tookMs * (tuning.targetMs / tuning.maxChunkMs));
-    if (!result.isLast) this.#steer({ type: "measured", rows: limit, tookMs: sampleMs });
+    const rows = this.#stride === undefined ? result.rows : result.done + result.poison.length;
+    if (!result.isLast) this.#steer({ type: "measured", rows, tookMs: sampleMs });
     if (result.poison.length > 0) {
       this.#run.trouble("quarantine", `${result.poison.length} rows; the first: ${result.poison[0]?.error}`);
     }
     if (result.done + result.poison.length > 0) this.#run.tell(result.lockMs, this.#servo.rows);
     this.#requireFewQuarantined();
-    if (!this.#run.row.isExhausted) await this.#run.rest(this.#gapAfter(result));
+    if (this.#run.row.isExhausted) return;
+    await this.#run.tidyUp();
+    await this.#run.rest(this.#gapAfter(result));
   }
 
   #gapAfter({ tookMs, lockMs }: ChunkResult): number {
@@ -159,9 +197,10 @@ export class Copier {
   }
 
   async #setAside(error: unknown): Promise<void> {
-    const { upTo } = await this.#run.plan.nextRange(this.#run.cursor(), this.#run.bound(), 1);
+    const after = this.#run.cursor();
+    const { upTo } = await this.#run.plan.nextRange(after, this.#run.bound(), 1);
     const row = { key: upTo, error: messageOf(error) };
-    await quarantineNext(this.#chunks, row, this.#run.spent);
+    await quarantineNext(this.#chunks, after, row, this.#run.spent);
     this.#run.spentAnew(0);
     this.#run.trouble("quarantine", `${encodeKey(upTo)}: ${row.error}`);
     await this.#run.reload();

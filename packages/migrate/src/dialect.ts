@@ -1,5 +1,6 @@
 import type { Column, SQL, Table } from "drizzle-orm";
-import type { SqlConnection, SqlExecutor, SqlQuery, SqlResult, SqlValue } from "./connection.ts";
+import type { ChunkParts } from "./chunk-in-one.ts";
+import type { Commit, SqlConnection, SqlExecutor, SqlQuery, SqlResult, SqlValue } from "./connection.ts";
 
 /** What an error of the database asks for. */
 export type SqlFailure =
@@ -11,6 +12,20 @@ export type SqlFailure =
   | "poison"
   /** Anything else. */
   | "fatal";
+
+/** An UPDATE of rows of a table and of what a query gives for some of them. */
+export interface JoinedUpdate {
+  readonly table: SQL;
+  readonly key: SQL;
+  /** The assignments. */
+  readonly sets: SQL;
+  /** A select of columns of its own, among them `tidemark_parent`: a key, each at most once. */
+  readonly groups: SQL;
+  /** Of keys. */
+  readonly inRange: SQL;
+  /** Of rows, `inRange` included. */
+  readonly where: SQL;
+}
 
 /** Where databases differ. Everything else is written once, in Drizzle's `sql`. */
 export interface Dialect {
@@ -36,8 +51,10 @@ export interface Dialect {
   isSame(column: Column, value: SQL): SQL;
   /** Whether each assignment of an UPDATE sees those before it. */
   readonly assignsInTurn: boolean;
-  /** Whether an UPDATE can count the rows of another one in the same statement, which saves a round trip. */
-  readonly chainsUpdates: boolean;
+  /** Rows that the query gives nothing for see NULLs. Undefined where that would not be quicker than asking for each row. */
+  updateJoined?(update: JoinedUpdate): SQL;
+  /** A chunk as one statement, for connections that take such ones. */
+  together?(parts: ChunkParts): SQL;
   /** Whether a transaction that writes keeps out every other one, whatever rows they are about. */
   readonly hasOneWriter: boolean;
   /** A statement whose answer changes when another connection commits. */
@@ -46,6 +63,8 @@ export interface Dialect {
   readonly insertNew: { readonly verb: SQL; readonly suffix: SQL };
   /** A value of JavaScript as the driver has to get it, where the connection does not see to that; see `executeEach`. */
   bindable?(value: unknown): unknown;
+  /** A value of JavaScript as the database gets it, where that is a text that every column gives back as it took it. */
+  sent?(value: unknown): SqlValue;
   /** A statement that plans another one, and so finds the wrong names in it. */
   explain(query: SqlQuery): SqlQuery;
   /** Appended to a select in a transaction that goes on to write the row. */
@@ -62,6 +81,13 @@ export interface Dialect {
    * have a NULL in them.
    */
   faultOfKey(executor: SqlExecutor, table: Table, columns: readonly string[]): Promise<string | undefined>;
+  /** Whether a column is what the rows of a table are numbered with: a whole number in each. Undefined: no column is. */
+  isRowNumber?(executor: SqlExecutor, table: Table, column: string): Promise<boolean>;
+  /**
+   * Whether rows are counted off without asking of each whether it is behind the bound, since looking at a few behind it
+   * costs less.
+   */
+  readonly countsPastBound?: boolean;
   /** A guess at the rows of a table that costs nothing; undefined when the database has none. */
   estimateRows(executor: SqlExecutor, table: Table): Promise<number | undefined>;
 }
@@ -102,5 +128,16 @@ export class Database {
 
   transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T> {
     return this.connection.transaction(mode, work);
+  }
+
+  /** A `write` transaction and its first statement, in one round trip where that is possible. */
+  transactionFrom<T>(
+    first: () => SqlQuery,
+    work: (executor: SqlExecutor, result: SqlResult) => Promise<T>,
+    commit: Commit = "durable",
+  ): Promise<T> {
+    const { connection } = this;
+    if (connection.transactionFrom !== undefined) return connection.transactionFrom(first, work, commit);
+    return this.transaction("write", async (executor) => work(executor, await executor.execute(first())));
   }
 }

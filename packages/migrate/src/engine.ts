@@ -6,15 +6,17 @@ import type { Migration } from "./definition.ts";
 import type { Database } from "./dialect.ts";
 import { type EngineOptions, resolveEngine } from "./engine-options.ts";
 import { EventHub } from "./event-hub.ts";
-import { Ledger, type RunChanges, type RunLogEntry, type Sighting, type Worker } from "./ledger.ts";
+import { Ledger, type RunLogEntry, type Sighting, type Worker } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
 import type { MigrationEvent } from "./migration-event.ts";
 import type { Adjustment, Migrations, RetryOptions } from "./migrations.ts";
 import { type MigrationTuning, requireAbove, retuned, tunedBy, tuningDefaults } from "./options.ts";
 import { decodeKey } from "./key-codec.ts";
 import { definitionHash } from "./plan.ts";
+import { requireDistinct } from "./require-distinct.ts";
 import { Quarantine, type QuarantinedRow } from "./quarantine.ts";
 import { type DryRun, rehearse, type RehearsalContext, type Sample, sample } from "./rehearsal.ts";
+import type { RunChanges } from "./run-changes.ts";
 import type { RunPoint } from "./run-handle.ts";
 import type { RunRow } from "./run-row.ts";
 import { isActive } from "./run-state.ts";
@@ -479,22 +481,4 @@ function restartOf(row: RunRow, from: "cursor" | "start"): RunChanges {
   // Everything was visited and something is still wrong: visit what is wrong.
   if (row.errorCode === "VERIFY_FAILED") return { cursor: null, is_exhausted: 0, pass: "repair" };
   return {};
-}
-
-/** @throws {MigrateError} `DEFINITIONS_INVALID` */
-function requireDistinct(definitions: readonly Migration[]): void {
-  const names = new Set<string>();
-  for (const { name } of definitions) {
-    if (names.has(name)) throw new MigrateError("DEFINITIONS_INVALID", `two definitions are named "${name}"`);
-    names.add(name);
-  }
-  const needs = new Map(definitions.map(({ name, dependsOn }) => [name, dependsOn]));
-  const visit = (name: string, path: readonly string[]) => {
-    if (path.includes(name)) {
-      const ring = [...path.slice(path.indexOf(name)), name].join(" → ");
-      throw new MigrateError("DEFINITIONS_INVALID", `definitions wait for each other: ${ring}`);
-    }
-    for (const needed of needs.get(name) ?? []) visit(needed, [...path, name]);
-  };
-  for (const name of names) visit(name, []);
 }

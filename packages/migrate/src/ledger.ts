@@ -1,11 +1,11 @@
 import type { Clock } from "@tidemark/clock";
 import { type SQL, sql } from "drizzle-orm";
 import { bookTables, type runColumns } from "./bookkeeping.ts";
-import type { SqlExecutor } from "./connection.ts";
+import type { SqlExecutor, SqlQuery, SqlResult } from "./connection.ts";
 import type { Database } from "./dialect.ts";
 import { legacyRuns } from "./legacy-books.ts";
 import { MigrateError } from "./migrate-error.ts";
-import type { KeyRange, Plan } from "./plan.ts";
+import { assign, rateWindow, type RunChanges } from "./run-changes.ts";
 import { phaseOf, type RunRow, runColumnNames, toRunRow } from "./run-row.ts";
 import { slot, Template } from "./template.ts";
 import { activeStates, isActive, nextRunState, type RunEvent, type RunState } from "./run-state.ts";
@@ -29,16 +29,10 @@ export interface Sighting {
   readonly beat: number;
 }
 
-/** Columns and what they become. */
-export type RunChanges = { readonly [Column in keyof typeof runColumns]?: SQL | string | number | null };
-
 /** The lease is gone: paused, cancelled, or taken over. Nothing that this worker does counts any more. */
 export class LeaseLost extends Error {
   override readonly name = "LeaseLost";
 }
-
-/** How long a window of the rate lasts, in ms. What is shown is the rate over the last one to two of them. */
-const rateWindowMs = 10_000;
 
 const runs = sql.identifier(bookTables.runs);
 // `cursor` is a keyword of MySQL.
@@ -196,11 +190,21 @@ export class Ledger {
    * @throws {LeaseLost}
    */
   async hold(lease: Lease, executor: SqlExecutor, states: readonly RunState[] = activeStates): Promise<RunRow> {
+    return this.held(lease, await executor.execute(this.holding(lease)), states);
+  }
+
+  /** The statement of {@link hold}. */
+  holding(lease: Lease): SqlQuery {
     this.#holding ??= new Template(
       this.#database.dialect,
       sql`select ${selected} from ${runs} where name = ${slot(0)}${this.#database.dialect.lockSuffix}`,
     );
-    const [values] = (await executor.execute(this.#holding.fill([lease.name]))).rows;
+    return this.#holding.fill([lease.name]);
+  }
+
+  /** What {@link hold} makes of the answer to {@link holding}. @throws {LeaseLost} */
+  held(lease: Lease, result: SqlResult, states: readonly RunState[] = activeStates): RunRow {
+    const [values] = result.rows;
     const row = values === undefined ? undefined : toRunRow(values);
     if (row !== undefined && row.fence === lease.fence && states.includes(row.state)) return row;
     throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
@@ -252,79 +256,18 @@ export class Ledger {
    * @throws {LeaseLost}
    */
   async update(lease: Lease, worker: Worker, changes: RunChanges, executor?: SqlExecutor): Promise<void> {
-    const statement = sql`update ${runs} set ${assign({ ...rateWindow, ...changes, ...this.#signOfLife(worker) })}
-      where name = ${lease.name} and fence = ${lease.fence} and state in ${[...activeStates]}`;
-    const { changes: count } = await this.#database.execute(statement, executor);
+    const { changes: count } = await this.#database.execute(this.#updating(lease, worker, changes), executor);
     if (count !== 1) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
   }
 
-  /**
-   * The same as {@link advance}, in one statement with the UPDATE that has the effect on a range, whose rows it counts.
-   *
-   * @throws {LeaseLost}
-   */
-  async advanceBehind(
-    lease: Lease,
-    worker: Worker,
-    row: RunRow,
-    plan: Plan,
-    range: KeyRange,
-    effect: (range: KeyRange) => SQL,
-    progress: Pick<RunRow, "cursor" | "isExhausted" | "spentMs" | "yieldedMs">,
-    executor: SqlExecutor,
-  ): Promise<RunRow> {
-    const { cursor = null, isExhausted, spentMs, yieldedMs } = progress;
-    const values = [
-      cursor,
-      Number(isExhausted),
-      spentMs,
-      yieldedMs,
-      worker.heartbeatMs,
-      worker.leaseMs,
-      lease.name,
-      lease.fence,
-    ];
-    const query = plan.queryOf(
-      "chained",
-      range,
-      (symbolic, slots) => {
-        const at = (index: number) => sql`${sql.param(slots[index])}`;
-        const { now } = this;
-        const finished = sql`rows_done + rows_quarantined + (select n from counted)`;
-        return sql`with effect as (${effect(symbolic)} returning 1), counted as (select count(*) as n from effect)
-          update ${runs} set ${assign({
-            ...rateWindow,
-            total: sql`case when total < ${finished} then ${finished} else total end`,
-            rows_done: sql`rows_done + (select n from counted)`,
-            rows_changed: sql`rows_changed + (select n from counted)`,
-            chunks: sql`chunks + 1`,
-            cursor: at(0),
-            is_exhausted: at(1),
-            spent_ms: at(2),
-            yielded_ms: at(3),
-            throttle_reason: null,
-            beat: sql`beat + 1`,
-            heartbeat_at: now,
-            updated_at: now,
-            heartbeat_ms: at(4),
-            lease_expires_at: sql`${now} + ${at(5)}`,
-          })} where name = ${at(6)} and fence = ${at(7)} and state in ${[...activeStates]}
-          returning rows_done, rows_changed, chunks, total`;
-      },
-      values,
-    );
-    const [advanced] = (await executor.execute(query)).rows;
-    if (advanced === undefined) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
-    const [rowsDone, rowsChanged, chunks, total] = advanced;
-    return {
-      ...row,
-      ...progress,
-      rowsDone: Number(rowsDone),
-      rowsChanged: Number(rowsChanged),
-      chunks: Number(chunks),
-      total: total === null ? undefined : Number(total),
-      throttleReason: undefined,
-    };
+  /** The statement that shows a sign of life, and changes nothing where the lease is over. */
+  beating(lease: Lease, worker: Worker): SqlQuery {
+    return this.#database.dialect.toQuery(this.#updating(lease, worker, {}));
+  }
+
+  #updating(lease: Lease, worker: Worker, changes: RunChanges): SQL {
+    return sql`update ${runs} set ${assign({ ...rateWindow, ...changes, ...this.#signOfLife(worker) })}
+      where name = ${lease.name} and fence = ${lease.fence} and state in ${[...activeStates]}`;
   }
 
   /**
@@ -445,19 +388,6 @@ export class Ledger {
   }
 }
 
-const isWindowOver = sql`updated_at - rate_at >= ${rateWindowMs}`;
-const nextWindow = (next: string, now: string) =>
-  sql`case when ${isWindowOver} then ${sql.raw(next)} else ${sql.raw(now)} end`;
-
-// A window begins with what the books say before this write: the time of the last one and the rows there were then, so
-// that the two belong together. In this order, and before all else, because MySQL assigns in turn.
-const rateWindow: RunChanges = {
-  rate_before_at: nextWindow("rate_at", "rate_before_at"),
-  rate_before_rows: nextWindow("rate_rows", "rate_before_rows"),
-  rate_rows: nextWindow("rows_done + rows_quarantined", "rate_rows"),
-  rate_at: nextWindow("updated_at", "rate_at"),
-};
-
 /** One line of a migration's log. */
 export interface RunLogEntry {
   /** ms since the epoch. */
@@ -487,13 +417,5 @@ function driftError(row: RunRow): MigrateError {
     "DEFINITION_DRIFTED",
     `the definition of "${row.name}" changed after its run had begun (${row.rowsDone} rows done); put the old one back, ` +
       'or retry({ from: "cursor" }) to finish with the new one, or retry({ from: "start" }) to visit every row again',
-  );
-}
-
-function assign(changes: RunChanges): SQL {
-  const entries = Object.entries(changes).filter(([, value]) => value !== undefined);
-  return sql.join(
-    entries.map(([column, value]) => sql`${sql.identifier(column)} = ${value}`),
-    sql`, `,
   );
 }

@@ -40,3 +40,11 @@ export function retryDelayMs(failures: number, random: number): number {
 export function lockTargetMs(targetMs: number): number {
   return targetMs / 5;
 }
+
+/**
+ * The shortest rest behind such a lock. Whoever looked when it was 1 ms from its end looks again 2 ms after that, and should
+ * find it free even if that is late.
+ */
+export function lockGapMs(minGapMs: number): number {
+  return minGapMs * 2;
+}

@@ -19,6 +19,14 @@ export interface KeyRange {
   readonly isSingle?: boolean;
 }
 
+/** Where the chunk behind one ends if it has so many rows. */
+export interface Ahead extends KeyRange {
+  readonly after: Key;
+  readonly rows: number;
+  /** There are fewer, and the end is the bound. */
+  readonly isLast: boolean;
+}
+
 /** A column and what is written into it. */
 export interface Assignment {
   readonly column: Column;
@@ -68,16 +76,46 @@ export class Plan {
     limit: number,
     executor?: SqlExecutor,
   ): Promise<KeyRange & { readonly isLast: boolean }> {
+    const { dialect, connection } = this.database;
     // Rows are counted off along the index, whatever `where` says of them: a chunk costs the same in sparse regions.
     const query = this.queryOf(
       "next",
       { after, upTo: bound },
-      (range, [offset]) => sql`select ${this.selectedKey} from ${this.table}
-      where ${this.inRange(range)} order by ${this.#order("asc")} limit 1 offset ${sql.param(offset)}`,
+      (range, [offset]) => {
+        const end = sql`order by ${this.#order("asc")} limit 1 offset ${sql.param(offset)}`;
+        if (dialect.countsPastBound !== true) {
+          return sql`select ${this.selectedKey} from ${this.table} where ${this.inRange(range)} ${end}`;
+        }
+        const from = range.after === undefined ? sql.raw("") : sql`where ${dialect.keyAfter(this.key, range.after)}`;
+        const isPast = dialect.keyAfter(this.key, range.upTo);
+        return sql`select ${this.selectedKey}, ${isPast} from ${this.table} ${from} ${end}`;
+      },
       [limit - 1],
     );
-    const [upTo] = (await (executor ?? this.database.connection).execute(query)).rows;
-    return upTo === undefined ? { after, upTo: bound, isLast: true } : { after, upTo, isLast: false };
+    const [found] = (await (executor ?? connection).execute(query)).rows;
+    const isPast = dialect.countsPastBound === true && Number(found?.[this.key.length]) !== 0;
+    if (found === undefined || isPast) return { after, upTo: bound, isLast: true };
+    return { after, upTo: found.slice(0, this.key.length), isLast: false };
+  }
+
+  /** The key that is `offset` rows behind the start of a range, as a subquery, and its columns when that is called `ahead`. */
+  endsOf(range: KeyRange, offset: SQL): { readonly ends: SQL; readonly next: SQL } {
+    const names = this.key.map((_, index) => sql.identifier(`end_${index}`));
+    const { dialect } = this.database;
+    const columns = this.key.map((column, index) => sql`${dialect.selectKey(column)} as ${names[index]}`);
+    return {
+      ends: sql.join(
+        names.map((name) => sql`ahead.${name}`),
+        sql`, `,
+      ),
+      next: sql`select ${sql.join(columns, sql`, `)} from ${this.table} where ${this.inRange(range)}
+        order by ${this.#order("asc")} limit 1 offset ${offset}`,
+    };
+  }
+
+  /** Whether the migration is about every row there is. */
+  get isOfAllRows(): boolean {
+    return this.migration.where === undefined && this.pass === "copy";
   }
 
   /** How many rows of a range the migration is about. */

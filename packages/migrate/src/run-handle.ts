@@ -5,10 +5,11 @@ import type { Migration } from "./definition.ts";
 import { tunedBy } from "./options.ts";
 import type { Database } from "./dialect.ts";
 import { decodeKey } from "./key-codec.ts";
-import { type Ledger, type Lease, LeaseLost, type RunChanges, type Worker } from "./ledger.ts";
+import { type Ledger, type Lease, LeaseLost, type Worker } from "./ledger.ts";
 import type { MigrationEvent } from "./migration-event.ts";
 import { type Key, Plan } from "./plan.ts";
 import type { Quarantine } from "./quarantine.ts";
+import type { RunChanges } from "./run-changes.ts";
 import type { RunRow } from "./run-row.ts";
 import type { RunEvent } from "./run-state.ts";
 import type { SignalBoard } from "./signals.ts";
@@ -159,6 +160,15 @@ export class RunHandle {
 
   trouble(kind: "retry" | "split" | "panic" | "quarantine" | "repair" | "fallback", message: string): void {
     this.context.emit({ type: "trouble", name: this.migration.name, kind, message });
+  }
+
+  /**
+   * Does, while nothing of this run is under way, what others would have to do instead. Not only behind chunks: a read that
+   * follows the other keeps those others from finishing it.
+   */
+  async tidyUp(): Promise<void> {
+    const { database, ledger, worker } = this.context;
+    await database.connection.tidyUp?.(() => ledger.beating(this.lease, worker));
   }
 
   async rest(ms: number): Promise<void> {

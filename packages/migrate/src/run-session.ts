@@ -8,14 +8,16 @@ import { Copier } from "./copier.ts";
 import type { Migration } from "./definition.ts";
 import { Heart } from "./heart.ts";
 import { encodeKey } from "./key-codec.ts";
-import { failure, type Lease, LeaseLost, type RunChanges } from "./ledger.ts";
+import { failure, type Lease, LeaseLost } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
 import { gapAfter, retryDelayMs } from "./pace.ts";
 import type { Plan } from "./plan.ts";
 import { repairOf } from "./repair.ts";
 import { type RunContext, RunHandle } from "./run-handle.ts";
+import type { RunChanges } from "./run-changes.ts";
 import type { RunRow, TotalKind } from "./run-row.ts";
 import type { RunEvent } from "./run-state.ts";
+import { Stride } from "./stride.ts";
 import { findWrong, verifierOf } from "./verifier.ts";
 import { slicesOf } from "./walk.ts";
 
@@ -128,13 +130,19 @@ export class RunSession {
     const { tuning } = this.#run.migration;
     const endMs = clock.monotonic() + tuning.maxCountMs;
     let total = 0;
-    for await (const range of slicesOf(this.#run.plan, this.#run.bound(), tuning, clock, () => this.#run.sleep(0))) {
+    const rest = async () => {
+      await this.#run.tidyUp();
+      await this.#run.sleep(0);
+    };
+    for await (const range of slicesOf(this.#run.plan, this.#run.bound(), tuning, clock, rest)) {
       if (clock.monotonic() > endMs) {
         const estimate = await database.dialect.estimateRows(database.connection, this.#run.migration.table);
         if (estimate === undefined) return { total: null, kind: "none" };
         return { total: Math.max(estimate, total), kind: "estimate" };
       }
-      total += await this.#run.plan.countIn(range);
+      // To count a range's keys again is as much work as to find its end.
+      const isKnown = this.#run.plan.isOfAllRows && !range.isLast;
+      total += isKnown ? range.rows : await this.#run.plan.countIn(range);
     }
     return { total, kind: "exact" };
   }
@@ -169,10 +177,14 @@ export class RunSession {
     // Nothing is locked. A server is shared with everybody else, and so may this thread be; a reader in a thread of its own
     // is in nobody's way.
     const isAlone = database.dialect.hasOneWriter && !isShared;
-    const slices = slicesOf(this.#run.plan, this.#run.bound(), tuning, this.#run.context.clock, async (tookMs) => {
+    const rest = async (tookMs: number) => {
+      await this.#run.tidyUp();
       await this.#run.sleep(isAlone ? 0 : gapAfter(tookMs, tuning));
       await this.#run.waitForSignals();
-    });
+    };
+    const { plan, row } = this.#run;
+    const stride = await Stride.of(plan, this.#run.bound(), row.rowsDone);
+    const slices = slicesOf(plan, this.#run.bound(), tuning, this.#run.context.clock, rest, stride);
     return findWrong(verifier, (await suspectsOf(this.#run)) ?? slices, setAside, repairOf(this.#run));
   }
 

@@ -6,8 +6,8 @@ export interface ServoOptions {
    */
   readonly targetMs?: number;
   /**
-   * Rows of the first chunk, before anything is known; caches are cold then.
-   * @default 100
+   * Rows of the first chunk, before anything is known; caches are cold then, and a session has seen no statement yet.
+   * @default 20
    */
   readonly initialRows?: number;
   /**
@@ -25,7 +25,7 @@ export interface ServoOptions {
 /** The defaults of `ServoOptions`. */
 export const servoDefaults = {
   targetMs: 10,
-  initialRows: 100,
+  initialRows: 20,
   minRows: 1,
   maxRows: 50_000,
 } as const satisfies Required<ServoOptions>;
@@ -38,13 +38,21 @@ const maxGrowth = 1.5;
 const panicFactor = 5;
 /** So many chunks in a row that promise room for at least twice the rows mean that what is remembered is of the past. */
 const recoveryRun = 3;
+/** So many chunks tell a wait that they all have from one that a few had. */
+const waitRun = 5;
 
 /** What the servo remembers; a value, never changed in place. */
 export interface ServoState {
   /** Rows for the next chunk. */
   readonly rows: number;
-  /** Milliseconds per row of the latest chunks, oldest first. */
-  readonly costs: readonly number[];
+  /** The latest chunks, oldest first. */
+  readonly chunks: readonly ServoChunk[];
+}
+
+/** A chunk that was measured. */
+interface ServoChunk {
+  readonly rows: number;
+  readonly tookMs: number;
 }
 
 /** What happened to a chunk. */
@@ -57,7 +65,7 @@ export type ServoEvent =
 export type ServoNote = "panic" | "split" | undefined;
 
 export function initialServo(options: Required<ServoOptions>): ServoState {
-  return { rows: clamp(options.initialRows, options), costs: [] };
+  return { rows: clamp(options.initialRows, options), chunks: [] };
 }
 
 /** The next size and why, if it is worth telling. */
@@ -67,24 +75,41 @@ export function nextServo(
   options: Required<ServoOptions>,
 ): readonly [ServoState, ServoNote] {
   if (event.type === "cut") {
-    return [{ rows: clamp(Math.floor(state.rows / 2), options), costs: [] }, "split"];
+    return [{ rows: clamp(Math.floor(state.rows / 2), options), chunks: [] }, "split"];
   }
   if (event.rows <= 0 || !Number.isFinite(event.tookMs)) return [state, undefined];
   const { targetMs } = options;
-  const cost = Math.max(event.tookMs, 0) / event.rows;
-  if (event.tookMs > panicFactor * targetMs) {
-    const rows = clamp(Math.floor(Math.min(state.rows, event.rows) * (targetMs / event.tookMs)), options);
-    return [{ rows, costs: [cost] }, "panic"];
+  const chunk = { rows: event.rows, tookMs: Math.max(event.tookMs, 0) };
+  if (chunk.tookMs > panicFactor * targetMs) {
+    const rows = clamp(Math.floor(Math.min(state.rows, chunk.rows) * (targetMs / chunk.tookMs)), options);
+    return [{ rows, chunks: [chunk] }, "panic"];
   }
-  let costs = [...state.costs, cost].slice(-windowSize);
-  const latest = costs.slice(-recoveryRun);
-  if (latest.length === recoveryRun && latest.every((each) => each * state.rows * 2 <= targetMs)) costs = latest;
-  const slow = percentile90(costs);
+  let chunks = [...state.chunks, chunk].slice(-windowSize);
+  const latest = chunks.slice(-recoveryRun);
+  if (latest.length === recoveryRun && latest.every((each) => costOf(each) * state.rows * 2 <= targetMs))
+    chunks = latest;
+  const slow = percentile90(chunks.map(costOf));
   const wanted = slow === 0 ? Number.POSITIVE_INFINITY : targetMs / slow;
   // A chunk that was cut short by the end of a page says nothing about a larger one, so growth starts from the limit.
-  const rows = clamp(Math.floor(Math.min(wanted, Math.max(state.rows * maxGrowth, state.rows + 1))), options);
-  return [{ rows, costs }, undefined];
+  const most = Math.max(state.rows * maxGrowth, state.rows + 1);
+  const rows = clamp(Math.floor(Math.min(Math.max(wanted, worthwhile(chunks, targetMs)), most)), options);
+  return [{ rows, chunks }, undefined];
 }
+
+/**
+ * Rows below which a chunk is mostly waiting, for a processor or for the way to the server: fewer of them would not make it
+ * shorter, but all of them longer. The work then is worth the wait, and at most half the target at its best.
+ */
+function worthwhile(chunks: readonly ServoChunk[], targetMs: number): number {
+  // The best of them says what a row costs when nothing is in the way.
+  const best = Math.min(...chunks.map(costOf));
+  if (chunks.length < waitRun || best === 0) return 0;
+  const waits = chunks.map(({ rows, tookMs }) => tookMs - best * rows).sort((a, b) => a - b);
+  const usual = waits[Math.floor(waits.length / 2)] ?? 0;
+  return Math.min(usual, targetMs / 2) / best;
+}
+
+const costOf = ({ rows, tookMs }: ServoChunk) => tookMs / rows;
 
 /** The value that nine in ten do not exceed. */
 export function percentile90(values: readonly number[]): number {

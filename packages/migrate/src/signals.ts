@@ -3,6 +3,7 @@ import type { Table } from "drizzle-orm";
 import { messageOf } from "./body-rows.ts";
 import type { Database } from "./dialect.ts";
 import { megabytes } from "./signals/local-signals.ts";
+import { autoCheckpointPages } from "./sqlite/sqlite-wal.ts";
 import { combineSignals, type SignalReading, type ThrottleOptions, type ThrottleVerdict } from "./throttle.ts";
 
 /** Something that tells whether a run hurts somebody. */
@@ -112,14 +113,19 @@ export class SignalBoard {
 
 /**
  * SQLite: what is in the WAL and not yet in the database. A reader that never ends keeps it from being reset, and every
- * chunk makes it longer. Reading it moves over what can be, without waiting for anybody.
+ * chunk makes it longer. Reading it moves over what can be, without waiting for anybody; but not the little that is always
+ * there, since whoever writes first into an emptied WAL waits for the disk with the lock.
  */
 export async function walReading(database: Database, maxBytes: number): Promise<Reading> {
-  const ask = (text: string) => database.connection.execute({ sql: text, params: [] });
-  const [row] = (await ask("pragma wal_checkpoint(passive)")).rows;
-  const pageBytes = Number((await ask("pragma page_size")).rows[0]?.[0]);
-  const pages = Math.max(Number(row?.[1]) - Number(row?.[2]), 0);
-  const bytes = pages * pageBytes;
+  const ask = async (text: string) => (await database.connection.execute({ sql: text, params: [] })).rows[0] ?? [];
+  const pageBytes = Number((await ask("pragma page_size"))[0]);
+  const bytesLeft = async (mode: "noop" | "passive") => {
+    const [, inWal, moved] = await ask(`pragma wal_checkpoint(${mode})`);
+    return Math.max(Number(inWal) - Number(moved), 0) * pageBytes;
+  };
+  // An older SQLite takes the one for the other.
+  const isMuch = (await bytesLeft("noop")) >= Math.min(autoCheckpointPages * pageBytes, maxBytes / 2);
+  const bytes = isMuch ? await bytesLeft("passive") : 0;
   return {
     utilisation: bytes / maxBytes,
     reason: `${megabytes(bytes)} of the WAL cannot be moved into the database, limit ${megabytes(maxBytes)}; look for a reader that does not end`,

@@ -1,3 +1,4 @@
+import { groupedWrongQuery } from "./aggregate/grouped-update.ts";
 import { RowWriter } from "./body-rows.ts";
 import { encodeKey } from "./key-codec.ts";
 import type { KeyRange, Plan } from "./plan.ts";
@@ -20,7 +21,8 @@ export function verifierOf(plan: Plan): Verifier | undefined {
   if (plan.wrongInSql() !== undefined) {
     return {
       async wrongIn(range, setAside) {
-        const query = plan.wrongQuery(range, maxWrong + setAside.size);
+        const limit = maxWrong + setAside.size;
+        const query = groupedWrongQuery(plan, range, limit) ?? plan.wrongQuery(range, limit);
         const keys = (await plan.database.connection.execute(query)).rows.map(encodeKey);
         return keys.filter((key) => !setAside.has(key));
       },

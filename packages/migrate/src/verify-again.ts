@@ -7,6 +7,7 @@ import { MigrateError } from "./migrate-error.ts";
 import { gapAfter } from "./pace.ts";
 import { Plan } from "./plan.ts";
 import { Quarantine } from "./quarantine.ts";
+import { Stride } from "./stride.ts";
 import { findWrong, verifierOf } from "./verifier.ts";
 import { slicesOf } from "./walk.ts";
 
@@ -50,7 +51,9 @@ export async function verifyAgain(
   if (row.bound !== undefined) {
     const rest = (tookMs: number) =>
       clock.sleep(Math.max(gapAfter(tookMs, tuning), 0), signal === undefined ? {} : { signal });
-    const slices = slicesOf(plan, decodeKey(row.bound), tuning, clock, rest);
+    const bound = decodeKey(row.bound);
+    const stride = await Stride.of(plan, bound, row.rowsDone);
+    const slices = slicesOf(plan, bound, tuning, clock, rest, stride);
     const wrong = await findWrong(verifier, slices, setAside);
     if (wrong !== undefined) return report("wrong", wrong);
   }

@@ -142,6 +142,7 @@ test("B9: a body that throws fails the run with its text, rolls its chunk back, 
     },
     ...eager,
     initialRows: 5,
+    minRows: 5,
     maxRows: 5,
   });
   const engine = await engineOn(file, [migration]);

@@ -1,5 +1,7 @@
+import { seededRng } from "@tidemark/clock";
 import { defineMigration, type MigrateErrorCode } from "@tidemark/migrate";
 import { decodeKey, encodeKey } from "@tidemark/migrate/internal";
+import { testSeed } from "@tidemark/tooling/seed";
 import type { Database } from "better-sqlite3";
 import { sql } from "drizzle-orm";
 import { blob, integer, real, type SQLiteColumn, sqliteTable, text } from "drizzle-orm/sqlite-core";
@@ -58,13 +60,15 @@ test("text is visited in the database's own order, whatever its collation says",
 });
 
 test("UUIDs as text and as bytes are visited once each", async () => {
+  const rng = seededRng(testSeed);
   for (const type of ["text", "blob"] as const) {
     const { file, db } = scratch();
     db.exec(`create table t (id ${type} primary key not null, n integer not null default 0)`);
     const insert = db.prepare("insert into t (id) values (?)");
     for (let index = 0; index < 20; index++) {
-      const uuid = crypto.randomUUID();
-      insert.run(type === "text" ? uuid : Buffer.from(uuid.replaceAll("-", ""), "hex"));
+      const bytes = Buffer.from(Array.from({ length: 16 }, () => rng.int(0, 256)));
+      const uuid = bytes.toString("hex").replace(/(.{8})(.{4})(.{4})(.{4})(.{12})/, "$1-$2-$3-$4-$5");
+      insert.run(type === "text" ? uuid : bytes);
     }
     const column = type === "text" ? text("id").primaryKey() : blob("id", { mode: "buffer" }).primaryKey();
     await visits(db, file, tableOf({ id: column as never }), ["id"]);

@@ -114,13 +114,12 @@ test("M13: after SIGKILL a reader says stalled within two heartbeats, and not be
   }
   worker.process.kill("SIGKILL");
   await worker.exited;
-  const killedAt = Date.now();
   let status: MigrationStatus | undefined;
   do {
     status = (await reader.list()).find(({ name }) => name === working.name);
     const silentMs = (status?.readAt ?? 0) - (status?.heartbeatAt ?? 0);
     expect(status?.state === "stalled", `${silentMs} ms`).toBe(silentMs > 2 * 60);
-  } while (status?.state !== "stalled" && Date.now() - killedAt < 10_000);
+  } while (status?.state !== "stalled");
   expect(status).toMatchObject({
     state: "stalled",
     storedState: "running",

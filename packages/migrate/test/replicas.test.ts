@@ -10,7 +10,7 @@ import { serviceTest } from "@tidemark/tooling/services";
 import { createPool } from "mysql2/promise";
 import pg from "pg";
 import { expect, inject, onTestFinished } from "vitest";
-import { asUser, pathOf, run, scratchFolder, serve, split, stop } from "./support/servers.ts";
+import { asUser, pathOf, run, scratchFolder, serve, split, startMariaDb, stop } from "./support/servers.ts";
 import { counters } from "./support/schema.ts";
 
 type Reading = { readonly utilisation: number; readonly reason: string };
@@ -104,24 +104,9 @@ async function freePort(): Promise<number> {
 
 async function mariaDb(id: number, port: number) {
   const folder = scratchFolder(`mariadb-${id}`);
-  const data = join(folder, "data");
-  const common = ["--no-defaults", `--datadir=${data}`];
-  const install = [pathOf("mariadb-install-db"), ...common, "--auth-root-authentication-method=normal"];
-  const quick = ["--skip-test-db", "--skip-name-resolve"];
-  await run(...split([...(await asUser("mysql", folder, false)), ...install, ...quick]));
-  const socket = join(folder, "socket");
-  const names = [`--socket=${socket}`, `--pid-file=${join(folder, "pid")}`, `--server-id=${id}`];
   const network = ["--bind-address=127.0.0.1", `--port=${port}`, "--log-bin=binlog", "--skip-name-resolve"];
-  const lazy = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M"];
-  const command = [
-    ...(await asUser("mysql", folder, true)),
-    pathOf("mariadbd"),
-    ...common,
-    ...names,
-    ...network,
-    ...lazy,
-  ];
-  const server = await serve(command, socket);
+  const server = await startMariaDb(folder, [`--server-id=${id}`, ...network, "--innodb-buffer-pool-size=16M"]);
+  const socket = join(folder, "socket");
   onTestFinished(async () => {
     await stop(server, "SIGTERM");
     rmSync(folder, { recursive: true, force: true });

@@ -36,6 +36,10 @@ const pgKinds = {
   ],
   uuid: ["uuid", (name: string) => pg.uuid(name), ["'6F9619FF-8B86-D011-B42D-00C04FC964FF'", "null"]],
   flag: ["boolean", (name: string) => pg.boolean(name), ["true", "false"]],
+  flags: ["boolean[]", (name: string) => pg.boolean(name).array(), ["'{t,null,f}'", "'{}'"]],
+  grid: ["boolean[]", (name: string) => pg.boolean(name).array().array(), ["'{{t,f},{f,null}}'", "null"]],
+  numbers: ["integer[]", (name: string) => pg.integer(name).array(), ["'{3,NULL,-1}'", "'{}'"]],
+  words: ["text[]", (name: string) => pg.text(name).array(), [`'{"NULL",NULL,"a \\"b\\", {c}\\\\"}'`, `'{ü,""}'`]],
   big: ["bigint", (name: string) => pg.bigint(name, { mode: "bigint" }), ["9007199254740993", "-9223372036854775808"]],
   ratio: ["double precision", (name: string) => pg.doublePrecision(name), ["0.1", "1e300"]],
   text: ["varchar(40)", (name: string) => pg.varchar(name, { length: 40 }), ["E'it''s \\\\ \\n ü 😀'", "''"]],
@@ -151,6 +155,43 @@ for (const [name, kinds, register] of [
     },
   );
 }
+
+serviceTest("postgres")("a mapper of PostgreSQL gets arrays of booleans as such", async () => {
+  const stage = await stageOn("pg");
+  await stage.query("create table choices (id integer primary key, flags boolean[], grid boolean[][], yes integer)");
+  await stage.query("insert into choices values (1, '{t,null,f,t}', '{{t,f},{f,f}}'), (2, null, '{}')");
+  const table = pg.pgTable("choices", {
+    id: pg.integer("id").primaryKey(),
+    flags: pg.boolean("flags").array(),
+    grid: pg.boolean("grid").array().array(),
+    yes: pg.integer("yes"),
+  });
+  const seen: unknown[] = [];
+  const migration = defineMigration({
+    name: "choices",
+    table,
+    key: "id",
+    read: ["flags", "grid"],
+    write: ["yes"],
+    map: ({ flags, grid }) => {
+      seen.push([flags, grid]);
+      return { yes: (flags ?? []).filter((flag) => flag === true).length };
+    },
+    ...eager,
+  });
+  expect((await (await stage.engine([migration])).run())[0]).toMatchObject({ state: "done" });
+  expect(seen.slice(0, 2)).toEqual([
+    [
+      [true, null, false, true],
+      [
+        [true, false],
+        [false, false],
+      ],
+    ],
+    [null, []],
+  ]);
+  expect(await stage.query("select yes from choices order by id")).toEqual([[2], [0]]);
+});
 
 test("MySQL's order of assignments is chosen so that each sees the row as it was, or refused", async () => {
   const table = my.mysqlTable("swap", { id: my.int().primaryKey(), a: my.int(), b: my.int(), c: my.int() });

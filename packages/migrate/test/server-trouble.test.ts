@@ -82,6 +82,31 @@ for (const [name, register] of [
     },
   );
 
+  register(
+    `${name}: a connection that is lost while a statement is under way takes all of its chunk with it`,
+    async () => {
+      const stage = await prepared();
+      const migration = migrationOf(stage, async ({ rows, execute }, nth) => {
+        if (nth !== 2) return;
+        const table = tablesOf(stage.dialect).counters;
+        await execute(sql`update ${table} set n = n + 100 where ${rows}`);
+        const asked = await execute(isMysql ? sql`select connection_id()` : sql`select pg_backend_pid()`);
+        const id = String(asked.rows[0]?.[0]);
+        const slow = execute(isMysql ? sql`select sleep(60)` : sql`select pg_sleep(60)`);
+        slow.catch(() => {});
+        const isUnderWay = isMysql
+          ? `select 1 from information_schema.processlist where id = ${id} and info like 'select sleep%'`
+          : `select 1 from pg_stat_activity where pid = ${id} and state = 'active' and query like 'select pg_sleep%'`;
+        while ((await stage.query(isUnderWay)).length === 0);
+        await stage.query(isMysql ? `kill ${id}` : `select pg_terminate_backend(${id})`);
+        await slow;
+      });
+      const trouble = await troubleOf(await stage.engine([migration]));
+      expect(trouble.map(({ kind }) => kind)).toEqual(["retry"]);
+      await expectOnce(stage);
+    },
+  );
+
   register(`${name}: a chunk in a deadlock is done once, whoever of the two has to give way`, async () => {
     const stage = await prepared();
     // The one who notices gives way, so it should be one who waits for short.

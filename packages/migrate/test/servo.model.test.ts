@@ -1,4 +1,4 @@
-import { initialServo, nextServo, percentile90, servoDefaults } from "@tidemark/migrate/internal";
+import { initialServo, nextServo, percentile90, servoDefaults, type ServoState } from "@tidemark/migrate/internal";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -110,20 +110,40 @@ test("a chunk of more than five times the target shrinks the next at once, and i
     chunksOf(() => 10),
     2,
   );
-  expect(slow).toMatchObject({ rows: 100, note: "panic" });
+  expect(slow).toMatchObject({ rows: 20, note: "panic" });
   expect(next?.rows).toBe(1);
 });
 
 test("a chunk that the database cut short is halved, down to the smallest", () => {
-  let state = { rows: 9, costs: [1, 2] };
+  let state: ServoState = { rows: 9, chunks: [{ rows: 9, tookMs: 9 }] };
   const sizes: number[] = [];
   for (let n = 0; n < 5; n++) {
     const [next, note] = nextServo(state, { type: "cut" }, options);
     expect(note).toBe("split");
-    state = { rows: next.rows, costs: [...next.costs] };
+    state = next;
     sizes.push(state.rows);
   }
   expect(sizes).toEqual([4, 2, 1, 1, 1]);
+});
+
+test("waits that no size can shorten do not make chunks ever smaller, nor larger than undisturbed ones", () => {
+  fc.assert(
+    fc.property(fc.infiniteStream(fc.integer({ min: 0, max: 1000 })), (stream) => {
+      // Half of the chunks wait for longer than the target before a row is looked at.
+      let state = initialServo(options);
+      const sizes: number[] = [];
+      for (let n = 0; n < 300; n++) {
+        const { rows } = state;
+        const tookMs = 1 + ((stream.next().value as number) * 24) / 1000 + rows * 0.02;
+        [state] = nextServo(state, { type: "measured", rows, tookMs }, options);
+        sizes.push(rows);
+      }
+      const average = sizes.slice(50).reduce((sum, rows) => sum + rows, 0) / (sizes.length - 50);
+      expect(average).toBeGreaterThan(10);
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(options.targetMs / 0.02);
+    }),
+    { numRuns: 50 },
+  );
 });
 
 test("a percentile is a value that was measured", () => {

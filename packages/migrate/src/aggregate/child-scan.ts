@@ -67,9 +67,17 @@ export class ChildScan {
     );
     const counting = where === undefined ? sql`` : sql` and (${where})`;
     const rowid = sql`${child}.rowid`;
+    // One text for each column instead of one array for each child: a third of the time and next to no garbage, whose
+    // collection would take processors from those who use the database.
+    const lists = sql.join(
+      [parentKey, ...columns.flatMap(({ of }) => (of === undefined ? [] : [of]))].map(
+        (each) => sql`json_group_array(${each})`,
+      ),
+      sql`, `,
+    );
     this.#slice = new Template(
       dialect,
-      sql`select ${selected} from ${child} not indexed where ${rowid} > ${slot(0)} and ${rowid} <= ${slot(1)}${counting}`,
+      sql`select ${lists} from ${child} not indexed where ${rowid} > ${slot(0)} and ${rowid} <= ${slot(1)}${counting}`,
     );
     this.#tail = new Template(
       dialect,
@@ -111,8 +119,11 @@ export class ChildScan {
     for (let from = low - 1; from < high; ) {
       const startMs = this.#monotonic();
       const upTo = Math.min(from + step, high);
-      const rows = await numbers(connection, this.#slice.fill([from, upTo]));
-      if (!tally.add(rows)) throw new Unfit("a child has a key of another type");
+      const [row] = await numbers(connection, this.#slice.fill([from, upTo]));
+      this.#add(
+        tally,
+        (row as readonly string[]).map((list) => JSON.parse(list) as unknown[]),
+      );
       const tookMs = this.#monotonic() - startMs;
       if (tookMs < this.#sliceMs / 2) step = Math.min(step * 2, maxStep);
       else if (tookMs > this.#sliceMs * 2) step = Math.max(Math.floor(step / 2), 100);
@@ -130,9 +141,23 @@ export class ChildScan {
     limit: number,
   ): Promise<Window & { readonly isAll: boolean }> {
     const rows = await numbers(executor, this.#tail.fill([upTo, limit]));
-    if (!tally.add(rows)) throw new Unfit("a child has a key of another type");
+    const { columns } = this.#aggregate;
+    const places = [0, ...columns.flatMap(({ of }, index) => (of === undefined ? [] : [index + 1]))];
+    if (rows.length > 0) {
+      this.#add(
+        tally,
+        places.map((place) => rows.map((row) => row[place])),
+      );
+    }
     const last = rows.at(-1)?.at(-1);
     return { tally, upTo: typeof last === "number" ? last : upTo, isAll: rows.length < limit };
+  }
+
+  /** The keys of parents, and the values of each column that has some. */
+  #add(tally: Tally, [keys = [], ...values]: readonly (readonly unknown[])[]): void {
+    let next = 0;
+    const lists = this.#aggregate.columns.map(({ of }) => (of === undefined ? undefined : values[next++]));
+    if (!tally.add(keys, lists)) throw new Unfit("a child has a key of another type");
   }
 
   /** The row id that the children end with now, and the one they begin with. */

@@ -16,6 +16,7 @@ export function aggregateRunner(run: RunHandle): BodyRunner | undefined {
   if (aggregate === undefined) return undefined;
   const pause = async (tookMs: number) => {
     await run.waitForSignals();
+    await run.tidyUp();
     await rest(run, tookMs);
   };
   return aggregateBody(contextOf(run, pause), aggregate);

@@ -19,6 +19,7 @@ export class Tally {
   readonly #before: readonly Float64Array[];
   readonly #flags: Uint8Array;
   #oddCount = 0;
+  #places = new Int32Array(0);
 
   constructor(uses: readonly AggregateFunction[], first: number, size: number) {
     this.first = first;
@@ -51,47 +52,52 @@ export class Tally {
   }
 
   /**
-   * Children: for each the key of its parent, and a value for each column. False: a key is none that this can compare as the
-   * database does.
+   * Children: for each the key of its parent, and a list of values for each column, undefined where it is the children that
+   * count. False: a key is none that this can compare as the database does.
    */
-  add(rows: readonly (readonly unknown[])[]): boolean {
+  add(keys: readonly unknown[], lists: readonly (readonly unknown[] | undefined)[]): boolean {
+    const places = this.#placesOf(keys);
+    if (places === undefined) return false;
+    for (let index = 0; index < this.#uses.length; index++) this.#addTo(index, places, lists[index]);
+    return true;
+  }
+
+  /** Where the parents are; -1: elsewhere. */
+  #placesOf(keys: readonly unknown[]): Int32Array | undefined {
     const { first, size } = this;
-    const uses = this.#uses;
-    for (const row of rows) {
-      const key = row[0];
-      if (typeof key !== "number") {
-        if (key === null) continue;
-        return false;
-      }
-      const at = key - first;
-      if (!(at >= 0 && at < size) || !Number.isInteger(at)) continue;
-      for (let index = 0; index < uses.length; index++) {
-        const value = row[index + 1];
-        if (value === null) continue;
-        const values = this.#values[index] as Float64Array;
-        const now = values[at] as number;
-        const use = uses[index];
-        if (use === "count") {
-          values[at] = now + 1;
-          continue;
-        }
-        if (typeof value !== "number" || !Number.isSafeInteger(value)) {
-          this.#markOdd(at);
-          continue;
-        }
-        if (now !== now) values[at] = value;
-        else if (use === "max") {
-          if (value > now) values[at] = value;
-        } else if (use === "min") {
-          if (value < now) values[at] = value;
-        } else {
-          const sum = now + value;
-          if (Number.isSafeInteger(sum)) values[at] = sum;
-          else this.#markOdd(at);
-        }
+    if (this.#places.length < keys.length) this.#places = new Int32Array(keys.length);
+    const places = this.#places.subarray(0, keys.length);
+    for (let index = 0; index < keys.length; index++) {
+      const key = keys[index];
+      if (typeof key !== "number" && key !== null) return undefined;
+      const at = key === null ? -1 : key - first;
+      places[index] = at >= 0 && at < size && Number.isInteger(at) ? at : -1;
+    }
+    return places;
+  }
+
+  #addTo(index: number, places: Int32Array, list: readonly unknown[] | undefined): void {
+    const use = this.#uses[index];
+    const values = this.#values[index] as Float64Array;
+    for (let child = 0; child < places.length; child++) {
+      const at = places[child] as number;
+      if (at < 0) continue;
+      const value = list === undefined ? 1 : list[child];
+      if (value === null) continue;
+      const now = values[at] as number;
+      if (use === "count") values[at] = now + 1;
+      else if (typeof value !== "number" || !Number.isSafeInteger(value)) this.#markOdd(at);
+      else if (now !== now) values[at] = value;
+      else if (use === "max") {
+        if (value > now) values[at] = value;
+      } else if (use === "min") {
+        if (value < now) values[at] = value;
+      } else {
+        const sum = now + value;
+        if (Number.isSafeInteger(sum)) values[at] = sum;
+        else this.#markOdd(at);
       }
     }
-    return true;
   }
 
   /** Whether what is known of a row can be written. */

@@ -13,13 +13,24 @@ interface MysqlPoolConnection {
   query(options: MysqlQuery): Promise<[unknown, unknown]>;
   on(event: "error", listener: () => void): unknown;
   destroy(): void;
-  readonly connection: { on(event: "error", listener: () => void): unknown };
+  readonly connection: {
+    on(event: "error", listener: () => void): unknown;
+    readonly config?: object;
+  };
+}
+
+/** What is below a connection of `mysql2/promise`; its types do not say so. */
+interface MysqlCore {
+  query(
+    options: MysqlQuery,
+    callback: (error: Error | null) => void,
+  ): { on(event: "fields", listener: (columns: MysqlColumn[] | undefined) => void): unknown };
 }
 
 interface MysqlQuery {
   readonly sql: string;
   readonly rowsAsArray: true;
-  readonly typeCast: (field: MysqlField) => unknown;
+  readonly typeCast: (field: MysqlField) => Uint8Array | null;
 }
 
 interface MysqlField {
@@ -39,8 +50,20 @@ interface MysqlHeader {
 
 /** One connection, until it is destroyed. */
 export interface MysqlSession {
+  /** Whether `row_count()` is of the rows that were found, and not only of those that have become others. */
+  readonly countsFound: boolean;
   execute(query: SqlQuery): Promise<SqlResult>;
+  /** Runs a block that gives a row and then goes on. */
+  begin(query: SqlQuery): BegunBlock;
   destroy(): void;
+}
+
+/** A block that is under way. */
+interface BegunBlock {
+  /** Its first row, as soon as the server has sent it; no rows where the block is over without one. */
+  readonly row: Promise<SqlResult>;
+  /** When all of it is over. Rejects with what `row` rejected with, or with what happened behind the row. */
+  readonly end: Promise<void>;
 }
 
 /** Where a parameter goes in the text of a statement: a character that SQL has no use for. */
@@ -51,6 +74,16 @@ export function promisePool(client: unknown): MysqlPromisePool | undefined {
   const { promise, getConnection } = client as { readonly promise?: unknown; readonly getConnection?: unknown };
   if (typeof promise === "function") return (client as { promise(): MysqlPromisePool }).promise();
   return typeof getConnection === "function" ? (client as MysqlPromisePool) : undefined;
+}
+
+/** How many connections a pool has at most; undefined: it does not say. */
+export function limitOf(pool: object): number | undefined {
+  // Of the pool below; its types do not say so.
+  const { pool: core } = pool as { readonly pool?: { readonly config?: { readonly connectionLimit?: unknown } } };
+  const limit = core?.config?.connectionLimit;
+  if (typeof limit !== "number") return undefined;
+  // The driver's way to say that there is no limit.
+  return limit === 0 ? Number.POSITIVE_INFINITY : limit;
 }
 
 /** Takes a connection out of the pool; it is never given back, because its session is changed. */
@@ -71,19 +104,58 @@ export async function openSession(
   // Without a listener, a connection that is lost between two statements ends the process.
   connection.connection.on("error", () => undefined);
   return {
+    countsFound: (flagsOf(connection.connection.config) & foundRows) !== 0,
     async execute(query) {
       const options = { sql: withLiterals(query), rowsAsArray: true, typeCast: bytesOf } as const;
-      const [result, columns] = await answerWithin(clock, answerTimeoutMs, connection.query(options)).catch(toldAway);
+      const answer = await answerWithin(clock, answerTimeoutMs, connection.query(options)).catch(toldAway);
+      const [result, columns] = firstOf(answer);
       if (!Array.isArray(result)) return { rows: [], changes: matchedBy(result as MysqlHeader) };
-      const types = columns as MysqlColumn[];
-      const rows = (result as (Uint8Array | null)[][]).map((row) =>
-        row.map((value, index) => (value === null ? null : decode(types[index], Buffer.from(value)))),
-      );
-      return { rows, changes: 0 };
+      return { rows: rowsOf(result as MysqlRow[], columns as MysqlColumn[]), changes: 0 };
+    },
+    begin(query) {
+      const row = Promise.withResolvers<SqlResult>();
+      const ended = Promise.withResolvers<void>();
+      let columns: MysqlColumn[] | undefined;
+      const values: (Uint8Array | null)[] = [];
+      // The server sends a row before it goes on, and the driver takes its values apart as they come; it tells of rows
+      // only when everything is over, or without saying that the connection is lost.
+      const typeCast = (field: MysqlField) => {
+        const value = field.buffer();
+        values.push(value);
+        if (columns?.length === values.length) row.resolve({ rows: rowsOf([values], columns), changes: 0 });
+        return value;
+      };
+      const options = { sql: withLiterals(query), rowsAsArray: true, typeCast } as const;
+      const core = connection.connection as unknown as MysqlCore;
+      const command = core.query(options, (error) => {
+        if (error === null) ended.resolve();
+        else ended.reject(error);
+      });
+      command.on("fields", (found) => (columns ??= found));
+      const end = answerWithin(clock, answerTimeoutMs, ended.promise).catch(toldAway);
+      end.then(() => row.resolve({ rows: [], changes: 0 }), row.reject);
+      return { row: row.promise, end };
     },
     destroy: () => connection.destroy(),
   };
 }
+
+/** A flag of the protocol. */
+const foundRows = 2;
+
+/** What a connection agreed upon with its server; 0: not known. */
+const flagsOf = (config: { readonly clientFlags?: number } = {}) => config.clientFlags ?? 0;
+
+/** A block of statements answers with the rows of each that has some, and then with how it went. */
+function firstOf([result, columns]: [unknown, unknown]): [unknown, unknown] {
+  if (!Array.isArray(result) || result.length === 0 || Array.isArray(result.at(-1))) return [result, columns];
+  return [result[0], (columns as unknown[])[0]];
+}
+
+type MysqlRow = readonly (Uint8Array | null)[];
+
+const rowsOf = (rows: readonly MysqlRow[], types: readonly MysqlColumn[]) =>
+  rows.map((row) => row.map((value, index) => (value === null ? null : decode(types[index], Buffer.from(value)))));
 
 /** Every value as the server wrote it: what the driver would make of it depends on the options of the pool. */
 const bytesOf = (field: MysqlField) => field.buffer();
@@ -101,6 +173,25 @@ function toldAway(error: unknown): never {
   const message = error instanceof Error ? error.message : String(error);
   if (isAway(error) || (!isGone && !/closed state|Pool is closed/.test(message))) throw error;
   throw new DatabaseAway(`the connection is gone: ${message}`, { cause: error });
+}
+
+/** Texts of this many characters are sent at a time, which every server takes. */
+const batchLength = 256 * 1024;
+
+/**
+ * Statements that differ in their parameters alone, in blocks of MariaDB that need a round trip each: the way there costs
+ * more than a row does. Each block gives one text with a comma and the number of changed rows for each of them.
+ */
+export function* blocksOf(sql: string, lists: readonly (readonly unknown[])[]): Generator<SqlQuery, void, void> {
+  let text = "";
+  const block = () => `begin not atomic declare counts longtext default ''; ${text} select counts; end`;
+  for (const params of lists) {
+    text += `${withLiterals({ sql, params })}; set counts = concat(counts, ',', row_count()); `;
+    if (text.length < batchLength) continue;
+    yield { sql: block(), params: [] };
+    text = "";
+  }
+  if (text !== "") yield { sql: block(), params: [] };
 }
 
 /** The statement with its values in it. */

@@ -4,6 +4,7 @@ import { isAway } from "../away.ts";
 import { type BookStyle, missingBooks } from "../book-ddl.ts";
 import type { SqlConnection, SqlExecutor, SqlQuery, SqlValue } from "../connection.ts";
 import { decodeWithDrizzle } from "../decode.ts";
+import type { ChunkParts } from "../chunk-in-one.ts";
 import type { Dialect, SqlFailure } from "../dialect.ts";
 import { slot } from "./mysql-client.ts";
 
@@ -23,7 +24,9 @@ export const mysqlDialect: Dialect = {
     isPlain(column) ? sql`${column} <=> ${selected}` : sql`${inBytes(sql`${column}`)} <=> ${inBytes(selected)}`,
   isSame,
   assignsInTurn: true,
-  chainsUpdates: false,
+  together,
+  updateJoined: ({ table, key, sets, groups, where }) =>
+    sql`update ${table} left join (${groups}) tidemark_groups on tidemark_parent = ${key} set ${sets} where ${where}`,
   hasOneWriter: false,
   insertNew: { verb: sql`insert ignore into`, suffix: sql`` },
   explain: ({ sql: text, params }) => ({ sql: `explain ${text}`, params }),
@@ -45,6 +48,24 @@ function toQuery(statement: SQL): SqlQuery {
     escapeString: dialect.escapeString.bind(dialect),
   });
   return { sql: text, params };
+}
+
+/** A block of MariaDB. Its variables have names that no column has: one of the same name would be hidden. */
+function together({ runs, isRun, isHeld, effect, books, next, answer }: ChunkParts): SQL {
+  const done = sql.raw("tidemark_done");
+  return sql`begin not atomic
+    declare tidemark_held int default 0;
+    declare tidemark_done bigint default 0;
+    start transaction;
+    select count(*) into tidemark_held from ${runs} where ${isHeld} for update;
+    if tidemark_held = 1 then
+      ${effect()};
+      set tidemark_done = row_count();
+      update ${runs} set ${books(done)} where ${isHeld};
+    end if;
+    select ${answer(done)} from ${runs} left join ${next} on true where ${isRun} and tidemark_held = 1;
+    commit;
+  end`;
 }
 
 /** Row values are compared all the same, but no index is ranged over with them: a > x or (a = x and (b > y or …)). */

@@ -10,7 +10,10 @@ import { postgresDialect } from "./postgres-dialect.ts";
 /** A PostgreSQL database, to which the engine comes through your driver: at most one connection at a time. */
 export interface PostgresDatabase {
   readonly dialect: "postgresql";
-  /** A `Pool` of `pg`, or the `sql` of `postgres`. It stays yours to close, behind the migrations. */
+  /**
+   * A `Pool` of `pg`, or the `sql` of `postgres`. It stays yours to close, behind the migrations. Give `end()` of
+   * `postgres` a `timeout`: once a connection was lost with a statement under way, whoever's it was, it waits for ever.
+   */
   readonly client: PostgresClient;
   /**
    * How long a chunk waits for a lock before it lets others go first and is tried again, in milliseconds. Below the
@@ -34,6 +37,13 @@ export interface PostgresDatabase {
    * @default 60_000
    */
   readonly answerTimeoutMs?: number;
+  /**
+   * Whether a chunk waits until its commit is on disk, and on the standbys that `synchronous_standby_names` asks for. Without
+   * that, a crash of the server can take back the chunks of its last second, cursor and effect alike, which are then done
+   * again; what is `done` is on disk either way, with all that led to it. Effects outside of the database always wait.
+   * @default false
+   */
+  readonly durableChunks?: boolean;
 }
 
 const defaults = {
@@ -62,8 +72,8 @@ export function openPostgres(options: PostgresDatabase, clock: Clock = systemClo
     throw new MigrateError("OPTIONS_INVALID", "client must be a Pool of pg, or what postgres() of postgres returns");
   }
   const label = `tidemark-migrations-${systemRng.uint32().toString(36)}-${systemRng.uint32().toString(36)}`;
-  const connection = new PostgresConnection(port, limits, label);
+  const connection = new PostgresConnection(port, limits, { label, isDurable: options.durableChunks ?? false });
   // A vacuum keeps a connection for long, and every other signal has to be read meanwhile.
-  const beside = new PostgresConnection(port, limits, "tidemark-signals", 2);
+  const beside = new PostgresConnection(port, limits, { label: "tidemark-signals", width: 2 });
   return new Database(postgresDialect, connection, { connection: beside, label });
 }

@@ -1,6 +1,7 @@
 import type { Clock } from "@tidemark/clock";
 import { answerWithin, DatabaseAway, isAway } from "../away.ts";
-import type { SqlQuery, SqlResult, SqlValue } from "../connection.ts";
+import type { SqlExecutor, SqlQuery, SqlResult, SqlValue } from "../connection.ts";
+import { batchesOf, toText } from "./postgres-literals.ts";
 
 /** What is used of a `Pool` of `pg`. */
 export interface PgPool {
@@ -44,7 +45,11 @@ interface PostgresJsRoot {
 }
 
 interface PostgresJsRunnerInside {
-  unsafe(text: string, params?: unknown[], options?: { prepare: boolean }): { raw(): PromiseLike<PostgresJsResult> };
+  unsafe(
+    text: string,
+    params?: unknown[],
+    options?: { prepare: boolean },
+  ): { raw(): PromiseLike<PostgresJsResult | PostgresJsResult[]> };
   typed(value: string, type: number): unknown;
 }
 
@@ -63,8 +68,15 @@ type PostgresExecute = (query: SqlQuery) => Promise<SqlResult>;
 /** A driver, as the connection uses it. */
 export interface PostgresPort {
   execute: PostgresExecute;
-  /** `begin` is what follows that word; `settings` are statements for the transaction. */
-  transaction<T>(begin: string, settings: string, work: (execute: PostgresExecute) => Promise<T>): Promise<T>;
+  /**
+   * `begin` is what follows that word; `beginning` are statements without parameters that come along with it, the answer
+   * to the last of which `work` gets.
+   */
+  transaction<T>(
+    begin: string,
+    beginning: string,
+    work: (executor: SqlExecutor, begun: SqlResult) => Promise<T>,
+  ): Promise<T>;
 }
 
 /** The parameter has no type of its own, and takes that of what it is compared with or assigned to. */
@@ -81,15 +93,26 @@ export function isPostgresJs(client: unknown): client is PostgresJs {
 /** A pool of `pg`: a connection for each transaction, thrown away when it fails in the middle of one. */
 export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): PostgresPort {
   const within = <T>(answer: PromiseLike<T>) => answerWithin(clock, answerTimeoutMs, answer);
-  const on = (client: PgPoolClient) => async (query: SqlQuery) => {
-    const values = query.params.map(toText);
-    const config = { text: query.sql, values: values as string[], rowMode: "array", types: asText } as const;
+  const query = async (client: PgPoolClient, text: string, params: readonly unknown[]): Promise<PgResult[]> => {
+    const config = { text, values: params.map(toText) as string[], rowMode: "array", types: asText } as const;
     const results = await within(client.query(config)).catch(toldAway);
-    // Of several statements at once the last one counts.
-    const { rows, rowCount, fields, command } = Array.isArray(results) ? (results.at(-1) as PgResult) : results;
-    const types = fields.map(({ dataTypeID }) => dataTypeID);
-    return toResult(rows as (string | null)[][], types, command, rowCount);
+    return Array.isArray(results) ? results : [results];
   };
+  const on = (client: PgPoolClient): Required<Pick<SqlExecutor, "execute" | "executeEach">> => ({
+    async execute({ sql, params }) {
+      // Of several statements at once the last one counts.
+      const { rows, rowCount, fields, command } = (await query(client, sql, params)).at(-1) as PgResult;
+      const types = fields.map(({ dataTypeID }) => dataTypeID);
+      return toResult(rows as (string | null)[][], types, command, rowCount);
+    },
+    async executeEach(sql, lists) {
+      const changes: number[] = [];
+      for (const batch of batchesOf(sql, lists)) {
+        for (const { rowCount } of await query(client, batch.sql, batch.params)) changes.push(rowCount ?? 0);
+      }
+      return changes;
+    },
+  });
   const using = async <T>(work: (client: PgPoolClient) => Promise<T>): Promise<T> => {
     const client = await connected(pool, clock, answerTimeoutMs);
     // Without a listener, a connection that is lost between two statements ends the process.
@@ -107,13 +130,14 @@ export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): Pos
     }
   };
   return {
-    execute: (query) => using((client) => on(client)(query)),
-    transaction: (begin, settings, work) =>
+    execute: (statement) => using((client) => on(client).execute(statement)),
+    transaction: (begin, beginning, work) =>
       using(async (client) => {
-        const execute = on(client);
-        await execute({ sql: `begin ${begin}; ${settings}`, params: [] });
+        const executor = on(client);
+        const { execute } = executor;
         try {
-          const result = await work(execute);
+          const begun = await execute({ sql: `begin ${begin}; ${beginning}`, params: [] });
+          const result = await work(executor, begun);
           await execute({ sql: "commit", params: [] });
           return result;
         } catch (error) {
@@ -141,22 +165,36 @@ async function connected(pool: PgPool, clock: Clock, answerTimeoutMs: number): P
   }
 }
 
-/** The `sql` of `postgres`. A connection that is lost in a transaction ends it at once: it would be opened anew. */
+/**
+ * The `sql` of `postgres`. A connection that is lost in a transaction ends it at once: it would be opened anew. Nothing is
+ * rolled back then, as the driver would write that to a socket that is no more, where nobody can catch what it throws.
+ */
 export function postgresJsPort(sql: PostgresJs, clock: Clock, answerTimeoutMs: number): PostgresPort {
   const within = <T>(answer: PromiseLike<T>) => answerWithin(clock, answerTimeoutMs, answer).catch(toldAway);
-  const on = (runner: PostgresJsRunnerInside) => async (query: SqlQuery) => {
-    const values = query.params.map(toText).map((text) => (text === null ? null : runner.typed(text, unknownType)));
-    const pending =
-      values.length === 0 ? runner.unsafe(query.sql) : runner.unsafe(query.sql, values, { prepare: true });
-    const result = await within(pending.raw());
-    const types = (result.columns ?? []).map(({ type }) => type);
-    const rows = result.map((row) => row.map((value) => (value === null ? null : textOf(value))));
-    return toResult(rows, types, result.command, result.count);
+  const query = async (runner: PostgresJsRunnerInside, text: string, params: readonly unknown[]) => {
+    const values = params.map(toText).map((each) => (each === null ? null : runner.typed(each, unknownType)));
+    const pending = values.length === 0 ? runner.unsafe(text) : runner.unsafe(text, values, { prepare: true });
+    const results = await within(pending.raw());
+    // Rows are arrays, as are several answers; only an answer has a command. Of several statements at once those that
+    // give no rows have no answer of their own.
+    return "command" in results ? results : (results.at(-1) as PostgresJsResult);
   };
+  const on = (runner: PostgresJsRunnerInside): SqlExecutor => ({
+    async execute({ sql: text, params }) {
+      const result = await query(runner, text, params);
+      const types = (result.columns ?? []).map(({ type }) => type);
+      const rows = result.map((row) => row.map((value) => (value === null ? null : textOf(value))));
+      return toResult(rows, types, result.command, result.count);
+    },
+  });
   const root = sql as unknown as PostgresJsRunnerInside;
   return {
-    execute: on(root),
-    async transaction<T>(begin: string, settings: string, work: (execute: PostgresExecute) => Promise<T>): Promise<T> {
+    execute: (statement) => on(root).execute(statement),
+    async transaction<T>(
+      begin: string,
+      beginning: string,
+      work: (executor: SqlExecutor, begun: SqlResult) => Promise<T>,
+    ): Promise<T> {
       let ended: unknown;
       let outcome: { readonly result: T } | undefined;
       // It waits for a connection, a rollback and a commit as long as they take.
@@ -167,15 +205,37 @@ export function postgresJsPort(sql: PostgresJs, clock: Clock, answerTimeoutMs: n
         });
       let patience = giveUpLater();
       const both = (sql as unknown as PostgresJsRoot).begin(begin, async (runner: unknown) => {
-        const execute = on(runner as PostgresJsRunnerInside);
-        const guarded: PostgresExecute = (query) => {
-          if (ended === undefined) return execute(query);
-          return Promise.reject(new DatabaseAway("the transaction is over", { cause: ended }));
+        const run = on(runner as PostgresJsRunnerInside);
+        let isLost = false;
+        const guarded = async <R>(ask: () => Promise<R>): Promise<R> => {
+          if (ended !== undefined) throw new DatabaseAway("the transaction is over", { cause: ended });
+          try {
+            return await ask();
+          } catch (error) {
+            // A late answer is no loss: behind it the rollback goes out.
+            isLost ||= isAway(error) && !(error instanceof DatabaseAway && error.cause === undefined);
+            throw error;
+          }
+        };
+        const inside: SqlExecutor = {
+          execute: (statement) => guarded(() => run.execute(statement)),
+          // The driver sends one behind the other and waits for all of them at once.
+          executeEach: (text, lists) =>
+            guarded(async () => {
+              const results = await Promise.all(lists.map((params) => run.execute({ sql: text, params })));
+              return results.map(({ changes }) => changes);
+            }),
         };
         patience.cancel();
         try {
-          await guarded({ sql: settings, params: [] });
-          outcome = { result: await work(guarded) };
+          const begun = await inside.execute({ sql: beginning, params: [] });
+          outcome = { result: await work(inside, begun) };
+        } catch (error) {
+          if (isLost || ended !== undefined) {
+            patience = giveUpLater();
+            await new Promise<never>(() => {});
+          }
+          throw error;
         } finally {
           patience = giveUpLater();
         }
@@ -253,15 +313,6 @@ function decode(type: number | undefined, text: string): SqlValue {
     default:
       return text;
   }
-}
-
-/** As the server reads it. */
-function toText(value: unknown): string | null {
-  if (value === null || value === undefined) return null;
-  if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString("hex")}`;
-  if (value instanceof Date) return value.toISOString();
-  if (typeof value === "object") return JSON.stringify(value);
-  return String(value as string | number | bigint | boolean);
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

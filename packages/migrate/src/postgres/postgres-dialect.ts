@@ -1,10 +1,13 @@
-import { type Column, type SQL, sql, type Table } from "drizzle-orm";
-import { PgDialect } from "drizzle-orm/pg-core";
+import { type Column, is, type SQL, sql, type Table } from "drizzle-orm";
+import { PgArray, PgDialect } from "drizzle-orm/pg-core";
 import { isAway } from "../away.ts";
 import { type BookStyle, missingBooks } from "../book-ddl.ts";
 import type { SqlConnection, SqlExecutor, SqlValue } from "../connection.ts";
 import { decodeWithDrizzle } from "../decode.ts";
-import type { Dialect, SqlFailure } from "../dialect.ts";
+import { type ArrayText, parseArray } from "./postgres-array.ts";
+import { toText } from "./postgres-literals.ts";
+import type { ChunkParts } from "../chunk-in-one.ts";
+import type { Dialect, JoinedUpdate, SqlFailure } from "../dialect.ts";
 
 const dialect = new PgDialect();
 
@@ -32,9 +35,11 @@ export const postgresDialect: Dialect = {
   isUnchanged: (column, selected) => sql`${column}::text collate "C" is not distinct from ${selected}`,
   isSame,
   assignsInTurn: false,
-  chainsUpdates: true,
   hasOneWriter: false,
   insertNew: { verb: sql`insert into`, suffix: sql` on conflict do nothing` },
+  together,
+  updateJoined,
+  sent: toText,
   explain: ({ sql: text, params }) => ({ sql: `explain ${text}`, params }),
   // Blocks neither foreign keys that point here nor readers.
   lockSuffix: sql.raw(" for no key update"),
@@ -45,6 +50,21 @@ export const postgresDialect: Dialect = {
   faultOfKey,
   estimateRows,
 };
+
+function together({ runs, isHeld, effect, books, next, answer }: ChunkParts): SQL {
+  const done = sql`(select n from counted)`;
+  return sql`with held as (select 1 from ${runs} where ${isHeld} for no key update),
+    effect as (${effect(sql`exists (select 1 from held)`)} returning 1),
+    counted as (select count(*) as n from effect)
+    update ${runs} set ${books(done)} from held left join ${next} on true where ${isHeld} returning ${answer(done)}`;
+}
+
+/** What an UPDATE is joined to cannot be missing, so the rows themselves are joined to it before. */
+function updateJoined({ table, key, sets, groups, inRange, where }: JoinedUpdate): SQL {
+  return sql`update ${table} set ${sets} from (select ${key} as tidemark_key, tidemark_groups.* from ${table}
+      left join (${groups}) tidemark_groups on tidemark_parent = ${key} where ${inRange}) tidemark_found
+    where tidemark_key = ${key} and ${where}`;
+}
 
 /** Types of the server that a value is turned into as an assignment would; others are compared as they are. */
 const castable =
@@ -65,8 +85,10 @@ function isSame(column: Column, value: SQL): SQL {
 function fromDriver(column: Column, value: SqlValue): unknown {
   if (typeof value !== "string") return decodeWithDrizzle(column, value);
   const type = column.getSQLType();
+  if (is(column, PgArray)) return elementsOf(column as PgArray<never, never>, parseArray(value));
   if (type.endsWith("]")) return decodeWithDrizzle(column, value);
-  if (type === "boolean") return decodeWithDrizzle(column, value === "true");
+  // As text, and in the text of an array.
+  if (type === "boolean") return decodeWithDrizzle(column, value === "true" || value === "t");
   if (type === "bytea") return decodeWithDrizzle(column, Buffer.from(value.slice(2), "hex"));
   if (isInteger(column)) {
     const big = BigInt(value);
@@ -75,6 +97,16 @@ function fromDriver(column: Column, value: SqlValue): unknown {
   }
   if (type === "real" || type === "double precision") return decodeWithDrizzle(column, Number(value));
   return decodeWithDrizzle(column, value);
+}
+
+/** Not by Drizzle, which takes a NULL for text and leaves booleans to its driver. */
+function elementsOf({ baseColumn }: { readonly baseColumn: Column }, elements: ArrayText): unknown[] {
+  return elements.map((element) => {
+    if (element === null) return null;
+    if (typeof element === "string") return fromDriver(baseColumn, element);
+    // A column may be declared with fewer dimensions than its arrays have.
+    return elementsOf(is(baseColumn, PgArray) ? (baseColumn as PgArray<never, never>) : { baseColumn }, element);
+  });
 }
 
 /** By SQLSTATE, which every driver has in `code`. */

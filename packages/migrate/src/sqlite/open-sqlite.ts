@@ -62,6 +62,8 @@ function attachSqlite(
       client.execute(`pragma busy_timeout = ${busyTimeoutMs ?? defaultBusyTimeoutMs}`, []);
     }
     requireFit(client, file);
+    // Done between chunks, where it is not of the time that locks are held, and before it is much.
+    client.execute("pragma wal_autocheckpoint = 0", []);
     return new Database(sqliteDialect, new SqliteConnection(client), undefined, openSnapshots);
   } catch (error) {
     client.close();

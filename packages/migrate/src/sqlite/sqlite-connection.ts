@@ -2,6 +2,7 @@ import type { SqlConnection, SqlExecutor, SqlQuery, SqlResult } from "../connect
 import { MigrateError } from "../migrate-error.ts";
 import { Turns } from "../turns.ts";
 import type { SqliteClient } from "./sqlite-client.ts";
+import { SqliteWal } from "./sqlite-wal.ts";
 
 /**
  * The engine's own connection. Statements are synchronous underneath; between two of them only promise reactions run
@@ -9,6 +10,7 @@ import type { SqliteClient } from "./sqlite-client.ts";
  */
 export class SqliteConnection implements SqlConnection {
   readonly #client: SqliteClient;
+  readonly #wal: SqliteWal;
   readonly #turns = new Turns();
   readonly #direct: SqlExecutor = {
     execute: (query) => Promise.resolve(this.#execute(query)),
@@ -18,6 +20,7 @@ export class SqliteConnection implements SqlConnection {
 
   constructor(client: SqliteClient) {
     this.#client = client;
+    this.#wal = new SqliteWal(client);
   }
 
   execute(query: SqlQuery): Promise<SqlResult> {
@@ -41,6 +44,10 @@ export class SqliteConnection implements SqlConnection {
 
   alone<T>(work: () => T | Promise<T>): Promise<T> {
     return this.#turns.alone(work);
+  }
+
+  tidyUp(mark: () => SqlQuery): Promise<void> {
+    return this.#turns.alone(() => this.#wal.tidyUp(mark));
   }
 
   close(): Promise<void> {

@@ -29,8 +29,8 @@ export const sqliteDialect: Dialect = {
   isUnchanged,
   isSame: isUnchanged,
   assignsInTurn: false,
-  chainsUpdates: false,
   hasOneWriter: true,
+  countsPastBound: true,
   dataVersion: { sql: "pragma data_version", params: [] },
   insertNew: { verb: sql`insert into`, suffix: sql` on conflict do nothing` },
   bindable,
@@ -45,6 +45,7 @@ export const sqliteDialect: Dialect = {
   columnNames,
   prepare,
   faultOfKey,
+  isRowNumber,
   estimateRows,
 };
 
@@ -121,6 +122,15 @@ async function faultOfKey(executor: SqlExecutor, of: Table, columns: readonly st
       return `the key column "${column}" of "${table}" is NULL in some row, which a cursor cannot pass`;
   }
   return undefined;
+}
+
+/** Whether the column is the rowid under another name. */
+async function isRowNumber(executor: SqlExecutor, table: Table, column: string): Promise<boolean> {
+  const select = async (text: string) => (await executor.execute({ sql: text, params: [getTableName(table)] })).rows;
+  const info = await select("select lower(name), lower(type) from pragma_table_info(?) where pk > 0");
+  if (info.length !== 1 || info[0]?.[0] !== column.toLowerCase() || info[0][1] !== "integer") return false;
+  // A table without rowids has an index for its primary key, and so has `integer primary key desc`, which may hold anything.
+  return (await select("select 1 from pragma_index_list(?) where origin = 'pk'")).length === 0;
 }
 
 async function estimateRows(executor: SqlExecutor, table: Table): Promise<number | undefined> {

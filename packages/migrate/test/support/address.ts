@@ -25,19 +25,28 @@ export interface Link {
   end(): Promise<void>;
 }
 
-/** What a stopped process keeps from others, and how long. */
-const limits = { idleTimeoutMs: 300, lockTimeoutMs: 500 };
+/** How long a process that is stopped in a transaction keeps from others what it holds. */
+interface Limits {
+  readonly idleTimeoutMs: number;
+  readonly lockTimeoutMs: number;
+}
 
-export function linkTo(address: Address): Promise<Link> {
+/** A busy machine stops processes as well, so only those that tests stop are given up soon. */
+export const limitsOf = {
+  patient: { idleTimeoutMs: 20_000, lockTimeoutMs: 500 },
+  stopped: { idleTimeoutMs: 300, lockTimeoutMs: 500 },
+} as const satisfies Record<string, Limits>;
+
+export function linkTo(address: Address, limits: Limits = limitsOf.patient): Promise<Link> {
   switch (address.dialect) {
     case "sqlite":
       return linkToSqlite(address.file);
     case "postgresql":
       return address.driver === "pg"
-        ? linkToPg(address.folder, address.name)
-        : linkToPostgres(address.folder, address.name);
+        ? linkToPg(address.folder, address.name, limits)
+        : linkToPostgres(address.folder, address.name, limits);
     case "mysql":
-      return linkToMysql(address.socket, address.name);
+      return linkToMysql(address.socket, address.name, limits);
   }
 }
 
@@ -57,7 +66,7 @@ async function linkToSqlite(file: string): Promise<Link> {
   };
 }
 
-async function linkToPg(folder: string, name: string): Promise<Link> {
+async function linkToPg(folder: string, name: string, limits: Limits): Promise<Link> {
   const { default: pg } = await import("pg");
   const { openPostgres: open } = await import("@tidemark/migrate/internal");
   const client = new pg.Pool({ host: folder, user: "postgres", database: name, max: 3 });
@@ -74,7 +83,7 @@ async function linkToPg(folder: string, name: string): Promise<Link> {
   };
 }
 
-async function linkToPostgres(folder: string, name: string): Promise<Link> {
+async function linkToPostgres(folder: string, name: string, limits: Limits): Promise<Link> {
   const { default: postgres } = await import("postgres");
   const { openPostgres: open } = await import("@tidemark/migrate/internal");
   const client = postgres({ host: folder, user: "postgres", database: name, max: 3, onnotice: () => {} });
@@ -88,10 +97,10 @@ async function linkToPostgres(folder: string, name: string): Promise<Link> {
   };
 }
 
-async function linkToMysql(socket: string, name: string): Promise<Link> {
+async function linkToMysql(socket: string, name: string, limits: Limits): Promise<Link> {
   const { createPool } = await import("mysql2/promise");
   const { openMysql: open } = await import("@tidemark/migrate/internal");
-  const client = createPool({ socketPath: socket, user: "root", database: name, connectionLimit: 3 });
+  const client = createPool({ socketPath: socket, user: "root", database: name, connectionLimit: 8 });
   const database = { dialect: "mysql", client, ...limits } as const;
   return {
     database,

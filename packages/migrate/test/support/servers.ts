@@ -6,7 +6,7 @@ import { build } from "esbuild";
 import type { TestProject } from "vitest/node";
 import { workerBundle } from "./worker-bundle.ts";
 
-export { asUser, pathOf, run, scratchFolder, serve, split, stop } from "@tidemark/tooling/servers";
+export { asUser, pathOf, run, scratchFolder, serve, split, startMariaDb, stop } from "@tidemark/tooling/servers";
 
 /** Hundreds of these are started: from one file they are up in a fifth of the time it takes from sources. */
 async function bundleWorker(): Promise<void> {

@@ -4,7 +4,7 @@
 
 import { seededRng, systemClock } from "@tidemark/clock";
 import { MigrationEngine, resolveEngine } from "@tidemark/migrate/internal";
-import { type Address, linkTo } from "./address.ts";
+import { type Address, limitsOf, linkTo } from "./address.ts";
 import { migrateFolder } from "./schema-migration.ts";
 import { definitionsFor } from "./shared-tables.ts";
 
@@ -18,7 +18,7 @@ if (mode === "schema") {
 }
 
 let left = Number(nth);
-const link = await linkTo(address);
+const link = await linkTo(address, limitsOf.stopped);
 const engine = await MigrationEngine.open({
   database: await link.open(),
   definitions: definitionsFor(address.dialect),
