@@ -60,7 +60,13 @@ export interface PostgresDatabase<Tx extends PostgresExecutor> extends PostgresE
   transaction(work: (tx: Tx) => Promise<void>): Promise<void>;
 }
 
-/** State in PostgreSQL, through any Drizzle database. One process at a time runs a cycle or tasks of one name. */
+/**
+ * State in PostgreSQL, through any Drizzle database. One process at a time runs a cycle or tasks of one name.
+ *
+ * A connection that the server ends is an error of the cycle or task that needed it, and the next one has another
+ * connection. With node-postgres listen to `error` of the pool and of each of its clients: it ends the process where
+ * nobody does.
+ */
 export function postgresState<Tx extends PostgresExecutor>(db: PostgresDatabase<Tx>): StateStore<Tx> {
   return {
     all: <Row>(query: SQL) => attempt(async () => rowsOf(await db.execute(query)) as Row[]),

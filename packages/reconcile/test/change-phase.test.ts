@@ -3,7 +3,7 @@ import { type ChangePhaseOptions, changePhase, openCycle, type SqliteTransaction
 import { sql } from "drizzle-orm";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FaultyStore, sqlite } from "./support.ts";
+import { FaultyStore, sqlite } from "./support/states.ts";
 
 interface Change {
   readonly id: bigint;

@@ -5,7 +5,7 @@ import { createSimulation } from "@tidemark/clock/testing";
 import { type CycleDefinition, itemPhase, openCycle, phase } from "@tidemark/reconcile";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FaultyStore, sqlite } from "./support.ts";
+import { FaultyStore, sqlite } from "./support/states.ts";
 
 interface Entry {
   readonly key: string;
@@ -45,7 +45,8 @@ const digestOf = (entries: Iterable<Entry>, tenant: string): string =>
     .toSorted()
     .join();
 
-const runs = process.env["TIDEMARK_LONG"] === "1" ? 10_000 : 200;
+/** `TIDEMARK_RUNS=2000 TIDEMARK_SEED=7` makes a part of the long mode. */
+const runs = Number(process.env["TIDEMARK_RUNS"] ?? (process.env["TIDEMARK_LONG"] === "1" ? 10_000 : 200));
 
 test("R1-R8, R11, R12: whatever fails, cycles converge, in order, once and bounded", async () => {
   await fc.assert(

@@ -10,21 +10,16 @@ import {
   type StateStore,
 } from "@tidemark/reconcile";
 import { expect, test } from "vitest";
-import { pgliteState, sqlite, within } from "./support.ts";
+import { databases, within } from "./support/states.ts";
 
-type Make = (simulation: Simulation) => StateStore;
 let uniqueNo = 0;
 
-/** On both databases, each under virtual time. */
-function onBoth(name: string, run: (simulation: Simulation, state: StateStore, cycle: string) => Promise<void>): void {
-  const makes: Record<string, Make> = {
-    SQLite: () => sqlite().store as StateStore,
-    PostgreSQL: (simulation) => within(simulation, pgliteState()),
-  };
-  for (const [database, make] of Object.entries(makes)) {
-    test(`${name} (${database})`, async () => {
+/** On every database, each under virtual time. */
+function onAll(name: string, run: (simulation: Simulation, state: StateStore, cycle: string) => Promise<void>): void {
+  for (const database of databases) {
+    database.test(`${name} (${database.name})`, async () => {
       const simulation = createSimulation({ seed: 7 });
-      await simulation.run(() => run(simulation, make(simulation), `cycle${uniqueNo++}`));
+      await simulation.run(() => run(simulation, within(simulation, database.state()), `cycle${uniqueNo++}`));
     });
   }
 }
@@ -37,7 +32,7 @@ async function open(
   return openCycle(definition, { state, clock, rng });
 }
 
-onBoth(
+onAll(
   "R1: the first cycle runs at once, the next after the interval, and they never overlap",
   async (sim, state, name) => {
     const starts: number[] = [];
@@ -59,7 +54,7 @@ onBoth(
   },
 );
 
-onBoth(
+onAll(
   "R1: a trigger during a cycle is one more cycle after it, and what a cycle does itself is none",
   async (sim, state, name) => {
     const starts: number[] = [];
@@ -80,7 +75,7 @@ onBoth(
   },
 );
 
-onBoth("R2: phases run in order, a failed one stops only those that require it", async (sim, state, name) => {
+onAll("R2: phases run in order, a failed one stops only those that require it", async (sim, state, name) => {
   const ran: string[] = [];
   const step = (each: string, requires: string[] = [], fails = false) =>
     phase({
@@ -104,7 +99,7 @@ onBoth("R2: phases run in order, a failed one stops only those that require it",
   ]);
 });
 
-onBoth("R2: closing ends a cycle between phases, through its signal", async (sim, state, name) => {
+onAll("R2: closing ends a cycle between phases, through its signal", async (sim, state, name) => {
   const ran: string[] = [];
   const phases = ["a", "b"].map((each) =>
     phase({
@@ -125,7 +120,7 @@ onBoth("R2: closing ends a cycle between phases, through its signal", async (sim
   expect(() => cycle.trigger()).toThrow(ReconcileError);
 });
 
-onBoth("R3: a finalizer sees each key once in a cycle, and a mark during it in the next", async (sim, state, name) => {
+onAll("R3: a finalizer sees each key once in a cycle, and a mark during it in the next", async (sim, state, name) => {
   const seen: Record<number, string[]> = {};
   let isMarked = false;
   await using cycle = await open(sim, state, {
@@ -158,7 +153,7 @@ onBoth("R3: a finalizer sees each key once in a cycle, and a mark during it in t
   expect(seen[last + 2]?.toSorted()).toEqual(["x", "y", "z"]);
 });
 
-onBoth(
+onAll(
   "R3: a key whose finalizer failed, or whose process died before, is finalised in the next cycle",
   async (sim, state, name) => {
     const seen: string[] = [];
@@ -189,7 +184,7 @@ onBoth(
   },
 );
 
-onBoth(
+onAll(
   "R4: the gate of a phase that fails stays open, across restarts, and closes with its success",
   async (sim, state, name) => {
     let config = "one";
@@ -234,7 +229,7 @@ onBoth(
   },
 );
 
-onBoth("R5: a probe that fails or hangs forces nothing and is in the report", async (sim, state, name) => {
+onAll("R5: a probe that fails or hangs forces nothing and is in the report", async (sim, state, name) => {
   let probe = async (): Promise<string> => "v1";
   const fetches: number[] = [];
   await using cycle = await open(sim, state, {
@@ -260,7 +255,7 @@ onBoth("R5: a probe that fails or hangs forces nothing and is in the report", as
   expect(fetches.length).toBe(2);
 });
 
-onBoth(
+onAll(
   "R6, R8: items fail alone, wait longer each time, and are skipped once their owner is gone",
   async (sim, state, name) => {
     const owners = new Set(["a", "b", "c"]);
@@ -304,7 +299,7 @@ onBoth(
   },
 );
 
-onBoth("R4: the gate of a phase stays open while an item of it is left", async (sim, state, name) => {
+onAll("R4: the gate of a phase stays open while an item of it is left", async (sim, state, name) => {
   let isBroken = true;
   await using cycle = await open(sim, state, {
     name,
@@ -329,7 +324,7 @@ onBoth("R4: the gate of a phase stays open while an item of it is left", async (
   expect((await cycle.next()).phases[0]?.outcome).toBe("gated");
 });
 
-onBoth("an item of another version is new, and the books forget what is no longer work", async (sim, state, name) => {
+onAll("an item of another version is new, and the books forget what is no longer work", async (sim, state, name) => {
   let work = [{ key: "k", version: "1" }];
   const tries: string[] = [];
   await using cycle = await open(sim, state, {
@@ -359,7 +354,7 @@ onBoth("an item of another version is new, and the books forget what is no longe
   expect(await cycle.failures()).toEqual([]);
 });
 
-onBoth(
+onAll(
   "an item that ignores its signal is left behind, seen, and not started again before it ends",
   async (sim, state, name) => {
     const hang = Promise.withResolvers<void>();
@@ -396,7 +391,7 @@ onBoth(
   },
 );
 
-onBoth("10,000 items of 50 ms take what their concurrency takes and nothing more", async (sim, state, name) => {
+onAll("10,000 items of 50 ms take what their concurrency takes and nothing more", async (sim, state, name) => {
   let active = 0;
   let highest = 0;
   const done = new Set<number>();

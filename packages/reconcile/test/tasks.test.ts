@@ -2,15 +2,15 @@ import { createSimulation, type Simulation } from "@tidemark/clock/testing";
 import { openTasks, type StateStore, type TaskHandler, type TasksOptions } from "@tidemark/reconcile";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FaultyStore, pgliteState, sqlite, within } from "./support.ts";
+import { databases, FaultyStore, sqlite, within } from "./support/states.ts";
 
 let uniqueNo = 0;
 
-function onBoth(name: string, run: (sim: Simulation, open: Open) => Promise<void>): void {
-  for (const database of ["SQLite", "PostgreSQL"]) {
-    test(`${name} (${database})`, async () => {
+function onAll(name: string, run: (sim: Simulation, open: Open) => Promise<void>): void {
+  for (const database of databases) {
+    database.test(`${name} (${database.name})`, async () => {
       const sim = createSimulation({ seed: 3 });
-      const state = database === "SQLite" ? (sqlite().store as StateStore) : within(sim, pgliteState());
+      const state = within(sim, database.state());
       const queue = `queue${uniqueNo++}`;
       const open: Open = (kinds, more) => openTasks({ state, queue, kinds, clock: sim.clock, rng: sim.rng, ...more });
       await sim.run(() => run(sim, open));
@@ -19,7 +19,7 @@ function onBoth(name: string, run: (sim: Simulation, open: Open) => Promise<void
 }
 type Open = (kinds: Record<string, TaskHandler>, more?: Partial<TasksOptions>) => ReturnType<typeof openTasks>;
 
-onBoth("R10: a task is durable, runs once, and tells waiters, then events, then the callback", async (sim, open) => {
+onAll("R10: a task is durable, runs once, and tells waiters, then events, then the callback", async (sim, open) => {
   const order: string[] = [];
   await using tasks = await open(
     { double: async (payload) => (payload as number) * 2 },
@@ -38,7 +38,7 @@ onBoth("R10: a task is durable, runs once, and tells waiters, then events, then 
   expect(order).toEqual(["waiter", "callback done", "event done"]);
 });
 
-onBoth("tasks run in the order they came, as many at a time as allowed", async (sim, open) => {
+onAll("tasks run in the order they came, as many at a time as allowed", async (sim, open) => {
   const begun: number[] = [];
   let active = 0;
   await using tasks = await open(
@@ -58,7 +58,7 @@ onBoth("tasks run in the order they came, as many at a time as allowed", async (
   expect(begun).toEqual([0, 1, 2, 3, 4, 5, 6]);
 });
 
-onBoth(
+onAll(
   "a task that fails is tried again, longer each time, and then is failed until somebody retries it",
   async (sim, open) => {
     const at: number[] = [];
@@ -82,7 +82,7 @@ onBoth(
   },
 );
 
-onBoth("what is pending is cancelled at once, and what runs through its signal", async (sim, open) => {
+onAll("what is pending is cancelled at once, and what runs through its signal", async (sim, open) => {
   await using tasks = await open({ work: (_, { signal }) => sim.clock.sleep(1e6, { signal }) });
   const running = await tasks.enqueue("work", 1);
   await sim.clock.sleep(1);
@@ -94,7 +94,7 @@ onBoth("what is pending is cancelled at once, and what runs through its signal",
   expect(await tasks.cancel(running.id)).toBe(false);
 });
 
-onBoth("what a closed process was doing goes on in the next one", async (sim, open) => {
+onAll("what a closed process was doing goes on in the next one", async (sim, open) => {
   const attempts: number[] = [];
   let isFirst = true;
   const work: TaskHandler = async (_, { signal, attempt }) => {

@@ -126,6 +126,11 @@ class Catalogs implements CatalogSource {
     return { epoch: state.epoch, cursor: sortableInteger(state.seq) };
   }
 
+  async snapshot(sink: FrameSink, signal: AbortSignal): Promise<void> {
+    const { state } = await this.#whenRunning(signal);
+    await new Emitter(state, sink, signal).snapshotAtOnce();
+  }
+
   status(): CatalogStatus {
     return { cycle: this.#running?.cycle.status(), problems: [...this.#problems.values()].flat() };
   }

@@ -26,6 +26,10 @@ const schema = `
 `;
 const formatVersion = 1;
 
+/** Details that are written in one transaction: one for each would take longer than all the rest of a detail call. */
+const detailsAtOnce = 64;
+const detailBytesAtOnce = 1_048_576;
+
 /** How many deletions are remembered for followers that were away. */
 const keptTombstones = 100_000;
 /** How many sequence numbers there are for each millisecond since the Unix epoch. */
@@ -64,6 +68,8 @@ export class CatalogState {
   #epoch: string;
   readonly #statements = new Map<string, Database.Statement>();
   readonly #touched = new Set<string>();
+  #details: { readonly entry: EntryRow; readonly detail: string }[] = [];
+  #detailBytes = 0;
   /** Sequence numbers of this opening are above it. */
   readonly #base: bigint;
   readonly #seqAtOpening: bigint;
@@ -97,7 +103,11 @@ export class CatalogState {
   }
 
   close(): void {
-    this.client.close();
+    try {
+      this.writeDetails();
+    } finally {
+      this.client.close();
+    }
   }
 
   /** Which state this is: sequence numbers of another one mean nothing here. */
@@ -136,6 +146,7 @@ export class CatalogState {
 
   /** A list came, or is known to be what it was. `listing` undefined: not modified. */
   saveFeed(name: string, row: FeedRow, listing: Listing | undefined, hasDetails: boolean): void {
+    this.writeDetails();
     this.#transaction(() => {
       if (listing !== undefined) this.#saveListing(name, listing, row.successMs, hasDetails);
       this.touch(name);
@@ -149,6 +160,7 @@ export class CatalogState {
 
   /** Forgets feeds that are no longer configured. */
   keepFeeds(names: readonly string[]): void {
+    this.writeDetails();
     const list = JSON.stringify(names);
     this.#transaction(() => {
       for (const table of ["feeds", "entries"]) {
@@ -159,6 +171,7 @@ export class CatalogState {
 
   /** What is to be hydrated: never was, has changed, or was touched by an event. */
   toHydrate(feeds: readonly string[]): EntryRow[] {
+    this.writeDetails();
     const select = this.#sql(
       `SELECT feed, id, version, listing, since_ms AS sinceMs FROM entries
        WHERE feed = ? AND detail_version IS NOT version`,
@@ -171,21 +184,40 @@ export class CatalogState {
     return found !== undefined;
   }
 
-  /** Details came. Nothing happens when the entry has changed meanwhile: then it is to be hydrated again anyway. */
-  saveDetail({ feed, id, version, listing }: EntryRow, detail: string): void {
-    const row = this.#sql("SELECT status FROM entries WHERE feed = ? AND id = ?").get(feed, id) as
-      | { status: string | null }
-      | undefined;
-    const digest = digestOf(`${listing}\n${detail}\n${row?.status ?? ""}`);
-    this.#sql(
+  /**
+   * Details came. Nothing happens when the entry has changed meanwhile: then it is to be hydrated again anyway. Written
+   * together with others, at the latest before anything that depends on it is read; what a crash takes is asked for again.
+   */
+  saveDetail(entry: EntryRow, detail: string): void {
+    this.#details.push({ entry, detail });
+    this.#detailBytes += detail.length;
+    this.touch(entry.feed);
+    if (this.#details.length >= detailsAtOnce || this.#detailBytes >= detailBytesAtOnce) this.writeDetails();
+  }
+
+  /** What was saved is in the file: to be called before anything outside of this class changes entries. */
+  writeDetails(): void {
+    if (this.#details.length === 0) return;
+    const details = this.#details;
+    this.#details = [];
+    this.#detailBytes = 0;
+    const select = this.#sql("SELECT status FROM entries WHERE feed = ? AND id = ?");
+    const update = this.#sql(
       `UPDATE entries SET shown = listing, detail = ?, detail_version = version, digest = ?
        WHERE feed = ? AND id = ? AND version = ?`,
-    ).run(detail, digest, feed, id, version);
-    this.touch(feed);
+    );
+    this.#transaction(() => {
+      for (const { entry, detail } of details) {
+        const { feed, id, version, listing } = entry;
+        const row = select.get(feed, id) as { status: string | null } | undefined;
+        update.run(detail, digestOf(`${listing}\n${detail}\n${row?.status ?? ""}`), feed, id, version);
+      }
+    });
   }
 
   /** Takes over what is really there. Returns how many differed. */
   saveStatuses(feed: string, statuses: ReadonlyMap<string, string>): number {
+    this.writeDetails();
     const select = this.#sql("SELECT id, shown, detail, status FROM entries WHERE feed = ?");
     const update = this.#sql("UPDATE entries SET status = ?, digest = ? WHERE feed = ? AND id = ?");
     let corrected = 0;
@@ -228,6 +260,7 @@ export class CatalogState {
    * or no longer the tenant's. Returns how many keys changed; `limit` says that there may be more.
    */
   publish(tenant: string, feeds: ReadonlyMap<string, string>, limit: number): number {
+    this.writeDetails();
     return this.#transaction(() => {
       const gone = this.#sql(
         `SELECT feed, id FROM published AS p

@@ -7,6 +7,8 @@ import {
 import type { CatalogState, PublishedRow } from "./catalog-state.ts";
 
 const rowsAtOnce = 1_000;
+/** A cycle publishes in one go, and the next one is seconds away. */
+const maxBegins = 5;
 
 /** Brings one follower up to what is published, in order, and no faster than it takes. */
 export class Emitter {
@@ -62,7 +64,14 @@ export class Emitter {
     await this.#offer({ type: "progress", cursor: sortableInteger(this.#seq) });
   }
 
-  async #snapshot(): Promise<void> {
+  /**
+   * Everything as it is at one moment, however long that takes to tell: what is published meanwhile makes it begin again.
+   */
+  snapshotAtOnce(): Promise<void> {
+    return this.#snapshot(maxBegins);
+  }
+
+  async #snapshot(begins = 1): Promise<void> {
     const { epoch, seq } = this.#state;
     let received = 0;
     const poisoned: PublishedRow[] = [];
@@ -82,6 +91,7 @@ export class Emitter {
       }
       this.#sink.status({ state: "snapshotting", received });
     }
+    if (begins > 1 && this.#state.seq !== seq) return this.#snapshot(begins - 1);
     // What was published while it was read is in it, once more after it, and equal.
     this.#seq = seq;
     await this.#offer({ type: "snapshot-end", cursor: sortableInteger(seq) });

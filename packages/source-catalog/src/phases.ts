@@ -147,6 +147,7 @@ function followEvents(parts: PhaseParts, feed: Feed): Phase<SqliteTransaction> {
       return {
         write: (tx) => {
           state.touch(feed.name);
+          state.writeDetails();
           const touched = tx.run(
             sql`UPDATE entries SET detail_version = NULL WHERE feed = ${feed.name} AND id = ${entry}`,
           ) as { readonly changes: number };

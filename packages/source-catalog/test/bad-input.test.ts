@@ -1,5 +1,7 @@
+import { type AddressInfo, createServer } from "node:net";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { catalogSource } from "@tidemark/source-catalog";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { body, CatalogServer, folder, follow, hang, status } from "./support.ts";
 
 const secret = "Bearer s3cr3t-t0ken";
@@ -50,6 +52,44 @@ test("what is wrong with a list is named, and the other lists go on", async () =
   expect(shown).not.toContain("in-the-query");
 });
 
+test("a catalogue of 1 GB is refused: by what it says of itself, while it comes, and while it is unpacked", async () => {
+  const server = await new CatalogServer().listen();
+  const gigabyte = 2 ** 30;
+  const sent = { announced: 0, streamed: 0 };
+  const stream =
+    (name: keyof typeof sent, headers: Record<string, string>): Parameters<CatalogServer["faults"]["set"]>[1] =>
+    (_, response) => {
+      response.writeHead(200, headers);
+      const chunk = Buffer.alloc(2 ** 16, " ");
+      const more = () => {
+        do sent[name] += chunk.length;
+        while (sent[name] < gigabyte && response.write(chunk));
+      };
+      response.on("drain", more);
+      more();
+    };
+  server.faults.set("/list/announced", stream("announced", { "content-length": String(gigabyte) }));
+  server.faults.set("/list/streamed", stream("streamed", {}));
+  // A kilobyte for each megabyte.
+  const megabyte = gzipSync(Buffer.alloc(2 ** 20, " "));
+  const packed = Buffer.concat(Array.from({ length: 1_024 }, () => megabyte));
+  server.faults.set("/list/packed", (_, response) => {
+    response.writeHead(200, { "content-encoding": "gzip" }).end(packed);
+  });
+  server.put("good", { id: 1 });
+  const names = ["announced", "streamed", "packed", "good"];
+  const catalogs = names.map((name) => ({ name, url: `${server.url}/list/${name}` }));
+  const { now, source } = await follow(folder(), { catalogs });
+  expect(Object.keys(await now())).toContain("/default/good/1");
+  const failures = new Map((await source.failures()).map(({ key, error }) => [key, error]));
+  for (const name of names.slice(0, 3)) {
+    expect(failures.get(name)).toMatch(new RegExp(`/list/${name}: the answer is larger than maxBytes, 67108864 bytes`));
+  }
+  // Besides what lies in the buffers on the way.
+  expect(sent.announced).toBeLessThan(2 ** 24);
+  expect(sent.streamed).toBeLessThan(gigabyte / 2);
+});
+
 test("entries of a list that cannot be used are named, and the others are used", async () => {
   const server = await new CatalogServer().listen();
   server.faults.set(
@@ -65,6 +105,52 @@ test("entries of a list that cannot be used are named, and the others are used",
     "entry 4: id a was there before",
     "entry 5: expected a text or an integer as id",
   ]);
+});
+
+test("what is packed is unpacked, a byte order mark is none of the text, and other packing is refused", async () => {
+  const server = await new CatalogServer().listen();
+  const send =
+    (encoding: string, bytes: Buffer): Parameters<CatalogServer["faults"]["set"]>[1] =>
+    (_, response) => {
+      response.writeHead(200, { "content-encoding": encoding }).end(bytes);
+    };
+  const list = Buffer.from('\ufeff[{"id": "here"}]');
+  server.faults.set("/list/gzip", send("gzip", gzipSync(list)));
+  server.faults.set("/list/br", send("BR", brotliCompressSync(list)));
+  server.faults.set("/list/plain", send("identity", list));
+  server.faults.set("/list/cut", send("gzip", gzipSync(list).subarray(0, 20)));
+  server.faults.set("/list/other", send("constructor", list));
+  const names = ["gzip", "br", "plain", "cut", "other"];
+  const catalogs = names.map((name) => ({ name, url: `${server.url}/list/${name}` }));
+  const { now, source } = await follow(folder(), { catalogs });
+  const keys = Object.keys(await now()).filter((key) => key.endsWith("/here"));
+  expect(keys.toSorted()).toEqual(["/default/br/here", "/default/gzip/here", "/default/plain/here"]);
+  const failures = new Map((await source.failures()).map(({ key, error }) => [key, error]));
+  expect(failures.get("cut")).toMatch(/list\/cut: Z_BUF_ERROR/);
+  expect(failures.get("other")).toMatch(/list\/other: expected the content encoding gzip or br, got constructor/);
+});
+
+test("a connection that the server closes just when it is used again costs nothing", async () => {
+  let connections = 0;
+  const server = createServer((socket) => {
+    connections++;
+    let requests = 0;
+    socket.on("error", () => {});
+    socket.on("data", () => {
+      // As a server does whose patience with the idle connection has ended while the request was on its way.
+      if (++requests > 1) socket.destroy();
+      else socket.write('HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n[{"id": 1}]');
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/list`;
+  const { cycle, now, source } = await follow(folder(), { catalogs: [{ name: "a", url }], refetchMs: 1 });
+  await cycle();
+  await cycle();
+  expect(await now()).toHaveProperty(["/default/a/1"]);
+  expect(await source.failures()).toEqual([]);
+  expect(connections).toBeGreaterThan(1);
 });
 
 test("a redirect within the host is followed", async () => {
@@ -85,6 +171,9 @@ test("a list that stays away leaves what is known of it, and all that is said is
   server.put("apps", { id: 2 });
   await cycle();
   expect(Object.keys(await now())).toContain("/default/apps/1");
+  // It is said after everything else of a cycle.
+  const events = watcher.events()[Symbol.asyncIterator]();
+  while (watcher.status().problem === undefined) await events.next();
   expect(watcher.status().problem).toMatch(/\/list\/apps: expected status 200, got 503/);
   server.faults.clear();
   await cycle();

@@ -2,6 +2,7 @@ import {
   type Epoch,
   type FrameSink,
   type GapFrame,
+  GuardedSink,
   parseSortableInteger,
   type ResumePoint,
   sortableInteger,
@@ -18,7 +19,6 @@ import { EtcdError, retryClassOf } from "./etcd-error.ts";
 import { EtcdLink } from "./etcd-link.ts";
 import { refusalOf, toEtcdError } from "./failure.ts";
 import { Follower } from "./follower.ts";
-import { GuardedSink, sinkErrorOf } from "./guarded-sink.ts";
 import type { ResponseHeader, WatchRequest, WatchResponse } from "./gen/etcd/etcdserverpb/rpc_pb.ts";
 import type { ResolvedOptions } from "./options.ts";
 import { serverTraits } from "./server-version.ts";
@@ -64,7 +64,7 @@ const pages = { firstKeys: 20, maxKeys: 8_192, targetBytes: 4 << 20 };
 export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visit> {
   readonly name = "etcd.watch";
   readonly #options: ResolvedOptions;
-  readonly #sink: FrameSink;
+  readonly #sink: GuardedSink;
   readonly #onLive: (live: LiveRun | undefined) => void;
   readonly #reconnector: StreamReconnector<WatchRequest, WatchResponse, Visit>;
   #attempts = 0;
@@ -89,7 +89,7 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
 
   constructor({ options, from, sink, wanted, onLive }: EtcdRunOptions) {
     this.#options = options;
-    this.#sink = new GuardedSink(sink);
+    this.#sink = new GuardedSink(sink, sinkFailed);
     this.#wanted = wanted;
     this.#onLive = onLive;
     this.#identity = from === undefined ? undefined : (parseEpoch(from.epoch) ?? unknownStore);
@@ -119,7 +119,7 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
       this.#reconnector.start();
       const { error } = await this.#reconnector.done;
       signal.throwIfAborted();
-      throw sinkErrorOf(error);
+      throw this.#sink.errorOf(error);
     } finally {
       signal.removeEventListener("abort", onAbort);
       this.#unfollow();
@@ -303,4 +303,8 @@ export class EtcdRun implements StreamProtocol<WatchRequest, WatchResponse, Visi
   #explained(error: unknown): EtcdError {
     return toEtcdError(error, this.#link ?? { endpoint: this.#options.endpoints[0], hasAnswered: false });
   }
+}
+
+function sinkFailed(cause: unknown): EtcdError {
+  return new EtcdError("SINK_FAILED", "the sink that takes the frames threw; its error is the cause", { cause });
 }

@@ -240,9 +240,12 @@ etcdTest("H12: notices a frozen etcd in time, and goes on when it thaws", async 
   await ledger.put(etcd.client, "a", "1");
   await reached(probe, ledger.last);
   etcd.freeze();
-  const frozenAt = systemClock.monotonic();
+  // Counted in turns of a timer: a machine so busy that it makes the source late makes fewer of them, too.
+  let turns = 0;
+  const timer = setInterval(() => turns++, 100);
+  onTestFinished(() => clearInterval(timer));
   await complaint(probe, "has said nothing for 1.5 s");
-  expect(systemClock.monotonic() - frozenAt).toBeLessThan(4_000);
+  expect(turns).toBeLessThan(40);
   await complaint(probe, /does not answer|did not answer/);
   etcd.thaw();
   await isLive(probe);

@@ -1,7 +1,7 @@
 import type { StreamReceiver } from "@tidemark/connect-transport";
 
-/** Bytes that wait for a reader before the peer is held back. */
-const holdBytes = 1 << 20;
+/** Bytes that wait for a reader before the peer is held back: of what comes then only the bytes are taken, and no frames. */
+const holdBytes = 1 << 18;
 
 export type FrameBatch = readonly Uint8Array[];
 

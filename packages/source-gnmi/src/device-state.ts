@@ -8,12 +8,13 @@ import {
   type Update,
   UpdateSchema,
 } from "./gen/gnmi/gnmi_pb.ts";
+import { ChangeFrames } from "./change-frames.ts";
 import { GnmiError } from "./gnmi-error.ts";
 import { type Leaf, LeafTree, nodesBelow, type TreeNode, type Unreadable } from "./leaf-tree.ts";
 import { NotificationScanner, scalarText } from "./notification-scanner.ts";
 import { type GnmiPath, rootPath } from "./path.ts";
 import { type FlattenOptions, flatten } from "./subtree.ts";
-import { type LeafType, type LeafValue, readUpdate, readValue } from "./typed-value.ts";
+import { type LeafValue, readUpdate, readValue } from "./typed-value.ts";
 import { fromWirePath, wholePath } from "./wire-path.ts";
 
 /** What happened to leaves, in numbers. */
@@ -35,19 +36,16 @@ export interface LeafCounts {
 export interface DeviceStateOptions extends FlattenOptions {
   /** What we asked for; only another target is part of a key. */
   readonly target: string;
+  /** Whose state it is, for errors. */
+  readonly endpoint?: { readonly name: string };
+  /** @default Infinity */
+  readonly maxStateBytes?: number;
 }
 
 export type LeafFrame = ChangeFrame | PoisonFrame;
 
-const attributes: Readonly<Record<LeafType, string>> = {
-  bytes: '{"type":"bytes"}',
-  proto: '{"type":"proto"}',
-  any: '{"type":"any"}',
-  ascii: '{"type":"ascii"}',
-  double: '{"type":"double"}',
-};
-
-const attributesOf = (type: LeafType | undefined) => (type === undefined ? undefined : attributes[type]);
+/** Deeper than any model, as in JSON. */
+const maxDepth = 128;
 
 /**
  * What is known of a device over one connection, and what of it changes with each notification. No I/O, no clock.
@@ -72,21 +70,31 @@ export class DeviceState {
     unreadable: 0,
   };
   readonly #options: DeviceStateOptions;
-  readonly #tree = new LeafTree();
+  readonly #tree: LeafTree;
   /** Values before the first sync that could not be read. */
   readonly #unread = new Map<TreeNode, Unreadable>();
+  #unreadBytes = 0;
   #isSynced = false;
   #leaves = 0;
   #emptyLeaves = 0;
   #serial = 0;
   #round = 1;
-  #touched: TreeNode[] = [];
+  readonly #touched: TreeNode[] = [];
+  /** How many of these are of this notification; the array stays, so that it is not made for each. */
+  #touchedCount = 0;
+  /** What an encoded notification has, node and value by turns; the same for all. */
+  readonly #found: (TreeNode | LeafValue)[] = [];
+  readonly #frames = new ChangeFrames();
   readonly #scanner = new NotificationScanner();
   /** By the bytes of prefix and path, as they come. */
   readonly #byBytes = new Map<string, TreeNode>();
 
   constructor(options: DeviceStateOptions) {
     this.#options = options;
+    this.#tree = new LeafTree(
+      options.maxStateBytes ?? Number.POSITIVE_INFINITY,
+      options.endpoint?.name ?? "the device",
+    );
   }
 
   /** How many leaves there are. */
@@ -98,12 +106,12 @@ export class DeviceState {
     return this.#isSynced;
   }
 
-  /** Takes a notification and hands on what it changes, after `sync`. */
+  /** Takes a notification and hands on what it changes, after `sync`. A frame is good until `write` returns. */
   take(notification: Notification, write: (frame: LeafFrame) => void): void {
     const { counts } = this;
     counts.notifications++;
     this.#serial++;
-    this.#touched = [];
+    this.#touchedCount = 0;
     const timestampNs = Number(notification.timestamp);
     let prefix: GnmiPath;
     try {
@@ -116,8 +124,7 @@ export class DeviceState {
     for (const path of notification.delete) this.#delete(prefix, path, write);
     for (const update of notification.update) this.#update(prefix, update, timestampNs, write);
     const sourceTimeMs = notification.timestamp > 0n ? timestampNs / 1e6 : undefined;
-    for (const node of this.#touched) this.#settle(node, sourceTimeMs, write);
-    this.#touched = [];
+    this.#settleAll(sourceTimeMs, write);
   }
 
   /**
@@ -129,7 +136,8 @@ export class DeviceState {
     if (!scanner.scan(frame)) return false;
     const { bytes, count, fields, timestampNs, prefixStart, prefixEnd } = scanner;
     const prefix = prefixEnd === 0 ? "" : `${prefixEnd}:${bytes.toString("latin1", prefixStart, prefixEnd)}`;
-    const found: (TreeNode | LeafValue)[] = [];
+    const found = this.#found;
+    let filled = 0;
     for (let at = 0; at < count * 5; at += 5) {
       const [start, end] = [fields[at] as number, fields[at + 1] as number];
       const path = bytes.toString("latin1", start, end);
@@ -143,32 +151,37 @@ export class DeviceState {
       }
       const value = readLeaf(bytes, fields[at + 2] as number, fields[at + 3] as number);
       if (value === undefined) return false;
-      found.push(node, value);
+      found[filled++] = node;
+      found[filled++] = value;
     }
     this.counts.notifications++;
     this.#serial++;
-    this.#touched = [];
+    this.#touchedCount = 0;
     for (let index = 0; index < count; index++) {
       this.counts.duplicates += fields[index * 5 + 4] as number;
       this.#stage(found[index * 2] as TreeNode, found[index * 2 + 1] as LeafValue, timestampNs);
     }
     const sourceTimeMs = timestampNs > 0 ? timestampNs / 1e6 : undefined;
-    for (const node of this.#touched) this.#settle(node, sourceTimeMs, write);
-    this.#touched = [];
+    this.#settleAll(sourceTimeMs, write);
     return true;
   }
 
-  /** Everything was sent once: what is there now, value by value. From now on changes are handed on. */
+  /**
+   * Everything was sent once: what is there now, value by value. From now on changes are handed on. A frame is good until the
+   * next one.
+   */
   *sync(): IterableIterator<LeafFrame> {
     this.#isSynced = true;
     for (const root of this.#tree.roots()) {
       for (const node of nodesBelow(root)) {
         const unread = this.#unread.get(node);
         if (unread !== undefined) yield poison(node, unread);
-        else if (node.leaf !== undefined) yield change(node, node.leaf, timeOf(node));
+        else if (node.leaf !== undefined) yield this.#frames.put(node, node.leaf, timeOf(node));
       }
     }
     this.#unread.clear();
+    this.#tree.grow(-this.#unreadBytes);
+    this.#unreadBytes = 0;
   }
 
   /** A round of a poll begins: what it does not show has vanished. */
@@ -208,6 +221,12 @@ export class DeviceState {
     if (path.elems.some(({ name }) => name === "*" || name === "..." || name === "")) {
       throw new GnmiError("PATH_INVALID", "the path of a value has a wildcard or an element without a name");
     }
+    if (path.elems.length > maxDepth) {
+      throw new GnmiError(
+        "PATH_INVALID",
+        `the path of a value has ${path.elems.length} elements, more than ${maxDepth}`,
+      );
+    }
     return path;
   }
 
@@ -220,7 +239,7 @@ export class DeviceState {
     try {
       this.#stageDelete(this.#known(wholePath(prefix, path)));
     } catch (error) {
-      this.#aside(JSON.stringify(path.element), new Uint8Array(), error, write);
+      this.#aside(path, new Uint8Array(), error, write);
     }
   }
 
@@ -238,7 +257,7 @@ export class DeviceState {
     try {
       path = this.#leafPath(prefix, update.path);
     } catch (error) {
-      this.#aside(JSON.stringify(update.path?.element ?? []), toBinary(UpdateSchema, update), error, write);
+      this.#aside(update.path, toBinary(UpdateSchema, update), error, write);
       return;
     }
     const node = this.#tree.node(path);
@@ -259,6 +278,7 @@ export class DeviceState {
       });
       for (const [below, text] of leaves) this.#stage(below, { text, type: undefined }, timestampNs);
     } catch (error) {
+      if (GnmiError.is(error) && error.code === "TOO_LARGE") throw error;
       this.#stage(node, { raw: toBinary(UpdateSchema, update), error: sentence(error) }, timestampNs);
     }
   }
@@ -266,13 +286,19 @@ export class DeviceState {
   #stage(node: TreeNode, value: Leaf | Unreadable | undefined, timestampNs?: number): void {
     if (node.stagedBy !== this.#serial) {
       node.stagedBy = this.#serial;
-      this.#touched.push(node);
+      this.#touched[this.#touchedCount++] = node;
     }
     node.staged = value;
     if (timestampNs === undefined) return;
     node.round = this.#round;
     if (timestampNs < node.timestampNs) this.counts.outOfOrder++;
     node.timestampNs = timestampNs;
+  }
+
+  #settleAll(sourceTimeMs: number | undefined, write: (frame: LeafFrame) => void): void {
+    for (let index = 0; index < this.#touchedCount; index++) {
+      this.#settle(this.#touched[index] as TreeNode, sourceTimeMs, write);
+    }
   }
 
   #settle(node: TreeNode, sourceTimeMs: number | undefined, write: (frame: LeafFrame) => void): void {
@@ -285,8 +311,7 @@ export class DeviceState {
     }
     if ("error" in staged) {
       this.counts.unreadable++;
-      if (this.#isSynced) write(poison(node, staged));
-      else this.#unread.set(node, staged);
+      this.#setAside(node, staged, write);
       return;
     }
     this.#unread.delete(node);
@@ -301,9 +326,10 @@ export class DeviceState {
       this.#leaves++;
       if (this.#emptyLeaves > 0) this.#fill(node, sourceTimeMs, write);
     }
+    this.#tree.grow(staged.text.length - (leaf?.text.length ?? 0));
     this.#emptyLeaves += Number(isEmpty(staged.text)) - Number(leaf !== undefined && isEmpty(leaf.text));
     node.leaf = staged;
-    if (this.#isSynced) write(change(node, staged, sourceTimeMs));
+    if (this.#isSynced) write(this.#frames.put(node, staged, sourceTimeMs));
   }
 
   /** What is above a leaf is not empty any more. */
@@ -319,29 +345,36 @@ export class DeviceState {
       this.#leaves--;
       if (isEmpty(leaf.text)) this.#emptyLeaves--;
       node.leaf = undefined;
+      this.#tree.grow(-leaf.text.length);
       this.counts.deletes++;
-      if (this.#isSynced) write({ type: "change", key: node.key, value: undefined, sourceTimeMs });
+      if (this.#isSynced) write(this.#frames.gone(node, sourceTimeMs));
     }
     this.#tree.prune(node);
   }
 
   /** Nobody can tell which leaf it is about. */
-  #aside(path: string, raw: Uint8Array, error: unknown, write: (frame: LeafFrame) => void): void {
-    const node = this.#tree.node({ ...rootPath, elems: [{ name: `unreadable path ${path}`, keys: [] }] });
+  #aside(path: Path | undefined, raw: Uint8Array, error: unknown, write: (frame: LeafFrame) => void): void {
+    const names = path === undefined || path.elem.length === 0 ? path?.element : path.elem.map(({ name }) => name);
+    const shown = JSON.stringify(names ?? []).slice(0, 200);
+    const node = this.#tree.node({ ...rootPath, elems: [{ name: `unreadable path ${shown}`, keys: [] }] });
     this.counts.unreadable++;
-    const unread = { raw, error: sentence(error) };
-    if (this.#isSynced) write(poison(node, unread));
-    else this.#unread.set(node, unread);
+    this.#setAside(node, { raw, error: sentence(error) }, write);
+  }
+
+  #setAside(node: TreeNode, unread: Unreadable, write: (frame: LeafFrame) => void): void {
+    if (this.#isSynced) {
+      write(poison(node, unread));
+      this.#tree.prune(node);
+      return;
+    }
+    this.#unreadBytes += unread.raw.length;
+    this.#tree.grow(unread.raw.length);
+    this.#unread.set(node, unread);
   }
 
   #lose(notification: Notification, error: unknown, write: (frame: LeafFrame) => void): void {
     for (const update of notification.update) {
-      this.#aside(
-        JSON.stringify(update.path?.elem.map(({ name }) => name)),
-        toBinary(UpdateSchema, update),
-        error,
-        write,
-      );
+      this.#aside(update.path, toBinary(UpdateSchema, update), error, write);
     }
   }
 }
@@ -356,10 +389,6 @@ function readLeaf(bytes: Buffer, start: number, end: number): LeafValue | undefi
   } catch {
     return undefined;
   }
-}
-
-function change(node: TreeNode, { text, type }: Leaf, sourceTimeMs: number | undefined): ChangeFrame {
-  return { type: "change", key: node.key, value: Buffer.from(text), attributes: attributesOf(type), sourceTimeMs };
 }
 
 function poison(node: TreeNode, { raw, error }: Unreadable): PoisonFrame {

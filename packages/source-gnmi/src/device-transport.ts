@@ -11,11 +11,11 @@ import {
 import type { FrameBatch } from "./batch-inbox.ts";
 import { capabilitiesOf } from "./gnmi-client.ts";
 import { GnmiError } from "./gnmi-error.ts";
-import type { GnmiLink, SubscribeCall } from "./gnmi-link.ts";
+import type { DeviceLink, SubscribeCall } from "./gnmi-link.ts";
 import type { GnmiSourceMode } from "./options.ts";
 
 export interface DeviceTransportOptions {
-  readonly link: GnmiLink;
+  readonly link: DeviceLink;
   readonly mode: GnmiSourceMode;
   /** Waits for the next round. */
   pause(signal: AbortSignal): Promise<void>;

@@ -5,7 +5,7 @@ import { type Json, parseExactJson } from "./exact-json.ts";
 import { toGnmiError } from "./failure.ts";
 import { SetRequestSchema, UpdateSchema } from "./gen/gnmi/gnmi_pb.ts";
 import type { GnmiError } from "./gnmi-error.ts";
-import type { GnmiLink } from "./gnmi-link.ts";
+import type { DeviceLink } from "./gnmi-link.ts";
 import { formatPath, type GnmiPath, parsePath, rootPath } from "./path.ts";
 import { type FlattenOptions, flatten } from "./subtree.ts";
 import { type EncodingName, isSubtree, writeValue } from "./typed-value.ts";
@@ -93,7 +93,7 @@ export interface DriftWatchOptions {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   /** What is known now; undefined while there is no connection that has told everything. */
-  current(): { readonly state: DeviceState; readonly link: GnmiLink; readonly encoding: EncodingName } | undefined;
+  current(): { readonly state: DeviceState; readonly link: DeviceLink; readonly encoding: EncodingName } | undefined;
 }
 
 /** Compares now and then, beside the stream: nothing that it does holds back a notification or a commit. */
@@ -140,7 +140,7 @@ export class DriftWatch {
   }
 
   /** One transaction. */
-  async #correct(differences: readonly GnmiDifference[], link: GnmiLink, encoding: EncodingName): Promise<void> {
+  async #correct(differences: readonly GnmiDifference[], link: DeviceLink, encoding: EncodingName): Promise<void> {
     const { target, signal } = this.#options;
     const sent = encoding === "json" ? "json" : "json_ietf";
     const request = create(SetRequestSchema, {

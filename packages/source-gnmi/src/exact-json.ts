@@ -26,14 +26,27 @@ export function parseExactJson(text: string): Json {
   try {
     return JSON.parse(text, keepDigits as Parameters<typeof JSON.parse>[1]) as Json;
   } catch (error) {
+    if (error instanceof RangeError) throw tooDeep(error);
     const what = error instanceof Error ? error.message : String(error);
     throw new GnmiError("VALUE_INVALID", `the text is not JSON: ${what}`, { cause: error });
   }
 }
 
-/** The same value, written without spaces, and every number with the digits it came with. */
+/**
+ * The same value, written without spaces, and every number with the digits it came with.
+ *
+ * @throws {GnmiError} `VALUE_INVALID` where it is too deep.
+ */
 export function formatExactJson(value: Json): string {
-  return JSON.stringify(value);
+  try {
+    return JSON.stringify(value);
+  } catch (error) {
+    throw error instanceof RangeError ? tooDeep(error) : error;
+  }
+}
+
+function tooDeep(cause: RangeError): GnmiError {
+  return new GnmiError("VALUE_INVALID", `the JSON is deeper than can be read (${cause.message})`, { cause });
 }
 
 export function isExactNumber(value: Json): value is ExactNumber {

@@ -5,11 +5,13 @@ import { GnmiError, type GnmiErrorCode } from "./gnmi-error.ts";
 
 type Explanation = readonly [code: GnmiErrorCode, detail: string];
 
-/** What an error means to a person, given where it happened. */
-export function toGnmiError(error: unknown, endpoint: Endpoint): GnmiError {
+/** What an error means to a person, given where it happened. Where it repeats one of `secrets`, that is left out. */
+export function toGnmiError(error: unknown, endpoint: Endpoint, secrets: readonly string[] = []): GnmiError {
   if (GnmiError.is(error)) return error;
   const [code, detail] = explain(error, endpoint);
-  return new GnmiError(code, detail, { cause: error });
+  const shown = secrets.reduce((text, secret) => text.replaceAll(secret, "***"), detail);
+  // The cause has the device's own words, which may be ours.
+  return new GnmiError(code, shown, shown === detail ? { cause: error } : {});
 }
 
 function explain(error: unknown, endpoint: Endpoint): Explanation {

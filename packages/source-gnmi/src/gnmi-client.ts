@@ -178,7 +178,7 @@ export class GnmiClient implements AsyncDisposable {
   }
 }
 
-export async function capabilitiesOf(link: GnmiLink, signal?: AbortSignal): Promise<GnmiCapabilities> {
+export async function capabilitiesOf(link: Pick<GnmiLink, "call">, signal?: AbortSignal): Promise<GnmiCapabilities> {
   const answer = await link.call((client, options) => client.capabilities({}, options), signal);
   return {
     version: answer.gNMIVersion,

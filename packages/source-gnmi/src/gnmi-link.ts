@@ -38,12 +38,17 @@ export interface SubscribeCall {
   cancel(reason: unknown): void;
 }
 
+/** One connection to a device, as a run needs it. */
+export type DeviceLink = Pick<GnmiLink, "endpoint" | "call" | "subscribe" | "destroy">;
+
 /** Everything that goes over one connection to a device. Every error it throws is ours. */
 export class GnmiLink {
   readonly endpoint: Endpoint;
   readonly #options: GnmiLinkOptions;
   readonly #channel: FrameChannel;
   readonly #client: Client<typeof gNMI>;
+  /** What went with calls and must be in no error, also where the device repeats it. */
+  #secrets: readonly string[] = [];
 
   /** Does no I/O. `reopens`: the connection is opened again by the next call after it broke. */
   constructor(options: GnmiLinkOptions, reopens: boolean) {
@@ -72,26 +77,26 @@ export class GnmiLink {
     send: (client: Client<typeof gNMI>, options: CallOptions) => Promise<T>,
     signal?: AbortSignal,
   ): Promise<T> {
-    const { clock, requestTimeoutMs, endpoint, metadata } = this.#options;
+    const { clock, requestTimeoutMs, endpoint } = this.#options;
     using limit = deadline(clock, requestTimeoutMs, signal);
     try {
-      return await send(this.#client, { signal: limit.signal, headers: await metadata() });
+      return await send(this.#client, { signal: limit.signal, headers: await this.#metadata() });
     } catch (error) {
       signal?.throwIfAborted();
       if (limit.signal.aborted) {
         const what = `${endpoint.name} did not answer within ${requestTimeoutMs / 1000} s: is the device overloaded?`;
         throw new GnmiError("SILENT", what, { cause: error });
       }
-      throw toGnmiError(error, endpoint);
+      throw toGnmiError(error, endpoint, this.#secrets);
     }
   }
 
   /** Starts a Subscribe call with its first message. */
   subscribe(first: SubscribeRequest): SubscribeCall {
-    const { metadata, endpoint } = this.#options;
-    const stream = this.#channel.stream("/gnmi.gNMI/Subscribe", { headers: () => metadata() });
+    const { endpoint } = this.#options;
+    const stream = this.#channel.stream("/gnmi.gNMI/Subscribe", { headers: () => this.#metadata() });
     const responses = new BatchInbox(
-      (error) => toGnmiError(error, endpoint),
+      (error) => toGnmiError(error, endpoint, this.#secrets),
       (error) => stream.cancel(error),
     );
     const sender = stream.open(responses);
@@ -102,6 +107,13 @@ export class GnmiLink {
       end: () => sender.end(),
       cancel: (reason) => stream.cancel(reason),
     };
+  }
+
+  async #metadata(): Promise<Headers> {
+    const headers = new Headers(await this.#options.metadata());
+    const token = headers.get("authorization")?.replace(/^Bearer /, "");
+    this.#secrets = [headers.get("password") ?? "", token ?? ""].filter((each) => each !== "");
+    return headers;
   }
 
   /** Lets calls under way finish. */

@@ -1,5 +1,11 @@
 import type { Timer } from "@tidemark/clock";
-import { type Epoch, type FrameSink, type ResumePoint, sortableInteger } from "@tidemark/store-watch/contract";
+import {
+  type Epoch,
+  type FrameSink,
+  GuardedSink,
+  type ResumePoint,
+  sortableInteger,
+} from "@tidemark/store-watch/contract";
 import {
   type Handshake,
   type RetryClass,
@@ -16,9 +22,10 @@ import { Fallback } from "./fallback.ts";
 import type { SubscribeRequest, SubscribeResponse } from "./gen/gnmi/gnmi_pb.ts";
 import { type GnmiCapabilities, capabilitiesOf } from "./gnmi-client.ts";
 import { GnmiError, retryClassOf } from "./gnmi-error.ts";
-import { decodeResponse, GnmiLink } from "./gnmi-link.ts";
-import { GuardedSink, sinkErrorOf } from "./guarded-sink.ts";
+import { decodeResponse, type DeviceLink, GnmiLink } from "./gnmi-link.ts";
 import type { ResolvedSource } from "./options.ts";
+import { ReceiveTurn } from "./receive-turn.ts";
+import { nextRunPhase, type RunEvent, type RunPhase } from "./run-state.ts";
 import { subscribeRequest } from "./subscription.ts";
 import type { EncodingName } from "./typed-value.ts";
 
@@ -37,6 +44,10 @@ export interface GnmiRunOptions {
   readonly lastConnection: number;
   /** Everything that is there is known, and handed on. */
   onSynced(): void;
+  /** Does no I/O. @default a link over the network */
+  openLink?(): DeviceLink;
+  /** @default the one that everything on the clock has in common */
+  readonly turn?: ReceiveTurn;
 }
 
 /** Leaves that are handed on before the sink is asked for room. */
@@ -49,11 +60,13 @@ const snapshotChunk = 512;
 export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Session> {
   readonly name = "gnmi.subscribe";
   readonly #options: ResolvedSource;
-  readonly #sink: FrameSink;
+  readonly #sink: GuardedSink;
   readonly #fallback: Fallback;
   readonly #onSynced: () => void;
+  readonly #openLink: () => DeviceLink;
+  readonly #turn: ReceiveTurn;
   readonly #reconnector: StreamReconnector<SubscribeRequest, FrameBatch, Session>;
-  #link: GnmiLink | undefined;
+  #link: DeviceLink | undefined;
   #state: DeviceState;
   #past: LeafCounts | undefined;
   #connection: number;
@@ -63,9 +76,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
   #groups = 0;
   /** Leaves that the status has told of before `sync_response`. */
   #reported = 0;
-  /** Changes were handed on that are not a group yet. */
-  #isOpen = false;
-  #isSnapshotOpen = false;
+  #phase: RunPhase = "idle";
   /** The sink has not said that it is full, since the batch began. */
   #hasRoom = true;
   /** The device tells the ends of its commits; undefined: nobody knows. */
@@ -76,10 +87,12 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
   #heardMs = 0;
   #session: Session | undefined;
 
-  constructor({ options, from, sink, lastConnection, onSynced }: GnmiRunOptions) {
+  constructor({ options, from, sink, lastConnection, onSynced, openLink, turn }: GnmiRunOptions) {
     this.#options = options;
+    this.#turn = turn ?? ReceiveTurn.of(options.clock);
     this.#onSynced = onSynced;
-    this.#sink = new GuardedSink(sink);
+    this.#openLink = openLink ?? (() => new GnmiLink(options, false));
+    this.#sink = new GuardedSink(sink, sinkFailed);
     this.#fallback = new Fallback(options.subscriptions, options.mode === "stream" && options.fallbackSampleIntervalMs);
     this.#connection = Math.max(lastConnection, Number(/^c(\d{1,15})$/.exec(from?.epoch ?? "")?.[1] ?? 0));
     this.#hasPast = from !== undefined;
@@ -108,7 +121,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
   }
 
   /** What is known and over which connection; undefined while there is none that has told everything. */
-  current(): { readonly state: DeviceState; readonly link: GnmiLink; readonly encoding: EncodingName } | undefined {
+  current(): { readonly state: DeviceState; readonly link: DeviceLink; readonly encoding: EncodingName } | undefined {
     const link = this.#link;
     if (link === undefined || this.#session === undefined || !this.#state.isSynced) return undefined;
     return { state: this.#state, link, encoding: this.#session.encoding };
@@ -144,7 +157,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
       this.#reconnector.start();
       const { error } = await this.#reconnector.done;
       signal.throwIfAborted();
-      throw sinkErrorOf(error);
+      throw this.#sink.errorOf(error);
     } finally {
       signal.removeEventListener("abort", onAbort);
       this.#stopTimers();
@@ -153,8 +166,9 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
 
   openTransport(): DeviceTransport {
     const { clock, mode, intervalMs, pingIntervalMs } = this.#options;
-    const link = new GnmiLink(this.#options, false);
+    const link = this.#openLink();
     this.#link = link;
+    this.#step("connect");
     this.#sink.status({ state: "connecting", attempt: this.#reconnector.attempt + 1 });
     return new DeviceTransport({
       link,
@@ -183,18 +197,30 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
 
   onMessage(batch: FrameBatch, connection: Connection): void | Promise<void> {
     this.#heard();
+    let bytes = 0;
+    for (const frame of batch) bytes += frame.length;
+    return this.#turn.enter(bytes)?.then(() => this.#onTurn(batch, connection)) ?? this.#receive(batch, connection);
+  }
+
+  #onTurn(batch: FrameBatch, connection: Connection): void | Promise<void> {
+    // Once the connection is gone somebody else may be writing.
+    if (!connection.signal.aborted) return this.#receive(batch, connection);
+    return undefined;
+  }
+
+  #receive(batch: FrameBatch, connection: Connection): void | Promise<void> {
     this.#hasRoom = true;
     for (let index = 0; index < batch.length; index++) {
       const frame = batch[index] as Uint8Array;
       if (this.#state.takeFrame(frame, this.#write)) continue;
-      const response = decodeResponse(frame, this.#options.endpoint.name);
+      const response = this.#decode(frame, connection);
       const first = response.response.case === "syncResponse" && !this.#state.isSynced;
       // Rare, and long: reading waits until everything that is there was handed on.
       if (first) return this.#snapshot(connection, batch.slice(index + 1));
       this.#take(response);
     }
     if (this.#state.isSynced) {
-      if (this.#isOpen && !this.#awaitsCommit(connection)) this.#commit();
+      if (this.#phase === "grouping" && !this.#awaitsCommit(connection)) this.#commit();
     } else {
       const received = this.#state.size;
       if (received >= this.#reported + 1_000) {
@@ -213,6 +239,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
 
   #onConnected(connection: Connection): void {
     this.#connection++;
+    this.#step("connected");
     this.#reported = 0;
     this.#session = connection.session;
     this.#heard();
@@ -222,9 +249,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
 
   #onDisconnected({ error, attempt, delayMs }: StreamDisconnect): void {
     this.#stopTimers();
-    if (this.#isOpen || this.#isSnapshotOpen) this.#sink.write({ type: "discard" });
-    this.#isOpen = false;
-    this.#isSnapshotOpen = false;
+    if (this.#step(delayMs === undefined ? "ended" : "disconnected")) this.#sink.write({ type: "discard" });
     const explained = this.#explained(error);
     const canAskForLess = this.#canAskForLess(explained);
     this.#past = this.counts();
@@ -236,9 +261,19 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
   }
 
   readonly #write = (frame: LeafFrame): void => {
-    this.#isOpen = true;
+    if (this.#phase !== "grouping") this.#step("changed");
     if (!this.#sink.write(frame)) this.#hasRoom = false;
   };
+
+  /** @throws {GnmiError} `PROTOCOL`; what came before in the same batch came whole, and is kept. */
+  #decode(frame: Uint8Array, connection: Connection): SubscribeResponse {
+    try {
+      return decodeResponse(frame, this.#options.endpoint.name);
+    } catch (error) {
+      if (this.#phase === "grouping" && !this.#awaitsCommit(connection)) this.#commit();
+      throw error;
+    }
+  }
 
   #take(response: SubscribeResponse): void {
     switch (response.response.case) {
@@ -263,7 +298,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
     for (const { ext } of response.extension) {
       if (ext.case !== "configSubscription" || ext.value.action.case !== "syncDone") continue;
       this.#tellsCommits = true;
-      if (this.#isOpen && this.#state.isSynced) this.#commit();
+      if (this.#phase === "grouping") this.#commit();
     }
   }
 
@@ -276,7 +311,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
       const detail = `The device cannot tell what changed while it was not followed, only how it is now. ${this.#lostBecause}`;
       this.#sink.write({ type: "gap", reason: "disconnected", detail });
     }
-    this.#isSnapshotOpen = true;
+    this.#step("synced");
     this.#sink.write({ type: "begin-snapshot", epoch });
     let written = 0;
     let hasRoom = true;
@@ -293,13 +328,13 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
     }
     this.#groups = 0;
     const isFull = !this.#sink.write({ type: "snapshot-end", cursor: this.#nextCursor() });
-    this.#isSnapshotOpen = false;
+    this.#step("handed-on");
     this.#hasPast = true;
     this.#state.beginRound();
     this.#sink.status({ state: "live" });
     this.#onSynced();
     if (isFull) await this.#sink.ready(signal);
-    if (rest.length > 0) await this.onMessage(rest, connection);
+    if (rest.length > 0) await this.#receive(rest, connection);
   }
 
   /** Whether the open group waits for the end of the device's commit. */
@@ -307,7 +342,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
     if (!this.#options.configOnly || this.#tellsCommits === false) return false;
     this.#commitTimer ??= this.#options.clock.setTimer(this.#options.commitTimeoutMs, () => {
       this.#commitTimer = undefined;
-      if (!this.#isOpen || !connection.isLive) return;
+      if (this.#phase !== "grouping" || !connection.isLive) return;
       // Does it ever? Then it is only slow, and is waited for again.
       this.#tellsCommits ??= false;
       this.#commit();
@@ -319,8 +354,15 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
   #commit(): void {
     this.#commitTimer?.cancel();
     this.#commitTimer = undefined;
-    this.#isOpen = false;
+    this.#step("committed");
     if (!this.#sink.write({ type: "commit", cursor: this.#nextCursor() })) this.#hasRoom = false;
+  }
+
+  /** Whether what was handed on has to be taken back. */
+  #step(event: RunEvent): boolean {
+    const [phase, isCutShort] = nextRunPhase(this.#phase, event);
+    this.#phase = phase;
+    return isCutShort;
   }
 
   #nextCursor(): string {
@@ -348,7 +390,7 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
     const { encoding } = this.#options;
     let known: GnmiCapabilities | undefined;
     try {
-      known = await capabilitiesOf(this.#link as GnmiLink, signal);
+      known = await capabilitiesOf(this.#link as DeviceLink, signal);
     } catch (error) {
       // Not every device has that call, and no question of ours is worth failing for.
       if (!(GnmiError.is(error) && error.code === "REFUSED")) throw error;
@@ -371,4 +413,8 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
   #explained(error: unknown): GnmiError {
     return toGnmiError(error, this.#options.endpoint);
   }
+}
+
+function sinkFailed(cause: unknown): GnmiError {
+  return new GnmiError("SINK_FAILED", "the sink that takes the frames threw; its error is the cause", { cause });
 }

@@ -3,7 +3,7 @@ import { buildTrees, type StoredLeaf } from "./build-tree.ts";
 import type { LeafCounts } from "./device-state.ts";
 import { DriftWatch } from "./drift.ts";
 import type { Json } from "./exact-json.ts";
-import { GnmiRun } from "./gnmi-run.ts";
+import { GnmiRun, type GnmiRunOptions } from "./gnmi-run.ts";
 import { type GnmiSourceOptions, type ResolvedSource, resolveSource } from "./options.ts";
 import type { GnmiSubscriptionMode } from "./subscription.ts";
 import type { EncodingName } from "./typed-value.ts";
@@ -43,16 +43,21 @@ export function gnmiSource(options: GnmiSourceOptions): GnmiSource {
   return new DeviceSource(resolveSource(options));
 }
 
-class DeviceSource implements GnmiSource {
+/** Not for users: puts something else in the place of the network, or of what all devices share. */
+type DeviceParts = Pick<GnmiRunOptions, "openLink" | "turn">;
+
+export class DeviceSource implements GnmiSource {
   readonly kind = "gnmi";
   readonly description: string;
   readonly scope: string;
   readonly capabilities: SourceCapabilities;
   readonly #options: ResolvedSource;
+  readonly #parts: DeviceParts;
   #run: GnmiRun | undefined;
 
-  constructor(options: ResolvedSource) {
+  constructor(options: ResolvedSource, parts: DeviceParts = {}) {
     this.#options = options;
+    this.#parts = parts;
     this.description = options.description;
     this.scope = options.scope;
     this.capabilities = capabilitiesOf(options);
@@ -79,6 +84,7 @@ class DeviceSource implements GnmiSource {
       sink,
       lastConnection,
       onSynced: () => void drift?.start(),
+      ...this.#parts,
     });
     this.#run = run;
     try {

@@ -1,3 +1,4 @@
+import { GnmiError } from "./gnmi-error.ts";
 import { formatElem, formatPath, type GnmiPath, matchesElem, type PathElem } from "./path.ts";
 import type { LeafType } from "./typed-value.ts";
 
@@ -47,12 +48,36 @@ export interface Unreadable {
 
 const noElem: PathElem = { name: "", keys: [] };
 
+/** What a node takes in memory, beside its text and its key. */
+const nodeBytes = 256;
+
 /** All leaves of a device, by their paths. */
 export class LeafTree {
+  readonly #maxBytes: number;
+  readonly #name: string;
+  #bytes = 0;
   /** By target and origin. */
   readonly #roots = new Map<string, TreeNode>();
 
-  /** The node of a path, made where there is none. */
+  /** `name`: whose leaves these are, for errors. */
+  constructor(maxBytes: number, name: string) {
+    this.#maxBytes = maxBytes;
+    this.#name = name;
+  }
+
+  /**
+   * Counts bytes of values; a negative number gives them back.
+   *
+   * @throws {GnmiError} `TOO_LARGE` when nodes and values together are above the limit.
+   */
+  grow(bytes: number): void {
+    this.#bytes += bytes;
+    if (bytes <= 0 || this.#bytes <= this.#maxBytes) return;
+    const what = `${this.#name} has more than ${this.#maxBytes} bytes of leaves`;
+    throw new GnmiError("TOO_LARGE", `${what}: follow less of it, or raise maxStateBytes`);
+  }
+
+  /** The node of a path, made where there is none. @throws {GnmiError} `TOO_LARGE`. */
   node(path: GnmiPath): TreeNode {
     const { target, origin, elems } = path;
     let node = this.#root(target, origin);
@@ -64,6 +89,7 @@ export class LeafTree {
       if (child === undefined) {
         // Below the root a name may need another escape than elsewhere.
         const text = depth === 0 ? formatPath({ target, origin, elems: [elem] }) : `${node.text}/${name}`;
+        this.grow(nodeBytes + 2 * text.length);
         child = new TreeNode(elem, text, node);
         node.children.set(name, child);
       }
@@ -91,6 +117,7 @@ export class LeafTree {
       if (parent === undefined) return;
       parent.children?.delete(formatElem(at.elem));
       at.isPruned = true;
+      this.grow(-(nodeBytes + 2 * at.text.length));
       at = parent;
     }
   }

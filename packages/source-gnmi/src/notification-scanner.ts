@@ -122,6 +122,7 @@ export function scalarText(bytes: Buffer, start: number, end: number): string | 
     // int_val and uint_val, as long as a double holds them.
     case 0x10:
     case 0x18: {
+      if (bytes[start] === 0x10 && end - start === negativeBytes + 1) return negativeText(bytes, start + 1);
       let value = 0;
       let factor = 1;
       for (let at = start + 1; at < end; at++, factor *= 128) {
@@ -135,7 +136,34 @@ export function scalarText(bytes: Buffer, start: number, end: number): string | 
     case 0x20:
       if (end - start !== 2) return undefined;
       return bytes[start + 1] === 1 ? "true" : bytes[start + 1] === 0 ? "false" : undefined;
+    // json_val and json_ietf_val
+    case 0x52:
+    case 0x5a: {
+      const length = bytes[start + 1];
+      if (length === undefined || length >= 0x80 || start + 2 + length !== end) return undefined;
+      const text = bytes.toString("latin1", start + 2, end);
+      return sameWhenRead.test(text) ? text : undefined;
+    }
     default:
       return undefined;
   }
+}
+
+/** JSON that is written as it was read: numbers keep their digits, and there is nothing to escape or to leave out. */
+const sameWhenRead = /^(?:"[ !#-[\]-~]*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)$/;
+
+/** A negative number has all the bytes that there are. */
+const negativeBytes = 10;
+
+function negativeText(bytes: Buffer, from: number): string | undefined {
+  // Two's complement: what is missing to -1.
+  let missing = 0;
+  let factor = 1;
+  for (let at = from; at < from + negativeBytes - 1; at++, factor *= 128) {
+    const byte = bytes[at] as number;
+    if (byte < 0x80) return undefined;
+    missing += (~byte & 0x7f) * factor;
+  }
+  if (bytes[from + negativeBytes - 1] !== 1 || missing >= Number.MAX_SAFE_INTEGER) return undefined;
+  return String(-1 - missing);
 }

@@ -63,6 +63,12 @@ export interface GnmiSourceOptions extends GnmiConnectionOptions, FlattenOptions
    * @default 60_000
    */
   readonly syncTimeoutMs?: number;
+  /**
+   * What is known of the device may take this much memory, in bytes, above 0: values, twice each path, and 256 for each place
+   * in the tree. A device that has more is not followed any further, and that is said.
+   * @default 268_435_456, which is 256 MiB
+   */
+  readonly maxStateBytes?: number;
   /** How the device should be; compared now and then, and corrected where it says so. @default nothing is compared */
   readonly desired?: GnmiDesired;
   /** How long to wait before connecting again; see `BackoffOptions` of `@tidemark/stream`. */
@@ -85,6 +91,7 @@ export const gnmiSourceDefaults = {
   pingTimeoutMs: 10_000,
   silenceTimeoutMs: Number.POSITIVE_INFINITY,
   syncTimeoutMs: 60_000,
+  maxStateBytes: 256 << 20,
 } as const satisfies Partial<GnmiSourceOptions>;
 
 type Defaulted = Required<Pick<GnmiSourceOptions, keyof typeof gnmiSourceDefaults>>;
@@ -118,6 +125,7 @@ export function resolveSource(options: GnmiSourceOptions): ResolvedSource {
     pingTimeoutMs: options.pingTimeoutMs ?? gnmiSourceDefaults.pingTimeoutMs,
     silenceTimeoutMs: options.silenceTimeoutMs ?? gnmiSourceDefaults.silenceTimeoutMs,
     syncTimeoutMs: options.syncTimeoutMs ?? gnmiSourceDefaults.syncTimeoutMs,
+    maxStateBytes: options.maxStateBytes ?? gnmiSourceDefaults.maxStateBytes,
   };
   const { mode, encoding, configOnly } = defaulted;
   if (!["stream", "poll", "once", "get"].includes(mode)) {
@@ -137,6 +145,7 @@ export function resolveSource(options: GnmiSourceOptions): ResolvedSource {
     "pingTimeoutMs",
     "silenceTimeoutMs",
     "syncTimeoutMs",
+    "maxStateBytes",
   ] as const) {
     const value = defaulted[name];
     if (value !== false && !(value > 0)) throw invalid(`${name} must be above 0, got ${value}`);

@@ -51,7 +51,7 @@ class Device {
     return frames;
   }
   sync(): string[] {
-    return [...this.state.sync()].map(shown);
+    return Array.from(this.state.sync(), shown);
   }
   get leaves(): string[] {
     return [...this.state.leaves()].map(([path, { text }]) => `${path}=${text}`);

@@ -1,5 +1,5 @@
-import { type Client, createClient } from "@connectrpc/connect";
-import { FrameChannel } from "@tidemark/connect-transport";
+import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
+import { type ChannelTls, FrameChannel } from "@tidemark/connect-transport";
 import type { StreamTransport } from "@tidemark/stream";
 import {
   type StatusResponse,
@@ -20,9 +20,16 @@ export class WatchLink implements StreamTransport<WatchRequest, WatchResponse> {
   readonly #ended = new AbortController();
 
   /** Does no I/O. */
-  constructor(origin: string) {
-    // What is said on it is said to one run of one store.
-    this.#channel = new FrameChannel({ baseUrl: origin, reopens: false, streamWindowBytes, connectionWindowBytes });
+  constructor(origin: string, { token, tls }: { readonly token?: string; readonly tls?: ChannelTls } = {}) {
+    this.#channel = new FrameChannel({
+      baseUrl: origin,
+      // What is said on it is said to one run of one store.
+      reopens: false,
+      streamWindowBytes,
+      connectionWindowBytes,
+      ...(tls !== undefined && { tls }),
+      ...(token !== undefined && { interceptors: [bearer(token)] }),
+    });
     this.#client = createClient(WatchService, this.#channel.transport);
   }
 
@@ -49,3 +56,11 @@ export class WatchLink implements StreamTransport<WatchRequest, WatchResponse> {
     this.#channel.destroy(reason);
   }
 }
+
+const bearer =
+  (token: string): Interceptor =>
+  (next) =>
+  (request) => {
+    request.header.set("authorization", `Bearer ${token}`);
+    return next(request);
+  };

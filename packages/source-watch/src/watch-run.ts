@@ -71,7 +71,7 @@ export class WatchRun implements StreamProtocol<WatchRequest, WatchResponse, Wat
 
   openTransport(): WatchLink {
     this.#sink.status({ state: "connecting", attempt: this.#reconnector.attempt + 1 });
-    this.#link = new WatchLink(this.#options.origin);
+    this.#link = new WatchLink(this.#options.origin, this.#options);
     return this.#link;
   }
 

@@ -1,11 +1,16 @@
 import { createHash } from "node:crypto";
 import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
+import type { ChannelTls } from "@tidemark/connect-transport";
 import type { BackoffOptions, ReconnectLimiter } from "@tidemark/stream";
 import { SourceWatchError } from "./source-watch-error.ts";
 
 export interface WatchSourceOptions extends BackoffOptions {
-  /** Where the store's WatchService listens: `http://127.0.0.1:7400`. */
+  /** Where the store's WatchService listens: `http://127.0.0.1:7400`, or `https:` for TLS. */
   readonly address: string;
+  /** Sent as a bearer token with every call; without TLS everybody on the way can read it. @default none */
+  readonly token?: string;
+  /** Only with `https:`. `cert` and `key` make it mutual. @default what Node trusts */
+  readonly tls?: ChannelTls;
   /** Only keys that begin with it. Text stands for its UTF-8 bytes. Not together with `start` or `end`. @default every key */
   readonly prefix?: Uint8Array | string;
   /** First key. */
@@ -32,6 +37,8 @@ export const watchSourceDefaults = { progressIntervalMs: 5000 } as const satisfi
 
 export interface ResolvedWatchSource extends BackoffOptions {
   readonly origin: string;
+  readonly token?: string;
+  readonly tls?: ChannelTls;
   readonly range: { readonly start: Uint8Array; readonly end: Uint8Array; readonly prefix: Uint8Array };
   readonly description: string;
   readonly scope: string;
@@ -73,7 +80,7 @@ export function resolveWatchSource(options: WatchSourceOptions): ResolvedWatchSo
 
 function toOrigin(address: string): string {
   const url = URL.parse(address);
-  if (url === null || url.protocol !== "http:") {
+  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) {
     throw invalid(`address must look like http://127.0.0.1:7400, got ${JSON.stringify(address)}`);
   }
   // Without user and password, so that no message can carry them.

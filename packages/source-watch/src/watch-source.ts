@@ -20,11 +20,11 @@ const capabilities: SourceCapabilities = {
  *
  * @throws SourceWatchError `OPTIONS_INVALID`
  */
-export function watchSource(options: WatchSourceOptions): Required<Source> {
+export function watchSource(options: WatchSourceOptions): Source & Required<Pick<Source, "barrier">> {
   return new WatchSource(resolveWatchSource(options));
 }
 
-class WatchSource implements Required<Source> {
+class WatchSource implements Source {
   readonly kind = "tidemark";
   readonly description: string;
   readonly scope: string;

@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { systemClock, systemRng } from "@tidemark/clock";
+import { seededRng, systemClock } from "@tidemark/clock";
 import { SourceProbe } from "@tidemark/store-watch/testing";
 import { ReconnectLimiter } from "@tidemark/stream";
+import { testSeed } from "@tidemark/tooling/seed";
 import { expect, onTestFinished, test } from "vitest";
 import { watchSource } from "../src/index.ts";
 
@@ -39,10 +40,11 @@ test(`a store killed ${kills} times while it is written to is followed without l
   const probe = new SourceProbe(systemClock, 20_000).start(source);
   onTestFinished(() => probe.stop());
   await probe.until("the snapshot", () => probe.snapshots === 1);
+  const rng = seededRng(testSeed);
   for (let kill = 0; kill < kills; kill++) {
     const seen = probe.groups.length;
     await probe.until("more", () => probe.groups.length > seen + 50);
-    await systemClock.sleep(systemRng.int(0, 50));
+    await systemClock.sleep(rng.int(0, 50));
     site.child.kill("SIGKILL");
     await once(site.child, "exit");
     site = await start(file, site.port);

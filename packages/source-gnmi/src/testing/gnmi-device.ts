@@ -42,6 +42,8 @@ export interface GnmiDeviceOptions extends Partial<Omit<DeviceManners, "atomic" 
   readonly token?: string;
   /** Whether it has the Capabilities call. @default true */
   readonly hasCapabilities?: boolean;
+  /** Whether connections can be cut and frozen, for which every byte goes through a second socket. @default true */
+  readonly isBreakable?: boolean;
   /** @default the machine's clock */
   readonly clock?: Clock;
 }
@@ -122,9 +124,14 @@ export class GnmiDevice implements AsyncDisposable {
       clock: this.#clock,
       closeTimeoutMs: 100,
     });
+    const wanted = options.port ?? this.#port;
+    if (this.#options.isBreakable === false) {
+      ({ port: this.#port } = await this.#server.listen({ host: this.#host, port: wanted }));
+      return this;
+    }
     const { port } = await this.#server.listen();
     this.#relay = new Relay(port);
-    this.#port = await this.#relay.listen(this.#host, options.port ?? this.#port);
+    this.#port = await this.#relay.listen(this.#host, wanted);
     return this;
   }
 
@@ -148,12 +155,12 @@ export class GnmiDevice implements AsyncDisposable {
     return DeviceTree.subtree(rootPath, this.tree.select(rootPath));
   }
 
-  /** Ends every connection with a reset. */
+  /** Ends every connection with a reset; nothing happens where it is not breakable. */
   cut(): void {
     this.#relay?.cut();
   }
 
-  /** Half-open: connections stand, and nothing gets through. */
+  /** Half-open: connections stand, and nothing gets through; nothing happens where it is not breakable. */
   freeze(): void {
     this.#relay?.freeze();
   }
