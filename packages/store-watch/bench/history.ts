@@ -1,116 +1,26 @@
 // How fast frames become committed history, and what the event loop feels of it: `pnpm bench` (after `pnpm build` it
-// measures what users install: `TIDEMARK_DIST=1 pnpm bench`). `pnpm bench postgres` measures the same on a PostgreSQL of
-// its own with the server's usual settings, so every commit is on the disk before it counts.
+// measures what users install: `TIDEMARK_DIST=1 pnpm bench`). `pnpm bench postgres` compares SQLite and PostgreSQL.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Handoff } from "@tidemark/stream";
-import { FrameBuffer, type History, openHistory, sortableInteger } from "@tidemark/store-watch";
-import { scratchFolder, startPostgres, stop } from "@tidemark/tooling/servers";
-
-const capabilities = {
-  resumable: true,
-  transactional: true,
-  tombstones: true,
-  snapshotMarker: true,
-  tooOldSignal: true,
-  ordered: true,
-  versioned: true,
-};
-
-const repetitions = Number(process.env["REPETITIONS"] ?? 5);
-const value = Buffer.alloc(200, "v");
-
-interface Case {
-  readonly name: string;
-  readonly changesPerGroup: number;
-  readonly changes: number;
-  /** Keys are drawn from so many at random; 0: every change makes a new key. */
-  readonly keys: number;
-  readonly framesPerBuffer: number;
-}
-
-function keyOf(number: number): Buffer {
-  return Buffer.from(`/config/services/${String(number).padStart(9, "0")}`, "latin1");
-}
-
-/** A fixed sequence, so that every run does the same. */
-function* numbers(below: number): Generator<number> {
-  for (let state = 12_345; ; ) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    yield (state >>> 0) % below;
-  }
-}
-
-function fill(buffer: FrameBuffer, revision: number, entry: Case, random: Generator<number>): number {
-  let next = revision;
-  for (let written = 0; written < entry.framesPerBuffer; ) {
-    next++;
-    for (let change = 0; change < entry.changesPerGroup; change++, written++) {
-      const key = entry.keys === 0 ? next * entry.changesPerGroup + change : (random.next().value as number);
-      buffer.write({ type: "change", key: keyOf(key), value, version: sortableInteger(next * 1000 + change) });
-    }
-    buffer.write({ type: "commit", cursor: sortableInteger(next * 1000 + 999) });
-  }
-  return next;
-}
-
-/** CPU seconds of everything but the main thread. On a busy machine they say more than what the clock on the wall says. */
-function writerCpu(): number {
-  const [all, main] = [process.cpuUsage(), process.threadCpuUsage()];
-  return (all.user + all.system - main.user - main.system) / 1e6;
-}
-
-const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] as number;
-
-/** From a full FrameBuffer to committed, one buffer written while the other one is committed, as the watcher does it. */
-async function ingest(
-  entry: Case,
-  open: (folder: string) => Promise<History> = (folder) => openHistory({ file: join(folder, "h.db") }),
-): Promise<{ rate: number; perCpuSecond: number; p99: number; max: number }> {
-  const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
-  const history = await open(folder);
-  const stream = await history.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
-  const start = new FrameBuffer();
-  start.write({ type: "reset", epoch: "e" });
-  await stream.append(start);
-  const random = numbers(Math.max(1, entry.keys));
-  let [filling, committing] = [new FrameBuffer(), new FrameBuffer()];
-  let revision = fill(filling, 0, entry, random);
-  let done = 0;
-  const delay = monitorEventLoopDelay({ resolution: 1 });
-  delay.enable();
-  const cpu = writerCpu();
-  const startedMs = performance.now();
-  while (done < entry.changes) {
-    [filling, committing] = [committing, filling];
-    const commit = stream.append(committing);
-    filling.clear();
-    // In slices, as frames arrive from a socket.
-    for (let slice = 0; slice < 16; slice++) {
-      const part = { ...entry, framesPerBuffer: Math.max(entry.changesPerGroup, entry.framesPerBuffer / 16) };
-      if (filling.frames < entry.framesPerBuffer) revision = fill(filling, revision, part, random);
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    const result = await commit;
-    done += result.versions;
-  }
-  const elapsedMs = performance.now() - startedMs;
-  const cpuSeconds = writerCpu() - cpu;
-  delay.disable();
-  await history.close();
-  rmSync(folder, { recursive: true, force: true });
-  return {
-    rate: (done / elapsedMs) * 1000,
-    perCpuSecond: done / cpuSeconds,
-    p99: delay.percentile(99) / 1e6,
-    max: delay.max / 1e6,
-  };
-}
+import { FrameBuffer, openHistory, sortableInteger } from "@tidemark/store-watch";
+import {
+  capabilities,
+  type Case,
+  cases,
+  fill,
+  ingest,
+  keyOf,
+  median,
+  numbers,
+  rateText,
+  repetitions,
+  value,
+} from "./ingest.ts";
+import { besidePostgres } from "./postgres.ts";
 
 async function open(versions: number): Promise<{ openMs: number; readMs: number; mb: number }> {
   const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
@@ -236,102 +146,8 @@ async function backlog(kind: "groups" | "one snapshot"): Promise<string> {
   return `1 GiB backlog as ${kind}: at most ${mib(maxRSS * 1024)} resident, WAL ${mib(walBytes)}, ${seconds.toFixed(1)} s`;
 }
 
-const cases: Case[] = [
-  { name: "1 change a group, new keys", changesPerGroup: 1, changes: 400_000, keys: 0, framesPerBuffer: 16_384 },
-  {
-    name: "1 change a group, 100,000 keys at random",
-    changesPerGroup: 1,
-    changes: 400_000,
-    keys: 100_000,
-    framesPerBuffer: 16_384,
-  },
-  {
-    name: "1 change a group, 1,000 keys at random",
-    changesPerGroup: 1,
-    changes: 400_000,
-    keys: 1000,
-    framesPerBuffer: 16_384,
-  },
-  { name: "100 changes a group, new keys", changesPerGroup: 100, changes: 400_000, keys: 0, framesPerBuffer: 16_384 },
-  {
-    name: "100 changes a group, 100,000 keys at random",
-    changesPerGroup: 100,
-    changes: 400_000,
-    keys: 100_000,
-    framesPerBuffer: 16_384,
-  },
-  {
-    name: "100 changes a group, 1,000 keys at random",
-    changesPerGroup: 100,
-    changes: 400_000,
-    keys: 1000,
-    framesPerBuffer: 16_384,
-  },
-];
-
-const rateText = (number: number) => Math.round(number).toLocaleString("en").padStart(9);
-
-/** The same frames into SQLite and into PostgreSQL, one after the other, and what one commit of one change takes. */
-async function besidePostgres(): Promise<void> {
-  const folder = scratchFolder("bench-postgres");
-  const server = await startPostgres(folder, []);
-  const database = `postgres://localhost/postgres?host=${folder}&user=postgres`;
-  let schemas = 0;
-  const onPostgres = () => openHistory({ database, schema: `bench_${++schemas}` });
-  try {
-    for (const entry of cases) {
-      const some = { ...entry, changes: 100_000 };
-      for (const [name, open] of [
-        ["SQLite", undefined],
-        ["PostgreSQL", onPostgres],
-      ] as const) {
-        const results: Awaited<ReturnType<typeof ingest>>[] = [];
-        for (let round = 0; round < repetitions; round++) results.push(await ingest(some, open));
-        const pick = (field: keyof (typeof results)[number]) => median(results.map((result) => result[field]));
-        console.log(
-          `${entry.name.padEnd(46)} ${name.padEnd(10)} ${rateText(pick("rate"))} changes/s, loop p99 ${pick("p99").toFixed(1)} ms, max ${pick("max").toFixed(1)} ms`,
-        );
-      }
-    }
-    for (const [name, open] of [
-      ["SQLite", (at: string) => openHistory({ file: join(at, "h.db"), synchronous: "full" })],
-      ["PostgreSQL", onPostgres],
-    ] as const) {
-      console.log(`one change a commit, on the disk, ${name}: ${await commitTimes(open)}`);
-    }
-  } finally {
-    await stop(server, "SIGINT");
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-async function commitTimes(open: (folder: string) => Promise<History>): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "tidemark-bench-"));
-  const history = await open(folder);
-  const stream = await history.openStream({ name: "s", kind: "bench", description: "", scope: "", capabilities });
-  const buffer = new FrameBuffer();
-  const times: number[] = [];
-  for (let revision = 1; revision <= 2000; revision++) {
-    buffer.clear();
-    if (revision === 1) buffer.write({ type: "reset", epoch: "e" });
-    buffer.write({ type: "change", key: keyOf(revision % 1000), value, version: sortableInteger(revision) });
-    buffer.write({ type: "commit", cursor: sortableInteger(revision) });
-    const startedMs = performance.now();
-    await stream.append(buffer);
-    times.push(performance.now() - startedMs);
-  }
-  await history.close();
-  rmSync(folder, { recursive: true, force: true });
-  times.sort((a, b) => a - b);
-  const at = (share: number) => (times[Math.floor(times.length * share)] as number).toFixed(2);
-  return `median ${at(0.5)} ms, p99 ${at(0.99)} ms`;
-}
-
 const only = process.argv[2];
-if (only === "postgres") {
-  console.log(`200-byte values, 100,000 changes, ${repetitions} repetitions, medians; loop: the event loop's delay`);
-  await besidePostgres();
-}
+if (only === "postgres") await besidePostgres(process.argv[3] ?? "");
 if (only === undefined)
   console.log(`200-byte values, ${repetitions} repetitions, medians; loop: the main thread's event loop delay`);
 for (const entry of cases) {

@@ -1,9 +1,10 @@
 /**
- * What every source promises and every watcher expects. This file imports nothing but `cursor.ts`, so that a source
- * depends on a contract and not on a database: `@tidemark/store-watch/contract`.
+ * What every source promises and every watcher expects. This file imports nothing but `cursor.ts` and
+ * `guarded-sink.ts`, so that a source depends on a contract and not on a database: `@tidemark/store-watch/contract`.
  */
 
 export { parseSortableInteger, sortableInteger } from "./cursor.ts";
+export { GuardedSink } from "./guarded-sink.ts";
 
 /** A position in a source. Opaque to everybody but the source; compares correctly as text within one epoch. */
 export type Cursor = string;
@@ -115,7 +116,9 @@ export type GapReason =
   /** What is watched (prefix, filter) is not what the cursor was made for. */
   | "scope-changed"
   /** The source itself said that it dropped changes. */
-  | "source-lost";
+  | "source-lost"
+  /** The replica was found to hold something else than the source: the snapshot that follows corrects it. */
+  | "replica-differed";
 
 /** Cursors and versions from here on belong to another epoch. A partial group before it is discarded. */
 export interface ResetFrame {
@@ -162,7 +165,8 @@ export type SourceStatus =
 export interface FrameSink {
   /**
    * Accepts one frame, always. False says that the buffer is full: the source must await `ready()` before it reads on,
-   * so that back-pressure reaches the wire (H11).
+   * so that back-pressure reaches the wire (H11). The frame and its bytes are the source's again when this returns: who
+   * keeps something keeps a copy.
    */
   write(frame: Frame): boolean;
   ready(signal?: AbortSignal): Promise<void>;
@@ -190,4 +194,9 @@ export interface Source {
    * past it will come even if nothing changes. Leave it out where the source has no such notion.
    */
   barrier?(signal: AbortSignal): Promise<ResumePoint>;
+  /**
+   * Writes everything that the source has now, from `begin-snapshot` to `snapshot-end`, beside a run that is under way,
+   * and resolves. For audits. Leave it out where another source of the same options can be run for that.
+   */
+  snapshot?(sink: FrameSink, signal: AbortSignal): Promise<void>;
 }

@@ -261,6 +261,18 @@ export interface PostgresHistoryOptions {
   readonly leaseMs?: number;
   /** How long to wait for another writer's lease to end, in milliseconds. @default 0: it is refused at once */
   readonly waitMs?: number;
+  /**
+   * `normal`: as durable as the server's `synchronous_commit` says. `full`: every commit is on the server's disk before it is
+   * reported, also where that is off.
+   * @default "normal"
+   */
+  readonly synchronous?: "normal" | "full";
+  /**
+   * Another history on PostgreSQL of this process. Who writes that one writes this one, too: the right is taken from whoever
+   * has it while this process has that of the leader, and never otherwise. So both go over to another process together.
+   * @default none
+   */
+  readonly leader?: History;
   /** Connections for reads. @default 4 */
   readonly readers?: number;
 }

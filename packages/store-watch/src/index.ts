@@ -1,3 +1,5 @@
+export { auditStream } from "./audit/audit.ts";
+export type { AuditDifference, AuditOptions, AuditReport, AuditVerdict } from "./audit/audit-types.ts";
 export type {
   BeginSnapshotFrame,
   ChangeFrame,
@@ -33,8 +35,13 @@ export type {
   GraphLink,
   GraphMessage,
   GraphOptions,
+  GraphPruned,
+  GraphPruneOptions,
+  GraphRestored,
+  GraphSnapshotPart,
   GraphState,
   GraphStatus,
+  GraphTenure,
   GraphVersion,
   GraphWaiting,
   GraphWritten,

@@ -27,4 +27,14 @@ export {
   type HistoryFaults,
   type ObservedCommit,
 } from "./testing/faulty-history.ts";
+export { type GraphGuards, guardedGraph } from "./testing/guarded-graph.ts";
 export { createMemoryGraph, type MemoryGraph } from "./testing/memory-graph.ts";
+export {
+  auditReplica,
+  CommitLog,
+  isPoison,
+  OracleError,
+  poisonByte,
+  type ReplicaAudit,
+} from "./testing/replica-oracle.ts";
+export { openThreadlessHistory } from "./testing/threadless-history.ts";

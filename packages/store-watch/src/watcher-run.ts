@@ -12,6 +12,8 @@ export interface RunOptions {
   readonly source: Source;
   readonly target: SinkTarget;
   readonly from: ResumePoint | undefined;
+  /** Why the whole state is to be read again and to correct what is here; undefined: it goes on from `from`. */
+  readonly repair: string | undefined;
   readonly clock: Clock;
   readonly check: ((change: ChangeFrame) => void) | undefined;
   readonly silenceTimeoutMs: number;
@@ -39,6 +41,11 @@ export class WatcherRun {
       capabilities: source.capabilities,
       signal: this.#controller.signal,
     });
+  }
+
+  /** What this run corrects. */
+  get repair(): string | undefined {
+    return this.#options.repair;
   }
 
   /** The source's call has settled. */
@@ -72,11 +79,12 @@ export class WatcherRun {
   }
 
   async #follow(): Promise<void> {
-    const { source, from, observer } = this.#options;
+    const { source, from, repair, observer } = this.#options;
     const { signal } = this.#controller;
     let error = "The source ended its run without being told to.";
     try {
-      await source.run(from, this.sink, signal);
+      if (repair !== undefined) this.sink.write({ type: "gap", reason: "replica-differed", detail: repair });
+      await source.run(repair === undefined ? from : undefined, this.sink, signal);
     } catch (cause) {
       error = `The source failed: ${cause instanceof Error ? cause.message : String(cause)}`;
     }

@@ -67,6 +67,8 @@ export type WatcherInput =
   | { readonly type: "resynced" }
   | { readonly type: "resync-failed"; readonly error: string }
   | { readonly type: "retry" }
+  /** What is here is wrong: the next run, which begins now, reads everything. */
+  | { readonly type: "repair"; readonly reason: string }
   | { readonly type: "close" }
   | { readonly type: "closed"; readonly reason: string }
   | { readonly type: "destroy"; readonly reason: string }
@@ -141,6 +143,14 @@ export function nextWatcher(state: WatcherMachine, input: WatcherInput): Watcher
       return state.phase === "resyncing" ? resyncFailed(state, input.error) : [state];
     case "retry":
       return retried(state);
+    case "repair":
+      // Where nothing runs, the next run is the one.
+      if (!isRunning(state)) return [state];
+      return [
+        { ...settled(state), phase: "draining", reason: input.reason },
+        { type: "abort-run", reason: input.reason },
+        { type: "drain" },
+      ];
     case "close":
       if (state.phase === "closing") return [state];
       return [

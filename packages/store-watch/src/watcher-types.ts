@@ -250,6 +250,14 @@ export interface Watcher {
   /** Tries again at once: a commit that was given up, or the wait before the next run. */
   retry(): void;
   /**
+   * Reads the source's whole state again, beginning at once, and corrects what the history has otherwise, also under a
+   * version that it knows. The gap `replica-differed` puts the reason on record. Resolves when it is committed; what
+   * fails on the way is tried again, also after the signal aborted.
+   *
+   * @throws {StoreWatchError} `CLOSED` when the watcher ended; `signal.reason`.
+   */
+  repair(reason: string, options?: { readonly signal?: AbortSignal }): Promise<void>;
+  /**
    * Ends the source, commits what was accepted, and stops. Idempotent: every caller gets the first call's outcome.
    *
    * @throws {StoreWatchError} `NOT_COMMITTED` when time ran out or commits are given up; it has stopped all the same.

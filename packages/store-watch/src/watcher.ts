@@ -65,6 +65,8 @@ class SourceWatcher implements Watcher {
   #resume: ResumePoint | undefined;
   #commits: Commits;
   #run: WatcherRun | undefined;
+  /** The next run is to correct the history, or one that does is under way. */
+  #repair: { readonly reason: string; readonly done: PromiseWithResolvers<void> } | undefined;
   #delay: Timer | undefined;
   #delayDueMs: number | undefined;
   #closing: Promise<void> | undefined;
@@ -136,6 +138,25 @@ class SourceWatcher implements Watcher {
 
   retry(): void {
     this.#apply({ type: "retry" });
+  }
+
+  async repair(reason: string, { signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    signal?.throwIfAborted();
+    this.#life.signal.throwIfAborted();
+    if (this.#repair === undefined) {
+      const done = Promise.withResolvers<void>();
+      done.promise.catch(() => {});
+      this.#repair = { reason, done };
+      this.#apply({ type: "repair", reason });
+    }
+    const { promise, reject } = Promise.withResolvers<never>();
+    const onAbort = () => reject(signal?.reason);
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      await Promise.race([this.#repair.done.promise, promise]);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
   }
 
   close(options: WatcherCloseOptions = {}): Promise<void> {
@@ -232,6 +253,7 @@ class SourceWatcher implements Watcher {
       source: this.#options.source,
       target: this.#commits,
       from: this.#resume,
+      repair: this.#repair?.reason,
       clock: this.#clock,
       check: this.#options.check,
       silenceTimeoutMs: this.#limits.silenceTimeoutMs,
@@ -265,8 +287,11 @@ class SourceWatcher implements Watcher {
     const upTo = commits.sealedGroups + 1;
     const run = this.#run;
     await commits.committed(upTo);
-    if (this.#run === run && commits.committedGroups >= upTo)
-      this.#apply({ type: "snapshot-committed", atMs: this.#clock.monotonic() });
+    if (this.#run !== run || commits.committedGroups < upTo) return;
+    this.#apply({ type: "snapshot-committed", atMs: this.#clock.monotonic() });
+    if (run?.repair === undefined) return;
+    this.#repair?.done.resolve();
+    this.#repair = undefined;
   }
 
   async #drain(commits: Commits): Promise<void> {
@@ -337,6 +362,7 @@ class SourceWatcher implements Watcher {
     this.#commits.destroy(closed);
     this.#life.abort(closed);
     this.#waiters.end(closed);
+    this.#repair?.done.reject(closed);
     this.#events.end();
     this.#onShutDown?.(error);
   }

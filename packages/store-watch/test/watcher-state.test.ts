@@ -35,6 +35,7 @@ const inputs: { readonly [Type in InputType]: Extract<WatcherInput, { readonly t
   resynced: { type: "resynced" },
   "resync-failed": { type: "resync-failed", error: "Locked." },
   retry: { type: "retry" },
+  repair: { type: "repair", reason: "It differs." },
   close: { type: "close" },
   closed: { type: "closed", reason: "Closed." },
   destroy: { type: "destroy", reason: "Destroyed." },
@@ -67,6 +68,7 @@ const staysIn = <Phase extends WatcherPhase>(phase: Phase) =>
     resynced: [phase],
     "resync-failed": [phase],
     retry: [phase],
+    repair: [phase],
     closed: [phase],
   }) as const satisfies Partial<Record<InputType, Outcome>>;
 
@@ -80,6 +82,7 @@ const running = <Phase extends WatcherPhase>(phase: Phase) =>
     "snapshot-began": ["snapshotting"],
     "run-ended": ["draining", "drain"],
     "went-silent": ["draining", "abort-run", "drain"],
+    repair: ["draining", "abort-run", "drain"],
     "buffer-lost": lost,
   }) as const satisfies Record<InputType, Outcome>;
 

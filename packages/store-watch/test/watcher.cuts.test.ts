@@ -8,7 +8,7 @@ import { createReferenceStore } from "../src/testing/reference-store.ts";
 import { createSimulatedSource } from "../src/testing/simulated-source.ts";
 import { openWatcher } from "../src/watcher.ts";
 import type { Watcher } from "../src/watcher-types.ts";
-import { audit, CommitLog } from "./watcher-oracle.ts";
+import { auditReplica, CommitLog } from "../src/testing/replica-oracle.ts";
 import { bytes, sharedHistory } from "./watcher-stage.ts";
 
 /** Where the commit that is struck breaks. */
@@ -134,7 +134,7 @@ async function live(history: History, cut: Cut): Promise<void> {
     while (watcher?.status().state !== "live") await clock.sleep(100);
     await watcher.close();
     const world = { store, history, stream: name, log, losses: inner.losses, isVersioned: true, isTransactional: true };
-    await simulation.external(() => audit(world));
+    await simulation.external(() => auditReplica(world));
   });
 }
 

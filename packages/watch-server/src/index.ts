@@ -24,6 +24,7 @@ export type {
   ListResult,
   Op,
   PutResult,
+  StoreSize,
   StoreStatus,
   Transaction,
   TxnRequest,

@@ -100,6 +100,13 @@ export interface TxnResult {
   readonly revision: bigint;
 }
 
+/** How much a store has now, whatever it remembers of earlier states. */
+export interface StoreSize {
+  readonly keys: number;
+  /** Of all keys and their values. */
+  readonly bytes: number;
+}
+
 export interface StoreStatus {
   /** Names the data: new when it was wiped. */
   readonly storeId: string;

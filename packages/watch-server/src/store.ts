@@ -22,6 +22,7 @@ import type {
   ListOptions,
   ListResult,
   PutResult,
+  StoreSize,
   StoreStatus,
   TxnRequest,
   TxnResult,
@@ -56,6 +57,18 @@ export interface Store extends KeyValueStore, AsyncDisposable {
   watch(options?: WatchOptions): AsyncIterableIterator<WatchEvent>;
   /** Watches that are going on. */
   readonly watchers: number;
+  /** Undefined while keys that an earlier release wrote are not counted: see {@link finishUpgrade}. */
+  size(options?: CallOptions): Promise<StoreSize | undefined>;
+  /**
+   * Whether an earlier release wrote the file, and the migrations of `@tidemark/watch-server/migrations` have yet to be run
+   * on it with `@tidemark/migrate`. Until then everything works but {@link size}.
+   */
+  readonly isUpgrading: boolean;
+  /**
+   * Takes what those migrations did into use, once they are done: call it behind `requireDone()`. False: something is left
+   * to do. Reads every key once; writes do not wait for it.
+   */
+  finishUpgrade(options?: CallOptions): Promise<boolean>;
   /** Finishes the writes that were accepted, ends every watch with `CLOSED`, closes the file. Idempotent. */
   close(): Promise<void>;
 }
@@ -97,6 +110,7 @@ class EmbeddedStore implements Store, WatcherHost {
   readonly #commits: GroupCommit;
   readonly #compactor: Compactor;
   #head: number;
+  #isUpgrading: boolean;
   #closing: Promise<void> | undefined;
 
   constructor(
@@ -110,6 +124,7 @@ class EmbeddedStore implements Store, WatcherHost {
     this.#writer = writer;
     this.#reader = reader;
     this.#head = facts.revision;
+    this.#isUpgrading = !facts.areSizesKnown;
     this.storeId = facts.storeId;
     this.incarnation = incarnation;
     this.timeline = new Timeline([...facts.timeline, { firstRevision: facts.revision + 1, incarnation }]);
@@ -144,6 +159,10 @@ class EmbeddedStore implements Store, WatcherHost {
 
   get watchers(): number {
     return this.active.size;
+  }
+
+  get isUpgrading(): boolean {
+    return this.#isUpgrading;
   }
 
   revision(): bigint {
@@ -238,6 +257,22 @@ class EmbeddedStore implements Store, WatcherHost {
       floor: BigInt(this.floor),
       oldestMarker: this.timeline.marker(this.floor),
     };
+  }
+
+  async size(options?: CallOptions): Promise<StoreSize | undefined> {
+    this.#checkOpen();
+    return this.#reader.call("size", undefined, { signal: options?.signal });
+  }
+
+  async finishUpgrade(options?: CallOptions): Promise<boolean> {
+    this.#checkOpen();
+    const { signal } = options ?? {};
+    if (!this.#isUpgrading) return true;
+    if (!(await this.#reader.call("isCounted", undefined, { signal }))) return false;
+    // None is written without its size any more, so it stays so.
+    await this.#writer.call("markSizesKnown", undefined, { signal });
+    this.#isUpgrading = false;
+    return true;
   }
 
   close(): Promise<void> {

@@ -183,6 +183,17 @@ const snapshot = fc.constantFrom("snapshot").map((name) =>
   }),
 );
 
+const size = fc.constantFrom("size").map((name) =>
+  command(name, async (model, { store }) => {
+    const live = [...stateAt(model, model.revision).values()];
+    const bytes = live.reduce(
+      (sum, { key, value }) => sum + Buffer.byteLength(key) + Buffer.byteLength(value ?? ""),
+      0,
+    );
+    expect(await store.size()).toEqual({ keys: live.length, bytes });
+  }),
+);
+
 const reopen = fc.constantFrom("reopen").map((name) =>
   command(name, async (model, real) => {
     await real.store.close();
@@ -211,6 +222,7 @@ test("a store is a map with a log, whatever is done to it in whatever order", { 
       follow,
       follow,
       snapshot,
+      size,
       reopen,
     ],
     {

@@ -1,48 +1,28 @@
-import type { PostgresClient } from "./driver.ts";
-import type { PostgresStreamState } from "./stream-rows.ts";
+import type { Later } from "../history/flow.ts";
+import type { CommitRows, NewCommit } from "../history/commit-log.ts";
+import { one, type PostgresSession, run } from "./session.ts";
 
-/** One row per transaction and epoch: which position was reached when. Its clock never goes back. */
-export class CommitRows {
-  #lastMs = 0;
-  #lastId = 0;
-  #now = 0;
-  #cursor = "";
-  #position = 0;
-  #batch = 0;
+/** The statements about commits on PostgreSQL. */
+export class PostgresCommitRows implements CommitRows {
+  readonly #session: PostgresSession;
 
-  async load(client: PostgresClient): Promise<void> {
-    const { rows } = await client.query<{ readonly ms: number; readonly id: number }>(
-      "SELECT coalesce(max(committed_at), 0) AS ms, coalesce(max(id), 0) AS id FROM commits",
-    );
-    this.#lastMs = rows[0]?.ms ?? 0;
-    this.#lastId = rows[0]?.id ?? 0;
-    this.#position = 0;
+  constructor(session: PostgresSession) {
+    this.#session = session;
   }
 
-  /** The time that everything in this transaction is committed at. */
-  begin(nowMs: number): number {
-    this.#position = 0;
-    this.#now = Math.max(Math.floor(nowMs), this.#lastMs);
-    return this.#now;
+  add({ stream, epoch, cursor, position, batch, committedAt }: NewCommit): Later<void> {
+    const text = `INSERT INTO commits (id, stream, epoch, cursor, position, batch, committed_at)
+      VALUES ((SELECT coalesce(max(id), 0) + 1 FROM commits), $1, $2, $3, $4, $5, $6)`;
+    return run(this.#session, text, [stream, epoch, cursor, position, batch, committedAt], "commit_row");
   }
 
-  /** Says how far the transaction has come. */
-  extend(cursor: string, position: number, batch: number): void {
-    this.#cursor = cursor;
-    this.#position = position;
-    this.#batch = batch;
+  async lastMs(): Promise<number> {
+    const text = "SELECT coalesce(max(committed_at), 0) AS ms FROM commits";
+    return (await one<{ readonly ms: number }>(this.#session, text))?.ms ?? 0;
   }
 
-  /** Writes the row, if there is anything new: at the end, and before the stream goes over to another epoch. */
-  async end(client: PostgresClient, stream: PostgresStreamState): Promise<void> {
-    if (this.#position === 0 || stream.epoch === undefined) return;
-    await client.query({
-      name: "tidemark_commit_row",
-      text: `INSERT INTO commits (id, stream, epoch, cursor, position, batch, committed_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-      values: [++this.#lastId, stream.id, stream.epoch.id, this.#cursor, this.#position, this.#batch, this.#now],
-    });
-    this.#lastMs = this.#now;
-    this.#position = 0;
+  async lastCursor(stream: number, epoch: number): Promise<string | null> {
+    const text = "SELECT max(cursor) AS cursor FROM commits WHERE stream = $1 AND epoch = $2";
+    return (await one<{ readonly cursor: string | null }>(this.#session, text, [stream, epoch]))?.cursor ?? null;
   }
 }

@@ -1,3 +1,5 @@
+import { viewsOf, viewStatementsOf } from "../history/views.ts";
+
 // Without foreign keys and unique keys of objects: there is one writer, fsck proves both, and an index over whole keys
 // would refuse those above 2,700 bytes. Text that is compared has the collation "C", which is the order of its bytes.
 const tables = `
@@ -129,69 +131,76 @@ EXCEPTION WHEN others THEN
 END $body$;
 `;
 
+// Of graphs. `id` counts batches in the order in which they came.
+const graphTables = `
+CREATE INDEX versions_by_generation ON versions (origin, gen) WHERE origin <> 1;
+CREATE TABLE edges (child bigint NOT NULL, parent bigint NOT NULL, PRIMARY KEY (child, parent));
+CREATE INDEX edges_by_parent ON edges (parent);
+CREATE TABLE conflicts (object bigint NOT NULL, head bigint NOT NULL, PRIMARY KEY (object, head));
+CREATE TABLE links (
+  origin bigint NOT NULL,
+  gen bigint NOT NULL,
+  object bigint NOT NULL,
+  child bigint NOT NULL,
+  parent bigint NOT NULL,
+  PRIMARY KEY (origin, gen)
+);
+CREATE INDEX links_by_parent ON links (parent);
+CREATE TABLE generations (
+  id bigint PRIMARY KEY,
+  origin bigint NOT NULL,
+  first bigint NOT NULL,
+  last bigint NOT NULL,
+  stream bigint NOT NULL,
+  batch bigint,
+  stamp_ms bigint NOT NULL,
+  stamp_counter bigint NOT NULL
+);
+CREATE INDEX generations_by_origin ON generations (origin, first);
+CREATE INDEX generations_by_stamp ON generations (stream, stamp_ms, stamp_counter);
+CREATE TABLE inbox (
+  stream bigint NOT NULL,
+  origin text NOT NULL,
+  first bigint NOT NULL,
+  last bigint NOT NULL,
+  data bytea NOT NULL,
+  at bigint NOT NULL,
+  PRIMARY KEY (stream, origin, first)
+);
+CREATE TABLE mirrored (stream bigint PRIMARY KEY, source bigint NOT NULL, position bigint NOT NULL);
+CREATE TABLE mirrors (
+  object bigint PRIMARY KEY,
+  shown bigint,
+  store_version text COLLATE "C",
+  epoch bigint,
+  refused bigint
+);
+CREATE TABLE intents (
+  object bigint NOT NULL,
+  version bigint NOT NULL,
+  written text COLLATE "C",
+  is_unknown boolean NOT NULL,
+  PRIMARY KEY (object, version)
+);
+CREATE TABLE dirty (object bigint PRIMARY KEY);
+CREATE TABLE announcements (origin bigint NOT NULL, gen bigint NOT NULL, vector text NOT NULL, PRIMARY KEY (origin, gen));
+CREATE TABLE horizons (origin bigint PRIMARY KEY, stream bigint NOT NULL, generation bigint NOT NULL);
+CREATE TABLE relics (version bigint PRIMARY KEY, since bigint NOT NULL);
+CREATE TABLE snapshot_parts (stream bigint NOT NULL, part bigint NOT NULL, data bytea NOT NULL, PRIMARY KEY (stream, part));
+`;
+
+// As on SQLite.
+const lostWrites = `
+ALTER TABLE intents ADD COLUMN expected text COLLATE "C", ADD COLUMN bound text COLLATE "C", ADD COLUMN epoch bigint;
+`;
+
 /** What brings a schema from one version to the next: the first creates everything, later ones only add. */
-export const schemaSteps: readonly string[] = [tables];
+export const schemaSteps: readonly string[] = [tables, graphTables, lostWrites];
 
 const time = (column: string) =>
   `to_char(to_timestamp(${column} / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
-const kind = (row: string) => `CASE WHEN ${row}.value IS NULL THEN 'delete' ELSE 'put' END`;
-const via =
-  "CASE v.via WHEN 1 THEN 'stream' WHEN 2 THEN 'snapshot' WHEN 3 THEN 'sweep' WHEN 4 THEN 'retry' WHEN 5 THEN 'peer' ELSE 'merge' END";
 
-// Functions are found by name when a view is made, so the views work whatever the reader's search path is.
-const versionColumns = `
-  s.name AS stream,
-  shown(o.key) AS key_text,
-  shown(v.value) AS value_text,
-  v.version AS version,
-  v.pos AS position,
-  ${time("b.committed_at")} AS committed_at,
-  ${time("v.source_time")} AS source_time,
-  ${kind("v")} AS kind,
-  ${via} AS via,
-  v.parent AS parent,
-  v.level AS level,
-  v.batch AS batch,
-  b.cursor AS cursor,
-  e.identity AS epoch,
-  v.attributes AS attributes,
-  o.key AS key,
-  v.value AS value,
-  b.committed_at AS committed_at_ms,
-  v.source_time AS source_time_ms`;
+/** For people with any PostgreSQL tool. Functions are found when a view is made, so it works whatever the search path is. */
+export const views = viewsOf({ shown: (column) => `shown(${column})`, time });
 
-const versionJoins = `
-  JOIN streams s ON s.id = o.stream
-  JOIN batches b ON b.id = v.batch
-  JOIN epochs e ON e.id = v.epoch`;
-
-/** For people with any PostgreSQL tool; the same names and columns as on SQLite. */
-export const views: Readonly<Record<string, string>> = {
-  current: `SELECT ${versionColumns}
-    FROM objects o JOIN versions v ON v.pos = o.head ${versionJoins} WHERE NOT o.is_deleted`,
-  deleted: `SELECT ${versionColumns}
-    FROM objects o JOIN versions v ON v.pos = o.head ${versionJoins} WHERE o.is_deleted`,
-  history: `SELECT ${versionColumns}
-    FROM versions v JOIN objects o ON o.id = v.object ${versionJoins}`,
-  changes: `SELECT v.pos AS position, ${time("b.committed_at")} AS committed_at, s.name AS stream,
-      CASE WHEN v.value IS NULL THEN 'removed' WHEN p.value IS NOT NULL THEN 'changed'
-        WHEN v.parent IS NULL OR p.pos IS NOT NULL THEN 'added' ELSE 'changed' END AS change,
-      shown(o.key) AS key_text, shown(p.value) AS before_text, shown(v.value) AS after_text,
-      v.version AS version, b.cursor AS cursor, v.batch AS batch, o.key AS key, p.value AS before, v.value AS after
-    FROM versions v JOIN objects o ON o.id = v.object ${versionJoins} LEFT JOIN versions p ON p.pos = v.parent`,
-  gap_log: `SELECT g.id AS id, s.name AS stream, g.reason AS reason, g.detail AS detail, g.from_cursor AS from_cursor,
-      g.to_cursor AS to_cursor, g.position AS position, e.identity AS epoch, ${time("g.at")} AS at
-    FROM gaps g JOIN streams s ON s.id = g.stream LEFT JOIN epochs e ON e.id = g.epoch`,
-  quarantine_log: `SELECT q.id AS id, s.name AS stream, q.state AS state, shown(q.key) AS key_text,
-      ${kind("q")} AS kind, q.version AS version, q.error AS error, q.resolution AS resolution,
-      q.cursor AS cursor, e.identity AS epoch, ${time("q.at")} AS at, q.key AS key, q.value AS value
-    FROM quarantine q JOIN streams s ON s.id = q.stream JOIN epochs e ON e.id = q.epoch`,
-  stream_status: `SELECT s.name AS stream, s.kind AS kind, s.description AS description, e.identity AS epoch,
-      s.cursor AS cursor, s.keys AS keys, s.versions AS versions, s.gaps AS gaps, s.quarantined AS quarantined,
-      s.floor AS floor, ${time("s.last_commit_at")} AS last_commit_at
-    FROM streams s LEFT JOIN epochs e ON e.id = s.epoch`,
-};
-
-export const viewStatements: string = Object.entries(views)
-  .map(([name, query]) => `DROP VIEW IF EXISTS ${name};\nCREATE VIEW ${name} AS ${query};`)
-  .join("\n");
+export const viewStatements = viewStatementsOf(views);

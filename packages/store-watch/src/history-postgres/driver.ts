@@ -2,12 +2,14 @@ import { StoreWatchError } from "../errors.ts";
 
 // What this package uses of `pg`, so that its types need not be installed where PostgreSQL is not used.
 
-interface PostgresResult<Row> {
+export interface PostgresResult<Row> {
   readonly rows: Row[];
   readonly rowCount: number | null;
+  /** The first word of what the server did: a commit may have become a `ROLLBACK`. */
+  readonly command: string;
 }
 
-interface PostgresQuery {
+export interface PostgresQuery {
   readonly text: string;
   readonly values?: readonly unknown[];
   /** The statement is prepared once per connection under this name. */
@@ -54,6 +56,8 @@ export function openPool(
     connectionString: options.url,
     max: options.max,
     application_name: "tidemark-history",
+    // A query is sent without waiting for the answer to the one before; answers come in that order.
+    pipeline: true,
     // A connection that is open but dead must not hold a read for ever.
     keepAlive: true,
     connectionTimeoutMillis: 10_000,

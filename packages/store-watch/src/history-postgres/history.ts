@@ -2,11 +2,13 @@ import { type Clock, type Rng, systemClock, systemRng, type Timer } from "@tidem
 import type { GapReason, ResumePoint, SourceCapabilities } from "../contract.ts";
 import { StoreWatchError } from "../errors.ts";
 import type { FrameBuffer } from "../frame-buffer.ts";
+import { type Flow, runLater } from "../history/flow.ts";
 import { toDiffs } from "../history/diff-records.ts";
 import type { GraphOptions, HistoryGraph } from "../history/graph-types.ts";
+import { graphStream } from "../history/graph-stream.ts";
 import { checkLimit, checkStreamOptions, toAsOf, toPosition } from "../history/options.ts";
 import { decodePosition } from "../history/page-token.ts";
-import { packVersions, unpackVersions, type VersionRow } from "../history/version-packing.ts";
+import type { RowPage, VersionReads } from "../history/version-reads.ts";
 import { Wakeup } from "../history/wakeup.ts";
 import type {
   AppendResult,
@@ -28,13 +30,13 @@ import type {
 } from "../history-types.ts";
 import { loadDriver, openPool, type PostgresClient, type PostgresDriver, type PostgresPool } from "./driver.ts";
 import { checkPostgres } from "./fsck.ts";
+import { PostgresGraph } from "./graph.ts";
 import { openSchema } from "./open-schema.ts";
 import { unreadable } from "./postgres-errors.ts";
 import { type ResolvedPostgresOptions, resolvePostgresOptions } from "./postgres-options.ts";
-import { prune, setConsumer } from "./pruner.ts";
-import { retryQuarantined, skipQuarantined } from "./quarantine-resolver.ts";
 import { PostgresReader } from "./reader.ts";
-import { PostgresWriter } from "./writer.ts";
+import type { FencedTransactions } from "./transactions.ts";
+import { type OpenedStream, PostgresWriter } from "./writer.ts";
 
 /**
  * Opens the history in a schema of a PostgreSQL database, creates or upgrades it first, and takes the right to write it.
@@ -50,13 +52,15 @@ export async function openPostgresHistory(
   },
 ): Promise<History> {
   const resolved = resolvePostgresOptions(options);
-  const { url, schema, where, leaseMs, waitMs, readers } = resolved;
+  const { url, schema, where, leaseMs, waitMs, readers, isDurable } = resolved;
   const clock = options.clock ?? systemClock;
   const rng = options.rng ?? systemRng;
+  const leader = options.leader && transactionsOf(options.leader);
   // One more for the writer and one for fsck.
   const pool = openPool(options.driver ?? (await loadDriver()), { url, schema, max: readers + 2 });
   const { cacheBytes } = options;
-  const writer = new PostgresWriter(pool, { session: rng.uuid(), ttlMs: leaseMs, where, clock, cacheBytes });
+  const lease = { session: rng.uuid(), ttlMs: leaseMs, leader };
+  const writer = new PostgresWriter(pool, { ...lease, isDurable, where, clock, cacheBytes });
   try {
     const client = await pool.connect();
     let origin: string;
@@ -72,6 +76,12 @@ export async function openPostgresHistory(
     await pool.end();
     throw unreadable(where, error);
   }
+}
+
+/** @throws {StoreWatchError} `OPTIONS_INVALID` */
+function transactionsOf(leader: History): FencedTransactions {
+  if (leader instanceof PostgresHistory) return leader.transactions;
+  throw new StoreWatchError("OPTIONS_INVALID", "leader must be a history on PostgreSQL, got another one");
 }
 
 class PostgresHistory implements History {
@@ -99,6 +109,10 @@ class PostgresHistory implements History {
     this.#beat();
   }
 
+  get transactions(): FencedTransactions {
+    return this.#writer.transactions;
+  }
+
   async openStream(options: OpenStreamOptions): Promise<HistoryStream> {
     checkStreamOptions(options);
     this.#checkOpen();
@@ -111,8 +125,20 @@ class PostgresHistory implements History {
     });
   }
 
-  async openGraph(_options: GraphOptions): Promise<HistoryGraph> {
-    throw new StoreWatchError("OPTIONS_INVALID", "graphs are kept on SQLite alone as yet; open a history in a file");
+  async openGraph(options: GraphOptions): Promise<HistoryGraph> {
+    const { name, description } = options;
+    checkStreamOptions({ ...graphStream, name, description });
+    this.#checkOpen();
+    const { origin } = this;
+    const open = () => this.#write(() => this.#writer.openGraph({ name, description }, origin, this.#clock.now()));
+    return new PostgresGraph({ name, origin }, await open(), {
+      open,
+      writer: this.#writer,
+      clock: this.#clock,
+      onCommit: () => this.#commits.notify(),
+      write: (work) => this.#write(work),
+      read: (work) => this.#snapshot(work),
+    });
   }
 
   async streams(): Promise<readonly StreamRecord[]> {
@@ -141,8 +167,8 @@ class PostgresHistory implements History {
   ): Promise<VersionRecord | undefined> {
     const at = options.at && toAsOf(options.at);
     return this.#read(async (reader) => {
-      const row = await reader.get(stream, key, at);
-      return row && toRecords([row])[0];
+      const row = await runLater(reader.reads.get(stream, key, at));
+      return row && (await reader.toRecords([row]))[0];
     }, options.signal);
   }
 
@@ -153,26 +179,20 @@ class PostgresHistory implements History {
     const at = options.at && toAsOf(options.at);
     const includeDeleted = options.includeDeleted ?? false;
     const input = { range, at, includeDeleted, limit: checkLimit(options.limit), after: options.after };
-    return this.#read(async (reader) => {
-      const { rows, next } = await reader.list(input);
-      return { items: toRecords(rows), next };
-    }, options.signal);
+    return this.#page((reads) => reads.list(input), options.signal);
   }
 
   async log(stream: string, key: Uint8Array, options: PageOptions = {}): Promise<Page<VersionRecord>> {
     const input = { stream, key, limit: checkLimit(options.limit), after: options.after };
-    return this.#read(async (reader) => {
-      const { rows, next } = await reader.log(input);
-      return { items: toRecords(rows), next };
-    }, options.signal);
+    return this.#page((reads) => reads.log(input), options.signal);
   }
 
   async diff(from: AsOf, to: AsOf, range: KeyRange = {}, options: PageOptions = {}): Promise<Page<DiffRecord>> {
     const moments = { from: toAsOf(from), to: toAsOf(to) };
     const input = { range, ...moments, limit: checkLimit(options.limit), after: options.after };
     return this.#read(async (reader) => {
-      const { rows, next } = await reader.diff(input);
-      return { items: toDiffs(unpackVersions(packVersions(rows))), next };
+      const { rows, next } = await runLater(reader.reads.diff(input));
+      return { items: toDiffs(await reader.toRecords(rows)), next };
     }, options.signal);
   }
 
@@ -186,8 +206,8 @@ class PostgresHistory implements History {
     for (;;) {
       const page = await this.#changes(position, limit, stream, signal);
       position = page.position;
-      if (page.rows.length === 0 && !page.isEnd) continue;
-      return { items: toRecords(page.rows), next: page.isEnd ? undefined : String(position) };
+      if (page.records.length === 0 && !page.isEnd) continue;
+      return { items: page.records, next: page.isEnd ? undefined : String(position) };
     }
   }
 
@@ -202,13 +222,13 @@ class PostgresHistory implements History {
       const seen = this.#commits.count;
       const page = await this.#changes(position, limit, stream, signal);
       position = page.position;
-      if (page.rows.length > 0) yield toRecords(page.rows);
+      if (page.records.length > 0) yield page.records;
       else if (page.isEnd) await this.#commits.after(seen, signal);
     }
   }
 
   async position(): Promise<Position> {
-    return this.#read(async (reader) => BigInt(await reader.moments.now()));
+    return this.#read(async (reader) => BigInt(await reader.position()));
   }
 
   async gaps(stream?: string): Promise<readonly GapRecord[]> {
@@ -235,19 +255,19 @@ class PostgresHistory implements History {
   }
 
   async retryQuarantined(id: number): Promise<QuarantineRecord> {
-    await this.#write(() => retryQuarantined(this.#writer, id, this.#clock.now()));
+    await this.#write(() => this.#writer.retryQuarantined(id, this.#clock.now()));
     this.#commits.notify();
     return this.#quarantined(id);
   }
 
   async skipQuarantined(id: number, reason: string): Promise<QuarantineRecord> {
-    await this.#write(() => skipQuarantined(this.#writer, id, reason));
+    await this.#write(() => this.#writer.skipQuarantined(id, reason));
     return this.#quarantined(id);
   }
 
   async setConsumer(name: string, position: Position | undefined): Promise<void> {
     const at = position === undefined ? undefined : toPosition(position);
-    await this.#write(() => setConsumer(this.#writer, name, at, this.#clock.now()));
+    await this.#write(() => this.#writer.setConsumer(name, at, this.#clock.now()));
   }
 
   async prune(options: {
@@ -255,7 +275,7 @@ class PostgresHistory implements History {
     readonly stream?: string;
   }): Promise<{ readonly removed: number; readonly floor: Position }> {
     const before = toAsOf(options.before);
-    const pruned = await this.#write(() => prune(this.#writer, before, options.stream, this.#clock));
+    const pruned = await this.#write(() => this.#writer.prune(before, options.stream, this.#clock));
     return { removed: pruned.removed, floor: BigInt(pruned.floor) };
   }
 
@@ -275,6 +295,7 @@ class PostgresHistory implements History {
   async #close(): Promise<void> {
     this.#heartbeat?.cancel();
     this.#commits.end(closed());
+    this.#writer.losses.end(closed());
     await this.#writer.transactions.close();
     await this.#pool.end();
   }
@@ -291,7 +312,10 @@ class PostgresHistory implements History {
   }
 
   #changes(after: number, limit: number, stream: string | undefined, signal: AbortSignal | undefined) {
-    return this.#read((reader) => reader.changes({ limit, after, stream }), signal);
+    return this.#read(async (reader) => {
+      const { rows, position, isEnd } = await runLater(reader.reads.changes({ limit, after, stream }));
+      return { records: (await reader.toRecords(rows)) as VersionRecord[], position, isEnd };
+    }, signal);
   }
 
   async #quarantine(
@@ -324,6 +348,13 @@ class PostgresHistory implements History {
     return record;
   }
 
+  #page(flow: (reads: VersionReads) => Flow<RowPage>, signal: AbortSignal | undefined): Promise<Page<VersionRecord>> {
+    return this.#read(async (reader) => {
+      const { rows, next } = await runLater(flow(reader.reads));
+      return { items: (await reader.toRecords(rows)) as VersionRecord[], next };
+    }, signal);
+  }
+
   #read<T>(work: (reader: PostgresReader) => Promise<T>, signal?: AbortSignal): Promise<T> {
     return this.#snapshot((client) => work(new PostgresReader(client)), signal);
   }
@@ -349,11 +380,18 @@ class PostgresHistory implements History {
   async #isolated<T>(work: (client: PostgresClient) => Promise<T>): Promise<T> {
     let client: PostgresClient | undefined;
     try {
-      client = await this.#pool.connect();
-      await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+      const taken = await this.#pool.connect();
+      client = taken;
+      const begun = client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+      // What goes wrong with it is told by what comes behind it, too.
+      begun.catch(() => undefined);
       const result = await work(client);
-      await client.query("COMMIT");
-      client.release();
+      await begun;
+      // Nobody has to wait for its end.
+      client.query("COMMIT").then(
+        () => taken.release(),
+        () => taken.release(true),
+      );
       return result;
     } catch (error) {
       // One query in the middle was refused: with the connection, whatever is left of the transaction ends.
@@ -385,8 +423,7 @@ class PostgresHistory implements History {
 
 class PostgresStream implements HistoryStream {
   readonly name: string;
-  readonly #id: number;
-  readonly #token: number;
+  readonly #opened: OpenedStream;
   readonly #parts: {
     readonly writer: PostgresWriter;
     readonly clock: Clock;
@@ -398,7 +435,7 @@ class PostgresStream implements HistoryStream {
 
   constructor(
     name: string,
-    opened: { readonly id: number; readonly token: number; readonly resume: ResumePoint | undefined },
+    opened: OpenedStream,
     parts: {
       readonly writer: PostgresWriter;
       readonly clock: Clock;
@@ -407,8 +444,7 @@ class PostgresStream implements HistoryStream {
     },
   ) {
     this.name = name;
-    this.#id = opened.id;
-    this.#token = opened.token;
+    this.#opened = opened;
     this.#resume = opened.resume;
     this.#parts = parts;
   }
@@ -429,7 +465,7 @@ class PostgresStream implements HistoryStream {
     const frames = buffer.toTransfer();
     try {
       checkOpen();
-      const appended = await writer.append(this.#id, this.#token, frames, clock.now());
+      const appended = await writer.append(this.#opened, frames, clock.now());
       buffer.takeBack(frames);
       this.#resume = appended.resume;
       if (appended.versions > 0) onCommit();
@@ -452,9 +488,4 @@ class PostgresStream implements HistoryStream {
 
 function closed(): StoreWatchError {
   return new StoreWatchError("CLOSED", "the history is closed");
-}
-
-/** Copies, so that a record does not keep the driver's memory. */
-function toRecords(rows: readonly VersionRow[]): VersionRecord[] {
-  return unpackVersions(packVersions(rows)) as VersionRecord[];
 }

@@ -10,6 +10,9 @@ export interface Fence {
   tx: number;
 }
 
+/** How a statement without a function of its own refuses to go on: it divides by the rows that it changed. */
+const divisionByZero = "22012";
+
 interface WriterRow {
   readonly fence: number;
   readonly tx: number;
@@ -38,19 +41,22 @@ export class WriterLease {
   }
 
   /**
-   * Takes the lease when nobody has it, or its holder let it run out, and waits up to `waitMs` for that.
+   * Takes the lease when nobody has it, or its holder let it run out, and waits up to `waitMs` for that. With `isForced` it
+   * is taken from whoever has it.
    *
    * @throws {StoreWatchError} `DATABASE_LOCKED` naming the process that has it.
    */
-  async take(client: PostgresClient, waitMs: number, clock: Clock): Promise<Fence> {
+  async take(client: PostgresClient, waitMs: number, clock: Clock, isForced = false): Promise<Fence> {
     const owner = `process ${process.pid} on ${hostname()}`;
     const deadline = clock.monotonic() + waitMs;
     for (;;) {
-      const taken = await this.#try(client, owner);
+      const taken = await this.#try(client, owner, isForced);
       if (taken !== undefined) return taken;
       const { rows } = await client.query<WriterRow>(
-        `SELECT owner, fence, tx, greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS left_ms
-         FROM writer`,
+        // One that was released, perhaps just now, ended an infinite time ago, which cannot be subtracted from.
+        `SELECT owner, fence, tx, greatest(0, extract(epoch FROM
+           least(greatest(expires_at, clock_timestamp()), clock_timestamp() + interval '1 day') - clock_timestamp()) * 1000
+         )::float8 AS left_ms FROM writer`,
       );
       const left = rows[0]?.left_ms ?? 0;
       const patience = deadline - clock.monotonic();
@@ -66,7 +72,7 @@ export class WriterLease {
     }
   }
 
-  async #try(client: PostgresClient, owner: string): Promise<Fence | undefined> {
+  async #try(client: PostgresClient, owner: string, isForced: boolean): Promise<Fence | undefined> {
     try {
       await client.query("BEGIN");
       // A holder that stopped within a transaction has the row; the server ends that transaction, or it goes on.
@@ -74,8 +80,8 @@ export class WriterLease {
       const { rows } = await client.query<WriterRow>({
         text: `UPDATE writer SET fence = fence + 1, session = $1, owner = $2,
             expires_at = clock_timestamp() + $3 * interval '1 millisecond'
-          WHERE session = $1 OR expires_at <= clock_timestamp() RETURNING fence, tx`,
-        values: [this.#session, owner, this.#ttlMs],
+          WHERE session = $1 OR expires_at <= clock_timestamp() OR $4 RETURNING fence, tx`,
+        values: [this.#session, owner, this.#ttlMs, isForced],
       });
       await client.query("COMMIT");
       const row = rows[0];
@@ -87,15 +93,24 @@ export class WriterLease {
     }
   }
 
-  /** The first statement of every transaction. False: another one has the lease, or the database was set back. */
+  /**
+   * The first statement of every transaction. False: another one has the lease, or the database was set back. Then the
+   * server has refused the statement, and refuses what was sent behind it.
+   */
   async hold(client: PostgresClient, fence: Fence): Promise<boolean> {
-    const { rowCount } = await client.query({
-      name: "tidemark_hold",
-      text: `UPDATE writer SET tx = tx + 1, expires_at = clock_timestamp() + $3 * interval '1 millisecond'
-        WHERE fence = $1 AND tx = $2`,
-      values: [fence.fence, fence.tx, this.#ttlMs],
-    });
-    return rowCount === 1;
+    try {
+      await client.query({
+        name: "tidemark_hold",
+        text: `WITH held AS (UPDATE writer SET tx = tx + 1,
+            expires_at = clock_timestamp() + $3 * interval '1 millisecond' WHERE fence = $1 AND tx = $2 RETURNING 1)
+          SELECT 1 / count(*) FROM held`,
+        values: [fence.fence, fence.tx, this.#ttlMs],
+      });
+      return true;
+    } catch (error) {
+      if (sqlState(error) !== divisionByZero) throw error;
+      return false;
+    }
   }
 
   /** Says that this writer is alive, while it has nothing to write. */

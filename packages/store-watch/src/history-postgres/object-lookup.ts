@@ -1,6 +1,7 @@
 import { type CachedObject, ObjectCache } from "../history/object-cache.ts";
-import { bytesArray } from "./array-literals.ts";
-import type { PostgresClient } from "./driver.ts";
+import type { FoundObject, ObjectRows } from "../history/object-rows.ts";
+import { bytesArray, numberArray } from "./array-literals.ts";
+import { all, type PostgresSession } from "./session.ts";
 
 interface LookupRow {
   readonly key: Buffer;
@@ -15,57 +16,48 @@ interface LookupRow {
 
 const columns = "o.key, o.id, o.head, o.is_deleted, o.seen, v.level, v.epoch, v.version";
 
-/** Finds objects by their keys, all of them with one question. */
-export async function findObjects(
-  client: PostgresClient,
-  stream: number,
-  keys: readonly Buffer[],
-  found: (key: string, object: CachedObject) => void,
-): Promise<void> {
-  const { rows } = await client.query<LookupRow>({
-    name: "tidemark_find",
-    text: `SELECT ${columns} FROM unnest($2::bytea[]) AS wanted (key)
+/** The questions about objects on PostgreSQL, each about many. */
+export class PostgresObjectRows implements ObjectRows {
+  readonly #session: PostgresSession;
+
+  constructor(session: PostgresSession) {
+    this.#session = session;
+  }
+
+  async find(
+    stream: number,
+    keys: readonly Buffer[],
+    found: (key: string, object: CachedObject) => void,
+  ): Promise<void> {
+    const text = `SELECT ${columns} FROM unnest($2::bytea[]) AS wanted (key)
       JOIN objects o ON o.stream = $1 AND substr(o.key, 1, 1000) = substr(wanted.key, 1, 1000) AND o.key = wanted.key
-      JOIN versions v ON v.pos = o.head`,
-    values: [stream, bytesArray(keys)],
-  });
-  for (const row of rows) found(row.key.toString("latin1"), objectOf(row));
-}
+      JOIN versions v ON v.pos = o.head`;
+    const rows = await all<LookupRow>(this.#session, text, [stream, bytesArray(keys)], "find");
+    for (const row of rows) found(row.key.toString("latin1"), objectOf(row));
+  }
 
-/** All objects of a stream into a cache that then knows that it has them all, if there are no more than `limit`. */
-export async function cacheOf(
-  client: PostgresClient,
-  stream: number,
-  limit: number,
-  maxBytes: number,
-): Promise<ObjectCache> {
-  const { rows } = await client.query<LookupRow>({
-    text: `SELECT ${columns} FROM objects o JOIN versions v ON v.pos = o.head WHERE o.stream = $1 LIMIT $2`,
-    values: [stream, limit + 1],
-  });
-  const isComplete = rows.length <= limit;
-  const cache = new ObjectCache({ maxBytes, isComplete });
-  if (isComplete) for (const row of rows) cache.set(row.key.toString("latin1"), objectOf(row));
-  return cache;
-}
+  async liveIds({ stream, after, before, limit }: Parameters<ObjectRows["liveIds"]>[0]): Promise<number[]> {
+    const text = `SELECT id FROM objects WHERE id > $1 AND id < $2 AND stream = $3 AND NOT is_deleted ORDER BY id LIMIT $4`;
+    const rows = await all<{ readonly id: number }>(this.#session, text, [after, before, stream, limit], "live_ids");
+    return rows.map(({ id }) => id);
+  }
 
-export interface LiveObject {
-  readonly key: Buffer;
-  readonly object: CachedObject;
-}
+  async byIds(ids: readonly number[]): Promise<FoundObject[]> {
+    const text = `SELECT ${columns} FROM objects o JOIN versions v ON v.pos = o.head
+      WHERE o.id = ANY ($1::bigint[]) ORDER BY o.id`;
+    const rows = await all<LookupRow>(this.#session, text, [numberArray(ids)], "objects_by_id");
+    return rows.map((row) => ({ key: row.key, object: objectOf(row) }));
+  }
 
-/** The live objects with ids in (after, before), in the order of their ids. */
-export async function liveObjects(
-  client: PostgresClient,
-  range: { readonly stream: number; readonly after: number; readonly before: number; readonly limit: number },
-): Promise<LiveObject[]> {
-  const { rows } = await client.query<LookupRow>({
-    name: "tidemark_live",
-    text: `SELECT ${columns} FROM objects o JOIN versions v ON v.pos = o.head
-      WHERE o.id > $1 AND o.id < $2 AND o.stream = $3 AND NOT o.is_deleted ORDER BY o.id LIMIT $4`,
-    values: [range.after, range.before, range.stream, range.limit],
-  });
-  return rows.map((row) => ({ key: row.key, object: objectOf(row) }));
+  /** All objects of a stream into a cache that then knows that it has them all, if there are no more than `limit`. */
+  async cacheOf(stream: number, limit: number, maxBytes: number): Promise<ObjectCache> {
+    const text = `SELECT ${columns} FROM objects o JOIN versions v ON v.pos = o.head WHERE o.stream = $1 LIMIT $2`;
+    const rows = await all<LookupRow>(this.#session, text, [stream, limit + 1]);
+    const isComplete = rows.length <= limit;
+    const cache = new ObjectCache({ maxBytes, isComplete });
+    if (isComplete) for (const row of rows) cache.set(row.key.toString("latin1"), objectOf(row));
+    return cache;
+  }
 }
 
 function objectOf(row: LookupRow): CachedObject {

@@ -1,7 +1,10 @@
 import { and, asc, desc, eq, exists, gt, gte, inArray, isNotNull, lt, lte, type SQL, sql } from "drizzle-orm";
 import { drizzle, type NodePgDatabase } from "drizzle-orm/node-postgres";
+import type { VersionRow } from "../history/version-packing.ts";
+import type { ListForm, ReadRows, StreamKeys } from "../history/version-reads.ts";
+import { numberArray } from "./array-literals.ts";
 import type { PostgresClient } from "./driver.ts";
-import { batches, epochs, gaps, keyStart, objects, quarantine, streams, versions } from "./schema.ts";
+import { batches, edges, epochs, gaps, keyStart, objects, quarantine, streams, versions } from "./schema.ts";
 
 const { placeholder } = sql;
 
@@ -23,27 +26,25 @@ const row = {
   sourceTime: versions.sourceTime,
 };
 
-interface KeyQuery {
-  readonly isAsOf: boolean;
-  readonly hasEnd: boolean;
-  readonly includeDeleted: boolean;
-}
+type Form = ListForm & { readonly hasEnd: boolean };
 
 type ListQuery = ReturnType<typeof listQuery>;
 type TouchedQuery = ReturnType<typeof touchedQuery>;
 
-/** The prepared queries of one connection. */
-export class Queries {
+/** The prepared questions of one connection to PostgreSQL. */
+export class Queries implements ReadRows {
   readonly #db: NodePgDatabase;
   readonly #lists = new Map<string, ListQuery>();
   readonly #touched = new Map<string, TouchedQuery>();
-  readonly object;
-  readonly head;
-  readonly at;
-  readonly log;
-  readonly changes;
-  readonly changesOfStream;
-  readonly streamIds;
+  readonly #object;
+  readonly #head;
+  readonly #at;
+  readonly #atInGraph;
+  readonly #edgesOf;
+  readonly #log;
+  readonly #changes;
+  readonly #changesOfStream;
+  readonly #streamIds;
   readonly streams;
   readonly gaps;
   readonly quarantine;
@@ -51,8 +52,8 @@ export class Queries {
   constructor(client: PostgresClient) {
     const db = drizzle({ client: client as never });
     this.#db = db;
-    this.object = db
-      .select({ id: objects.id, head: objects.head, isDeleted: objects.isDeleted })
+    this.#object = db
+      .select({ id: objects.id, head: objects.head })
       .from(objects)
       .where(
         and(
@@ -62,24 +63,40 @@ export class Queries {
         ),
       )
       .prepare("tidemark_object");
-    this.head = versionQuery(db, eq(versions.pos, placeholder("pos"))).prepare("tidemark_head");
-    this.at = versionQuery(db, and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))))
+    this.#head = versionQuery(db, eq(versions.pos, placeholder("pos"))).prepare("tidemark_head");
+    this.#at = versionQuery(db, and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))))
       .orderBy(desc(versions.pos))
       .limit(1)
       .prepare("tidemark_at");
+    this.#atInGraph = versionQuery(
+      db,
+      and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))),
+    )
+      .orderBy(desc(versions.version))
+      .limit(1)
+      .prepare("tidemark_at_in_graph");
+    this.#edgesOf = db
+      .select({ child: edges.child, parent: edges.parent })
+      .from(edges)
+      .where(sql`${edges.child} = ANY (${placeholder("children")}::bigint[])`)
+      .orderBy(asc(edges.child), asc(edges.parent))
+      .prepare("tidemark_edges_of");
     const before = and(eq(versions.object, placeholder("object")), lt(versions.pos, placeholder("before")));
-    this.log = versionQuery(db, before).orderBy(desc(versions.pos)).limit(placeholder("limit")).prepare("tidemark_log");
+    this.#log = versionQuery(db, before)
+      .orderBy(desc(versions.pos))
+      .limit(placeholder("limit"))
+      .prepare("tidemark_log");
     const range = and(gt(versions.pos, placeholder("after")), lte(versions.pos, placeholder("to")));
-    this.changes = versionQuery(db, range)
+    this.#changes = versionQuery(db, range)
       .orderBy(asc(versions.pos))
       .limit(placeholder("limit"))
       .prepare("tidemark_changes");
-    this.changesOfStream = versionQuery(db, and(range, eq(objects.stream, placeholder("stream"))))
+    this.#changesOfStream = versionQuery(db, and(range, eq(objects.stream, placeholder("stream"))))
       .orderBy(asc(versions.pos))
       .limit(placeholder("limit"))
       .prepare("tidemark_changes_of");
-    this.streamIds = db
-      .select({ id: streams.id })
+    this.#streamIds = db
+      .select({ id: streams.id, kind: streams.kind })
       .from(streams)
       .orderBy(asc(streams.id))
       .prepare("tidemark_stream_ids");
@@ -114,14 +131,55 @@ export class Queries {
       .prepare("tidemark_quarantine");
   }
 
-  /** Keys of a stream in key order with the version that is current, now or at a position. */
-  list(query: KeyQuery): ListQuery {
-    return remember(this.#lists, query, (name) => listQuery(this.#db, query, name));
+  async object(stream: number, key: Buffer): Promise<{ readonly id: number; readonly head: number } | undefined> {
+    return (await this.#object.execute({ stream, key }))[0];
   }
 
-  /** Ids of the objects with a version in (low, high], in key order. */
-  touched(query: { readonly hasEnd: boolean; readonly isNarrow: boolean }): TouchedQuery {
-    return remember(this.#touched, query, (name) => touchedQuery(this.#db, query, name));
+  async head(position: number): Promise<VersionRow | undefined> {
+    return (await this.#head.execute({ pos: position }))[0];
+  }
+
+  async at(object: number, position: number, isGraph: boolean): Promise<VersionRow | undefined> {
+    return (await (isGraph ? this.#atInGraph : this.#at).execute({ object, pos: position }))[0];
+  }
+
+  log(object: number, before: number, limit: number): Promise<VersionRow[]> {
+    return this.#log.execute({ object, before, limit });
+  }
+
+  changes(
+    range: { readonly after: number; readonly to: number; readonly limit: number },
+    stream: number | undefined,
+  ): Promise<VersionRow[]> {
+    if (stream === undefined) return this.#changes.execute({ ...range });
+    return this.#changesOfStream.execute({ ...range, stream });
+  }
+
+  list(form: ListForm, { stream, start, end, limit }: StreamKeys, position: number | undefined): Promise<VersionRow[]> {
+    const whole = { ...form, hasEnd: end !== undefined };
+    const statement = remember(this.#lists, whole, (name) => listQuery(this.#db, whole, name));
+    return statement.execute({ stream, start, end, pos: position, limit });
+  }
+
+  touched(
+    { stream, start, end, limit }: StreamKeys,
+    { low, high, isNarrow }: { readonly low: number; readonly high: number; readonly isNarrow: boolean },
+  ): Promise<{ readonly id: number; readonly key: Buffer }[]> {
+    const form = { hasEnd: end !== undefined, isNarrow };
+    const statement = remember(this.#touched, form, (name) => touchedQuery(this.#db, form, name));
+    return statement.execute({ stream, start, end, low, high, limit });
+  }
+
+  /** All streams by id. */
+  allStreams(): Promise<{ readonly id: number; readonly kind: string }[]> {
+    return this.#streamIds.execute();
+  }
+
+  /** Second and further parents of versions. */
+  async edgesOf(positions: readonly number[]): Promise<(readonly [number, number])[]> {
+    if (positions.length === 0) return [];
+    const rows = await this.#edgesOf.execute({ children: numberArray(positions) });
+    return rows.map(({ child, parent }) => [child, parent] as const);
   }
 }
 
@@ -151,10 +209,14 @@ function keyRange(hasEnd: boolean): SQL | undefined {
 
 const keyOrder = [asc(keyStart(objects.key)), asc(objects.key)];
 
-function listQuery(db: NodePgDatabase, { isAsOf, hasEnd, includeDeleted }: KeyQuery, name: string) {
-  const shown = isAsOf
-    ? sql`(SELECT max(w.pos) FROM ${versions} w WHERE w.object = ${objects.id} AND w.pos <= ${placeholder("pos")})`
-    : objects.head;
+function listQuery(db: NodePgDatabase, { asOf, hasEnd, includeDeleted }: Form, name: string) {
+  const known = sql`FROM ${versions} w WHERE w.object = ${objects.id} AND w.pos <= ${placeholder("pos")}`;
+  const shown =
+    asOf === undefined
+      ? objects.head
+      : asOf === "linear"
+        ? sql`(SELECT max(w.pos) ${known})`
+        : sql`(SELECT w.pos ${known} ORDER BY w.version DESC LIMIT 1)`;
   return db
     .select(row)
     .from(objects)
@@ -165,7 +227,7 @@ function listQuery(db: NodePgDatabase, { isAsOf, hasEnd, includeDeleted }: KeyQu
     .where(
       and(
         keyRange(hasEnd),
-        includeDeleted ? undefined : isAsOf ? isNotNull(versions.value) : eq(objects.isDeleted, false),
+        includeDeleted ? undefined : asOf !== undefined ? isNotNull(versions.value) : eq(objects.isDeleted, false),
       ),
     )
     .orderBy(...keyOrder)
@@ -199,8 +261,8 @@ function touchedQuery(
 
 function remember<Value>(known: Map<string, Value>, query: object, make: (name: string) => Value): Value {
   const name = Object.values(query)
-    .map((flag) => (flag === true ? "y" : "n"))
-    .join("");
+    .map((form) => (typeof form === "string" ? form : form === true ? "y" : "n"))
+    .join("_");
   const value = known.get(name) ?? make(name);
   known.set(name, value);
   return value;

@@ -10,12 +10,18 @@ import {
   text,
   timestamp,
 } from "drizzle-orm/pg-core";
+import { givenText, keptText } from "./any-text.ts";
 
 // The tables as drizzle sees them. `ddl.ts` creates them (with collations, which drizzle cannot say), a test holds both
 // together. What the columns mean is said in `history/schema.ts`.
 
 const number = (name: string) => bigint(name, { mode: "number" });
 const bytes = customType<{ data: Buffer }>({ dataType: () => "bytea" });
+const anyText = customType<{ data: string; driverData: string }>({
+  dataType: () => "text",
+  toDriver: keptText,
+  fromDriver: givenText,
+});
 
 export const meta = pgTable("meta", { key: text("key").primaryKey(), value: text("value").notNull() });
 
@@ -79,11 +85,26 @@ export const versions = pgTable(
     level: number("level").notNull(),
     via: smallint("via").notNull(),
     version: text("version").notNull(),
-    attributes: text("attributes"),
+    attributes: anyText("attributes"),
     sourceTime: number("source_time"),
     value: bytes("value"),
   },
-  (table) => [index("versions_by_object").on(table.object, table.pos)],
+  (table) => [
+    index("versions_by_object").on(table.object, table.pos),
+    index("versions_by_generation").on(table.origin, table.gen).where(sql`origin <> 1`),
+  ],
+);
+
+export const edges = pgTable(
+  "edges",
+  { child: number("child").notNull(), parent: number("parent").notNull() },
+  (table) => [primaryKey({ columns: [table.child, table.parent] }), index("edges_by_parent").on(table.parent)],
+);
+
+export const conflicts = pgTable(
+  "conflicts",
+  { object: number("object").notNull(), head: number("head").notNull() },
+  (table) => [primaryKey({ columns: [table.object, table.head] })],
 );
 
 export const batches = pgTable("batches", {
@@ -140,7 +161,7 @@ export const quarantine = pgTable(
     key: bytes("key").notNull(),
     value: bytes("value"),
     version: text("version"),
-    attributes: text("attributes"),
+    attributes: anyText("attributes"),
     sourceTime: number("source_time"),
     epoch: number("epoch").notNull(),
     cursor: text("cursor").notNull(),
@@ -158,6 +179,103 @@ export const consumers = pgTable("consumers", {
   position: number("position").notNull(),
   updatedAt: number("updated_at").notNull(),
 });
+
+export const links = pgTable(
+  "links",
+  {
+    origin: number("origin").notNull(),
+    gen: number("gen").notNull(),
+    object: number("object").notNull(),
+    child: number("child").notNull(),
+    parent: number("parent").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.origin, table.gen] }), index("links_by_parent").on(table.parent)],
+);
+
+export const generations = pgTable(
+  "generations",
+  {
+    /** In the order in which batches came here. */
+    id: number("id").primaryKey(),
+    origin: number("origin").notNull(),
+    first: number("first").notNull(),
+    last: number("last").notNull(),
+    stream: number("stream").notNull(),
+    batch: number("batch"),
+    stampMs: number("stamp_ms").notNull(),
+    stampCounter: number("stamp_counter").notNull(),
+  },
+  (table) => [
+    index("generations_by_origin").on(table.origin, table.first),
+    index("generations_by_stamp").on(table.stream, table.stampMs, table.stampCounter),
+  ],
+);
+
+export const inbox = pgTable(
+  "inbox",
+  {
+    stream: number("stream").notNull(),
+    origin: text("origin").notNull(),
+    first: number("first").notNull(),
+    last: number("last").notNull(),
+    data: bytes("data").notNull(),
+    at: number("at").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.stream, table.origin, table.first] })],
+);
+
+export const mirrored = pgTable("mirrored", {
+  stream: number("stream").primaryKey(),
+  source: number("source").notNull(),
+  position: number("position").notNull(),
+});
+
+export const mirrors = pgTable("mirrors", {
+  object: number("object").primaryKey(),
+  shown: number("shown"),
+  storeVersion: text("store_version"),
+  epoch: number("epoch"),
+  refused: number("refused"),
+});
+
+export const intents = pgTable(
+  "intents",
+  {
+    object: number("object").notNull(),
+    version: number("version").notNull(),
+    written: text("written"),
+    isUnknown: boolean("is_unknown").notNull(),
+    expected: text("expected"),
+    bound: text("bound"),
+    epoch: number("epoch"),
+  },
+  (table) => [primaryKey({ columns: [table.object, table.version] })],
+);
+
+export const dirty = pgTable("dirty", { object: number("object").primaryKey() });
+
+export const announcements = pgTable(
+  "announcements",
+  { origin: number("origin").notNull(), gen: number("gen").notNull(), vector: text("vector").notNull() },
+  (table) => [primaryKey({ columns: [table.origin, table.gen] })],
+);
+
+export const horizons = pgTable("horizons", {
+  origin: number("origin").primaryKey(),
+  stream: number("stream").notNull(),
+  generation: number("generation").notNull(),
+});
+
+export const relics = pgTable("relics", {
+  version: number("version").primaryKey(),
+  since: number("since").notNull(),
+});
+
+export const snapshotParts = pgTable(
+  "snapshot_parts",
+  { stream: number("stream").notNull(), part: number("part").notNull(), data: bytes("data").notNull() },
+  (table) => [primaryKey({ columns: [table.stream, table.part] })],
+);
 
 /** Frames of groups whose boundary has not come yet, as they were packed. */
 export const stage = pgTable(

@@ -3,10 +3,11 @@ import { StoreWatchError } from "../errors.ts";
 import type { PostgresClient, PostgresPool } from "./driver.ts";
 import type { Fence, WriterLease } from "./lease.ts";
 import { commitFailed, isConnectionError, messageOf, sqlState } from "./postgres-errors.ts";
+import type { WriterSession } from "./writer-session.ts";
 
 /** What the writer remembers from transaction to transaction, and must take from the database again when it is in doubt. */
 export interface Memory {
-  reload(client: PostgresClient): Promise<void>;
+  reload(): Promise<void>;
   /** Nobody who has opened a stream so far may go on: what they know may not be so any more. */
   invalidate(error: StoreWatchError): void;
 }
@@ -18,6 +19,8 @@ export class FencedTransactions {
   readonly #where: string;
   readonly #clock: Clock;
   readonly #memory: Memory;
+  readonly #leader: FencedTransactions | undefined;
+  readonly #isDurable: boolean;
   #client: PostgresClient | undefined;
   #fence: Fence | undefined;
   /** What is remembered may not be what the database says. */
@@ -25,16 +28,31 @@ export class FencedTransactions {
   /** A commit was sent, and no answer came. */
   #isUnknown = false;
   #queue: Promise<unknown> = Promise.resolve();
+  /** Of the transaction that runs. */
+  readonly session: WriterSession;
 
   constructor(
     pool: PostgresPool,
-    parts: { readonly lease: WriterLease; readonly where: string; readonly clock: Clock; readonly memory: Memory },
+    parts: {
+      readonly lease: WriterLease;
+      readonly where: string;
+      readonly clock: Clock;
+      readonly memory: Memory;
+      readonly session: WriterSession;
+      /** Whoever writes there writes here, too. */
+      readonly leader: FencedTransactions | undefined;
+      /** Whether a commit is on the disk when it is reported, also where the server does not ask for that. */
+      readonly isDurable: boolean;
+    },
   ) {
+    this.session = parts.session;
     this.#pool = pool;
     this.#lease = parts.lease;
     this.#where = parts.where;
     this.#clock = parts.clock;
     this.#memory = parts.memory;
+    this.#leader = parts.leader;
+    this.#isDurable = parts.isDurable;
   }
 
   get isHolder(): boolean {
@@ -50,8 +68,10 @@ export class FencedTransactions {
     return this.#turn(async () => {
       if (this.#fence !== undefined) return;
       try {
+        const leader = this.#leader;
+        if (leader !== undefined && !(await leader.prove())) throw this.#led();
         const client = await this.#connected();
-        this.#fence = await this.#lease.take(client, waitMs, this.#clock);
+        this.#fence = await this.#lease.take(client, waitMs, this.#clock, leader !== undefined);
         this.#isStale = true;
         this.#isUnknown = false;
       } catch (error) {
@@ -68,28 +88,46 @@ export class FencedTransactions {
    * whether it was committed; what the server says about the connection and itself as `COMMIT_FAILED`, and errors about
    * the data as they are.
    */
-  run<T>(work: (client: PostgresClient) => Promise<T>): Promise<T> {
+  run<T>(work: (session: WriterSession) => Promise<T>): Promise<T> {
     return this.#turn(async () => {
       const fence = this.#holder();
       let result: T;
       let client: PostgresClient;
+      let isHeld: Promise<boolean> | undefined;
       try {
         client = await this.#connected();
         if (this.#isUnknown) await this.#settle(client, fence);
-        await client.query("BEGIN");
-        if (!(await this.#lease.hold(client, fence))) throw this.#lost();
+        this.session.begin(client);
+        // Sent with what follows. The server says it first, and does nothing of the rest when the lease is lost.
+        isHeld = this.#lease.hold(client, fence);
+        isHeld.catch(() => undefined);
         if (this.#isStale) {
-          await this.#memory.reload(client);
+          await this.#memory.reload();
           this.#isStale = false;
         }
-        result = await work(client);
+        result = await work(this.session);
+        this.session.check();
       } catch (error) {
         this.#isStale = true;
         await this.#rollBack(error);
-        throw isConnectionError(error) ? commitFailed(error) : error;
+        throw await this.#failure(error, isHeld);
       }
-      await this.#commit(client, fence);
+      await this.#commit(client, fence, isHeld);
       return result;
+    });
+  }
+
+  /** Whether this writer has the lease, by the word of the database. @throws {StoreWatchError} `DATABASE_UNREADABLE` */
+  prove(): Promise<boolean> {
+    return this.#turn(async () => {
+      if (this.#fence === undefined) return false;
+      try {
+        await this.#renew(this.#fence);
+      } catch (error) {
+        this.#drop(error);
+        if (!StoreWatchError.is(error)) throw unreachable(this.#where, error);
+      }
+      return this.isHolder;
     });
   }
 
@@ -98,13 +136,7 @@ export class FencedTransactions {
     return this.#turn(async () => {
       const fence = this.#fence;
       if (fence === undefined) return;
-      try {
-        const client = await this.#connected();
-        if (this.#isUnknown) await this.#settle(client, fence);
-        if (!(await this.#lease.renew(client, fence))) this.#lost();
-      } catch (error) {
-        this.#drop(error);
-      }
+      await this.#renew(fence).catch((error: unknown) => this.#drop(error));
     });
   }
 
@@ -124,17 +156,43 @@ export class FencedTransactions {
     });
   }
 
-  async #commit(client: PostgresClient, fence: Fence): Promise<void> {
+  async #renew(fence: Fence): Promise<void> {
+    const client = await this.#connected();
+    if (this.#isUnknown) await this.#settle(client, fence);
+    if (!(await this.#lease.renew(client, fence))) this.#lost();
+  }
+
+  async #commit(client: PostgresClient, fence: Fence, isHeld: Promise<boolean>): Promise<void> {
+    let command: string;
     try {
-      await client.query("COMMIT");
-      fence.tx++;
+      ({ command } = await client.query("COMMIT"));
     } catch (error) {
       this.#isStale = true;
       this.#drop(error);
       // An error that the server names came instead of the commit. Without one, the commit may have happened.
       if (!isConnectionError(error) && sqlState(error) !== undefined) throw commitFailed(error);
       await this.#learn(fence, error);
+      return;
     }
+    if (command !== "ROLLBACK") {
+      fence.tx++;
+      return;
+    }
+    // Something that was sent before was refused.
+    this.#isStale = true;
+    let refused: unknown = new StoreWatchError("INTERNAL", "the server rolled a transaction back and did not say why");
+    try {
+      this.session.check();
+    } catch (error) {
+      refused = error;
+    }
+    throw await this.#failure(refused, isHeld);
+  }
+
+  /** Why a transaction failed that nothing of is in the database. */
+  async #failure(error: unknown, isHeld: Promise<boolean> | undefined): Promise<unknown> {
+    if (isHeld !== undefined && !(await isHeld.catch(() => true))) return this.#lost();
+    return isConnectionError(error) ? commitFailed(error) : error;
   }
 
   /** Finds out what became of a commit, with a new connection. Returns when it happened. */
@@ -173,6 +231,14 @@ export class FencedTransactions {
     return this.#fence;
   }
 
+  #led(): StoreWatchError {
+    return new StoreWatchError(
+      "DATABASE_LOCKED",
+      `${this.#where} is written by whoever writes the history that leads it, which is another process now`,
+      { retryable: true },
+    );
+  }
+
   #lost(): StoreWatchError {
     this.#fence = undefined;
     const error = new StoreWatchError(
@@ -191,6 +257,7 @@ export class FencedTransactions {
     // The query that is under way rejects as well, or the next one does.
     client.on("error", () => undefined);
     await client.query(writerSettings(this.#lease.ttlMs));
+    if (this.#isDurable) await client.query(durableSettings);
     this.#client = client;
     return client;
   }
@@ -227,6 +294,10 @@ function writerSettings(ttlMs: number): string {
   return `SET idle_in_transaction_session_timeout = ${ttlMs}; SET jit = off;
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off`;
 }
+
+/** Local, remote, and what else a server may ask for, is more than nothing: it stays. */
+const durableSettings = `SELECT set_config('synchronous_commit', 'on', false)
+  WHERE current_setting('synchronous_commit') = 'off'`;
 
 function unreachable(where: string, error: unknown): StoreWatchError {
   return new StoreWatchError(

@@ -1,25 +1,8 @@
 import type { CachedObject } from "../history/object-cache.ts";
+import type { NewBatch, SinkMark, VersionSink } from "../history/version-sink.ts";
+import { keptText } from "./any-text.ts";
 import { booleanArray, bytesArray, numberArray, textArray } from "./array-literals.ts";
-import type { PostgresClient } from "./driver.ts";
-
-export interface NewBatch {
-  readonly stream: number;
-  readonly epoch: number;
-  readonly committedAt: number;
-  readonly kind: number;
-  readonly cursor: string;
-  readonly firstPosition: number;
-  readonly count: number;
-  readonly sourceTime: number | null;
-}
-
-/** Where the counters of the tables stand. */
-export interface RowsMark {
-  readonly position: number;
-  readonly generation: number;
-  readonly object: number;
-  readonly batch: number;
-}
+import { one, type PostgresSession, run } from "./session.ts";
 
 /** Collected rows are written when there are so many, or so many bytes of them. */
 const maxRows = 2048;
@@ -50,11 +33,9 @@ class BatchColumns {
   kind: number[] = [];
 }
 
-/**
- * The tables that every change touches: versions, objects, batches. Rows are collected and written thousands at a time,
- * one statement for each table. Numbers come from here and not from the server, so that they are dense.
- */
-export class VersionRows {
+/** The tables that every change touches, on PostgreSQL: thousands of rows are written with one statement for each table. */
+export class VersionRows implements VersionSink {
+  readonly #session: PostgresSession;
   #position = 0;
   #generation = 0;
   #lastObject = 0;
@@ -65,6 +46,11 @@ export class VersionRows {
   #batches = new BatchColumns();
   #bytes = 0;
   #dirty: CachedObject[] = [];
+
+  /** To be loaded before it is used. */
+  constructor(session: PostgresSession) {
+    this.#session = session;
+  }
 
   get position(): number {
     return this.#position;
@@ -78,28 +64,24 @@ export class VersionRows {
     return this.#lastBatch + 1;
   }
 
-  get mark(): RowsMark {
+  get mark(): SinkMark {
     return { position: this.#position, generation: this.#generation, object: this.#lastObject, batch: this.#lastBatch };
   }
 
-  /** Whether so much waits that it should be written now. */
   get isFull(): boolean {
     const rows = Math.max(this.#versions.object.length, this.#dirty.length, this.#batches.stream.length);
     return this.#bytes >= maxBytes || rows >= maxRows;
   }
 
   /** Forgets what is collected and takes the counters from the tables. */
-  async load(client: PostgresClient): Promise<void> {
-    const { rows } = await client.query<RowsMark>(
-      `SELECT coalesce((SELECT max(pos) FROM versions), 0) AS position,
-        coalesce((SELECT gen FROM versions WHERE origin = 1 ORDER BY pos DESC LIMIT 1), 0) AS generation,
-        coalesce((SELECT max(id) FROM objects), 0) AS object, coalesce((SELECT max(id) FROM batches), 0) AS batch`,
-    );
-    this.reset(rows[0] as RowsMark);
+  async load(): Promise<void> {
+    const text = `SELECT coalesce((SELECT max(pos) FROM versions), 0) AS position,
+      coalesce((SELECT gen FROM versions WHERE origin = 1 ORDER BY pos DESC LIMIT 1), 0) AS generation,
+      coalesce((SELECT max(id) FROM objects), 0) AS object, coalesce((SELECT max(id) FROM batches), 0) AS batch`;
+    this.reset((await one<SinkMark>(this.#session, text)) as SinkMark);
   }
 
-  /** Forgets what is collected and goes on from a mark. */
-  reset(mark: RowsMark): void {
+  reset(mark: SinkMark): void {
     for (const object of this.#dirty) object.isDirty = false;
     this.#dirty = [];
     this.#versions = new VersionColumns();
@@ -111,13 +93,11 @@ export class VersionRows {
     this.#lastBatch = mark.batch;
   }
 
-  /** Sets what the versions from here on have in common. */
   share(epoch: number, via: number): void {
     this.#epoch = epoch;
     this.#via = via;
   }
 
-  /** An object that has no row yet. `key` must stay as it is until the next {@link flush}. */
   createObject(key: Buffer, epoch: number): CachedObject {
     return {
       id: ++this.#lastObject,
@@ -132,7 +112,6 @@ export class VersionRows {
     };
   }
 
-  /** Adds a version and moves the object's head to it. Epoch and `seen` of the object are the caller's. */
   addVersion(
     object: CachedObject,
     batch: number,
@@ -149,7 +128,7 @@ export class VersionRows {
     columns.level.push(++object.level);
     columns.via.push(this.#via);
     columns.version.push(version);
-    columns.attributes.push(attributes);
+    columns.attributes.push(keptText(attributes));
     columns.sourceTime.push(sourceTime);
     columns.value.push(value);
     this.#bytes += 64 + (value?.length ?? 0) + (attributes?.length ?? 0) + (object.newKey?.length ?? 0);
@@ -160,7 +139,6 @@ export class VersionRows {
     this.touch(object);
   }
 
-  /** Has the object's row written with the next flush. */
   touch(object: CachedObject): void {
     if (object.isDirty) return;
     object.isDirty = true;
@@ -180,32 +158,35 @@ export class VersionRows {
     this.#lastBatch++;
   }
 
-  /** Writes versions and objects of one stream. */
-  async flush(client: PostgresClient, stream: number): Promise<void> {
-    await this.#flushVersions(client);
-    await this.#flushObjects(client, stream);
-    if (this.#batches.stream.length >= maxRows) await this.#flushBatches(client);
+  advance(position: number, object: number): void {
+    this.#position = position;
+    this.#lastObject = object;
+  }
+
+  async flush(stream: number): Promise<void> {
+    await this.#flushVersions();
+    await this.#flushObjects(stream);
+    if (this.#batches.stream.length >= maxRows) await this.#flushBatches();
     this.#bytes = 0;
   }
 
-  /** Writes the batches too. */
-  async flushAll(client: PostgresClient, stream: number): Promise<void> {
-    await this.flush(client, stream);
-    await this.#flushBatches(client);
+  async flushAll(stream: number): Promise<void> {
+    await this.flush(stream);
+    await this.#flushBatches();
   }
 
-  async #flushBatches(client: PostgresClient): Promise<void> {
+  async #flushBatches(): Promise<void> {
     const columns = this.#batches;
     const count = columns.stream.length;
     if (count === 0) return;
     this.#batches = new BatchColumns();
-    await client.query({
-      name: "tidemark_batches",
-      text: `INSERT INTO batches (id, stream, epoch, cursor, first_pos, count, committed_at, source_time, kind)
+    await run(
+      this.#session,
+      `INSERT INTO batches (id, stream, epoch, cursor, first_pos, count, committed_at, source_time, kind)
         SELECT $1 + i, stream, epoch, cursor, first_pos, count, committed_at, source_time, kind FROM
           unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::smallint[])
           WITH ORDINALITY AS t (stream, epoch, cursor, first_pos, count, committed_at, source_time, kind, i)`,
-      values: [
+      [
         this.#lastBatch - count,
         numberArray(columns.stream),
         numberArray(columns.epoch),
@@ -216,23 +197,24 @@ export class VersionRows {
         numberArray(columns.sourceTime),
         numberArray(columns.kind),
       ],
-    });
+      "batches",
+    );
   }
 
-  async #flushVersions(client: PostgresClient): Promise<void> {
+  async #flushVersions(): Promise<void> {
     const columns = this.#versions;
     const count = columns.object.length;
     if (count === 0) return;
     this.#versions = new VersionColumns();
-    await client.query({
-      name: "tidemark_versions",
-      text: `INSERT INTO versions
+    await run(
+      this.#session,
+      `INSERT INTO versions
           (pos, object, batch, gen, epoch, parent, level, via, version, attributes, source_time, value)
         SELECT $1 + i, object, batch, $2 + i, epoch, parent, level, via, version, attributes, source_time, value FROM
           unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::smallint[], $9::text[],
             $10::text[], $11::bigint[], $12::bytea[])
           WITH ORDINALITY AS t (object, batch, epoch, parent, level, via, version, attributes, source_time, value, i)`,
-      values: [
+      [
         this.#position - count,
         this.#generation - count,
         numberArray(columns.object),
@@ -246,10 +228,11 @@ export class VersionRows {
         numberArray(columns.sourceTime),
         bytesArray(columns.value),
       ],
-    });
+      "versions",
+    );
   }
 
-  async #flushObjects(client: PostgresClient, stream: number): Promise<void> {
+  async #flushObjects(stream: number): Promise<void> {
     const dirty = this.#dirty;
     if (dirty.length === 0) return;
     this.#dirty = [];
@@ -257,21 +240,23 @@ export class VersionRows {
     const moved: CachedObject[] = [];
     for (const object of dirty) (object.newKey === undefined ? moved : added).push(object);
     if (moved.length > 0) {
-      await client.query({
-        name: "tidemark_objects_moved",
-        text: `UPDATE objects o SET head = t.head, is_deleted = t.is_deleted, seen = t.seen
+      await run(
+        this.#session,
+        `UPDATE objects o SET head = t.head, is_deleted = t.is_deleted, seen = t.seen
           FROM unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::text[]) AS t (id, head, is_deleted, seen)
           WHERE o.id = t.id`,
-        values: columnsOf(moved),
-      });
+        columnsOf(moved),
+        "objects_moved",
+      );
     }
     if (added.length > 0) {
-      await client.query({
-        name: "tidemark_objects_added",
-        text: `INSERT INTO objects (stream, key, id, head, is_deleted, seen) SELECT $1, t.* FROM
+      await run(
+        this.#session,
+        `INSERT INTO objects (stream, key, id, head, is_deleted, seen) SELECT $1, t.* FROM
           unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[]) AS t`,
-        values: [stream, bytesArray(added.map(({ newKey }) => newKey)), ...columnsOf(added)],
-      });
+        [stream, bytesArray(added.map(({ newKey }) => newKey)), ...columnsOf(added)],
+        "objects_added",
+      );
     }
     for (const object of dirty) {
       object.isDirty = false;

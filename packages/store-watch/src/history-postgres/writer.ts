@@ -1,28 +1,47 @@
 import { type Clock, systemClock } from "@tidemark/clock";
-import type { GapReason, ResumePoint } from "../contract.ts";
+import type { ResumePoint } from "../contract.ts";
 import { StoreWatchError } from "../errors.ts";
 import { type FrameBufferParts, FrameReader } from "../frame-layout.ts";
-import { batchKinds } from "../history/appender.ts";
-import { type GroupStep, planGroups } from "../history/groups.ts";
-import { Bits } from "../history/group-writer.ts";
-import type { AppendStats } from "../history/stream-state.ts";
-import { isReplay, isSameScope, resumeOf } from "../history/stream-table.ts";
+import { CommitLog } from "../history/commit-log.ts";
+import { type Flow, runLater } from "../history/flow.ts";
+import { GraphCore } from "../history/graph-core.ts";
+import { graphStream } from "../history/graph-stream.ts";
+import type { GraphOptions } from "../history/graph-types.ts";
+import { GroupApplier } from "../history/group-applier.ts";
+import { GroupSteps, isIdle } from "../history/group-steps.ts";
+import { planGroups } from "../history/groups.ts";
+import type { AsOfInput } from "../history/methods.ts";
+import { Pruner } from "../history/pruner.ts";
+import { QuarantineLog } from "../history/quarantine-log.ts";
+import { QuarantineResolver } from "../history/quarantine-resolver.ts";
+import { resumeOf, StreamLog } from "../history/stream-log.ts";
+import { type AppendStats, noStats } from "../history/stream-state.ts";
+import { Wakeup } from "../history/wakeup.ts";
 import type { OpenStreamOptions } from "../history-types.ts";
-import { CommitRows } from "./commit-rows.ts";
-import type { PostgresClient, PostgresPool } from "./driver.ts";
-import { GroupApplier, type GroupContext } from "./group-applier.ts";
+import { PostgresCommitRows } from "./commit-rows.ts";
+import type { PostgresPool } from "./driver.ts";
+import { PostgresGraphTables } from "./graph-tables.ts";
+import { DigestedValues, postgresSavepoints } from "./held-values.ts";
 import { WriterLease } from "./lease.ts";
-import { cacheOf } from "./object-lookup.ts";
-import { classifyPostgresError, commitFailed } from "./postgres-errors.ts";
+import { PostgresMirrorTables } from "./mirror-tables.ts";
+import { PostgresMomentRows } from "./moments.ts";
+import { PostgresPrunedRows } from "./pruned-rows.ts";
+import { PostgresRetentionTables } from "./retention-tables.ts";
+import { PostgresObjectRows } from "./object-lookup.ts";
+import { classifyPostgresError, commitFailed, messageOf } from "./postgres-errors.ts";
+import { PostgresQuarantineRows } from "./quarantine-rows.ts";
 import { addStage, clearStage, stagedPieces } from "./stage-rows.ts";
-import { addGap, enterEpoch, loadStream, openStreamRow, type PostgresStreamState, saveStream } from "./stream-rows.ts";
+import { PostgresStreamRows, type PostgresStreamState } from "./stream-rows.ts";
 import { FencedTransactions } from "./transactions.ts";
 import { VersionRows } from "./version-rows.ts";
+import { WriterSession } from "./writer-session.ts";
 
 /** For the objects that each stream remembers: some 60,000 are certain to be found again. */
 const defaultCacheBytes = 24 * 1024 * 1024;
 /** So many are read at the start, so that every other key is known to be new. */
 const fewObjects = 4096;
+/** Frames whose keys are resolved together. */
+const windowFrames = 4096;
 
 export interface Appended extends AppendStats {
   readonly resume: ResumePoint | undefined;
@@ -30,17 +49,31 @@ export interface Appended extends AppendStats {
   readonly commitMs: number;
 }
 
-const noStats = (): AppendStats => ({ versions: 0, duplicates: 0, quarantined: 0, gaps: 0 });
+/** Names one opening of a stream. */
+export interface OpenedStream {
+  readonly id: number;
+  readonly token: number;
+  readonly resume: ResumePoint | undefined;
+}
 
 /** Everything that is written: the counterpart of SQLite's writer, on one connection of its own. */
 export class PostgresWriter {
   readonly #states = new Map<number, PostgresStreamState>();
+  readonly #graphs = new Map<number, GraphCore>();
   readonly #cacheBytes: number;
+  readonly #session = new WriterSession();
+  readonly #commits = new CommitLog(new PostgresCommitRows(this.#session));
+  readonly #streams = new StreamLog(new PostgresStreamRows(this.#session));
+  readonly #objects = new PostgresObjectRows(this.#session);
+  readonly #steps: GroupSteps<PostgresStreamState>;
+  readonly #resolver: QuarantineResolver;
+  readonly #pruner: Pruner;
   /** The newest position that is certain. */
   #committed = 0;
-  readonly rows = new VersionRows();
-  readonly commits = new CommitRows();
+  readonly #rows = new VersionRows(this.#session);
   readonly transactions: FencedTransactions;
+  /** Raised whenever nobody who has opened a stream so far may go on. */
+  readonly losses: Wakeup = new Wakeup();
 
   constructor(
     pool: PostgresPool,
@@ -50,86 +83,137 @@ export class PostgresWriter {
       readonly where: string;
       readonly clock: Clock;
       readonly cacheBytes?: number | undefined;
+      readonly leader?: FencedTransactions | undefined;
+      readonly isDurable: boolean;
     },
   ) {
     this.#cacheBytes = options.cacheBytes ?? defaultCacheBytes;
+    const session = this.#session;
     this.transactions = new FencedTransactions(pool, {
       lease: new WriterLease(options),
       where: options.where,
       clock: options.clock,
+      leader: options.leader,
+      isDurable: options.isDurable,
+      session,
       memory: {
-        reload: (client) => this.#reload(client),
+        reload: () => this.#reload(),
         invalidate: (error) => {
           for (const state of this.#states.values()) state.isVoid = error;
+          this.losses.notify();
         },
       },
     });
-  }
-
-  async openStream(
-    options: OpenStreamOptions,
-    nowMs: number,
-  ): Promise<{ readonly id: number; readonly token: number; readonly resume: ResumePoint | undefined }> {
-    await this.transactions.acquire(0);
-    const stream = await this.#run(undefined, async (client) => {
-      const { id, previous } = await openStreamRow(client, options);
-      const old = this.#states.get(id);
-      const opened = await this.#newState(client, id, old);
-      // What an earlier writer left open comes again.
-      await clearStage(client, id);
-      if (previous !== undefined && !isSameScope(previous, options)) {
-        if (opened.cursor !== undefined) {
-          const detail = `now it watches ${options.kind} ${options.description}, scope ${options.scope}; before: ${previous.kind}, scope ${previous.scope}`;
-          const gap = { reason: "scope-changed", detail, from: undefined, to: undefined } as const;
-          await addGap(client, opened, gap, this.rows.position, this.commits.begin(nowMs), noStats());
-          opened.cursor = undefined;
-        }
-        await saveStream(client, opened);
-      }
-      return opened;
+    this.#pruner = new Pruner({
+      rows: new PostgresPrunedRows(session),
+      moments: new PostgresMomentRows(session),
+      position: () => this.#rows.position,
+      onRemoved: (stream, removed) => {
+        const state = this.#states.get(stream);
+        if (state !== undefined) state.versions -= removed;
+      },
+      inTransaction: (work) => this.transactions.run(() => runLater(work())),
     });
-    this.#states.set(stream.id, stream);
-    return { id: stream.id, token: stream.token, resume: resumeOf(stream) };
+    const [store, commits, streams, objects] = [this.#rows, this.#commits, this.#streams, this.#objects];
+    const [quarantine, savepoints] = [new PostgresQuarantineRows(session), postgresSavepoints(session)];
+    const groups = new GroupApplier({
+      store,
+      objects,
+      values: new DigestedValues(session, store),
+      savepoints,
+      quarantine: new QuarantineLog(quarantine, savepoints),
+      windowFrames,
+    });
+    const pieces = (stream: PostgresStreamState) => stagedPieces(session, stream);
+    this.#steps = new GroupSteps({ store, groups, streams, commits, pieces });
+    const stateOf = async (id: number) => this.#states.get(id) ?? (await this.#newState(id, undefined));
+    this.#resolver = new QuarantineResolver({ store, streams, commits, objects, quarantine, stateOf });
   }
 
-  /** The stream as its writer knows it; one that nobody opened here is read. Within a transaction. */
-  async stateOf(client: PostgresClient, id: number): Promise<PostgresStreamState> {
-    return this.#states.get(id) ?? this.#newState(client, id, undefined);
+  async openStream(options: OpenStreamOptions, nowMs: number): Promise<OpenedStream> {
+    return this.#open(options, nowMs, async () => undefined);
   }
 
-  /** How many versions of a stream were pruned. */
-  subtract(stream: number, removed: number): void {
-    const state = this.#states.get(stream);
-    if (state !== undefined) state.versions -= removed;
+  /** `origin` is the identity of the history. */
+  async openGraph(options: GraphOptions, origin: string, nowMs: number): Promise<OpenedStream> {
+    const { name, description } = options;
+    return this.#open({ ...graphStream, name, description }, nowMs, async (state) => {
+      const core = new GraphCore({
+        tables: new PostgresGraphTables(this.#session),
+        mirrors: new PostgresMirrorTables(this.#session),
+        retained: new PostgresRetentionTables(this.#session),
+        moments: new PostgresMomentRows(this.#session),
+        store: this.#rows,
+        commits: this.#commits,
+        streams: this.#streams,
+        state,
+        origin,
+      });
+      await runLater(core.open(nowMs));
+      this.#graphs.set(state.id, core);
+    });
   }
 
-  /** @throws {StoreWatchError} `STREAM_BUSY`, `PROTOCOL`, `COMMIT_FAILED`, `DATABASE_LOCKED`, `DATABASE_UNREADABLE` */
-  async append(id: number, token: number, parts: FrameBufferParts, nowMs: number): Promise<Appended> {
-    const startedMs = systemClock.monotonic();
+  /** Runs what changes a graph in a transaction. @throws {StoreWatchError} like {@link append} */
+  async changeGraph<T>(opened: OpenedStream, flow: (core: GraphCore) => Flow<T>): Promise<T> {
+    let core: GraphCore | undefined;
+    try {
+      return await this.#run(this.#states.get(opened.id), async () => {
+        this.checkOpening(opened);
+        core = this.#graphs.get(opened.id) as GraphCore;
+        return runLater(flow(core));
+      });
+    } catch (error) {
+      core?.forget();
+      throw commitFailed(error);
+    }
+  }
+
+  /** @throws {StoreWatchError} `STREAM_BUSY` when it was opened again, or why nobody may go on. */
+  checkOpening(opened: Pick<OpenedStream, "id" | "token">): PostgresStreamState {
+    const stream = this.checkNewest(opened);
+    if (stream.isVoid !== undefined) throw stream.isVoid;
+    return stream;
+  }
+
+  /** Whether it may go on or not. @throws {StoreWatchError} `STREAM_BUSY` when it was opened again. */
+  checkNewest({ id, token }: Pick<OpenedStream, "id" | "token">): PostgresStreamState {
     const stream = this.#states.get(id);
     if (stream === undefined || stream.token !== token) {
       throw new StoreWatchError(
         "STREAM_BUSY",
-        `the stream ${JSON.stringify(stream?.name ?? id)} was opened again; only its newest writer may append`,
+        `the stream ${JSON.stringify(stream?.name ?? id)} was opened again; only its newest writer may go on`,
       );
     }
-    if (stream.isVoid !== undefined) throw stream.isVoid;
+    return stream;
+  }
+
+  /** Whether nobody may go on, although nobody has opened the stream again. */
+  isVoid({ id, token }: Pick<OpenedStream, "id" | "token">): boolean {
+    const stream = this.#states.get(id);
+    return stream?.token === token && stream.isVoid !== undefined;
+  }
+
+  /** @throws {StoreWatchError} `STREAM_BUSY`, `PROTOCOL`, `COMMIT_FAILED`, `DATABASE_LOCKED`, `DATABASE_UNREADABLE` */
+  async append(opened: OpenedStream, parts: FrameBufferParts, nowMs: number): Promise<Appended> {
+    const startedMs = systemClock.monotonic();
+    const stream = this.checkOpening(opened);
     const reader = new FrameReader(parts);
     const plan = planGroups(reader, stream.open);
-    const stats = noStats();
-    const isIdle = plan.steps.every((step) => tellsNothing(stream, reader, step));
-    if (!isIdle || plan.clearsStage || plan.open !== undefined) {
+    let stats = noStats();
+    const isQuiet = plan.steps.every((step) => isIdle(stream, reader, step));
+    if (!isQuiet || plan.clearsStage || plan.open !== undefined) {
       const apply = (isCareful: boolean) =>
-        this.#run(stream, async (client) => {
-          Object.assign(stats, noStats());
-          if (!isIdle) await this.#apply(client, stream, reader, plan.steps, nowMs, isCareful, stats);
+        this.#run(stream, async (session) => {
+          this.checkOpening(opened);
+          stats = isQuiet ? noStats() : await runLater(this.#steps.apply(stream, reader, plan.steps, nowMs, isCareful));
           let staged = stream.staged;
           if (plan.clearsStage) {
-            await clearStage(client, id);
+            await clearStage(session, stream.id);
             staged = 0;
           }
           if (plan.open !== undefined && plan.openFrom < reader.frames) {
-            await addStage(client, id, staged++, reader, plan.openFrom);
+            await addStage(session, stream.id, staged++, reader, plan.openFrom);
           }
           return staged;
         });
@@ -152,128 +236,71 @@ export class PostgresWriter {
     };
   }
 
-  async #apply(
-    client: PostgresClient,
-    stream: PostgresStreamState,
-    reader: FrameReader,
-    steps: readonly GroupStep[],
-    nowMs: number,
-    isCareful: boolean,
-    stats: AppendStats,
-  ): Promise<void> {
-    const now = this.commits.begin(nowMs);
-    const groups = new GroupApplier(client, this.rows);
-    for (const step of steps) {
-      const { position } = this.rows;
-      switch (step.type) {
-        case "apply":
-          await this.#applyGroup(client, groups, stream, reader, step, now, isCareful, stats);
-          break;
-        case "progress": {
-          const cursor = reader.text(step.frame, 0) as string;
-          if (!isReplayed(stream, cursor)) reach(stream, cursor);
-          break;
-        }
-        case "gap": {
-          const gap = {
-            reason: reader.text(step.frame, 0) as GapReason,
-            detail: reader.text(step.frame, 1) as string,
-            from: reader.text(step.frame, 2),
-            to: reader.text(step.frame, 3),
-          };
-          await addGap(client, stream, gap, position, now, stats);
-          break;
-        }
-        case "reset":
-          await this.commits.end(client, stream);
-          await enterEpoch(client, stream, reader.text(step.frame, 0) as string, position, now, stats);
-          break;
+  /** @throws {StoreWatchError} `COMMIT_FAILED` when it fails again, and the record shows the new error. */
+  async retryQuarantined(id: number, nowMs: number): Promise<void> {
+    try {
+      await this.transactions.run(() => runLater(this.#resolver.retry(id, nowMs)));
+    } catch (error) {
+      if (classifyPostgresError(error) === "data") {
+        await this.transactions.run(() => runLater(this.#resolver.blame(id, messageOf(error))));
       }
+      throw commitFailed(error);
     }
-    await this.commits.end(client, stream);
-    await this.rows.flushAll(client, stream.id);
-    stream.versions += stats.versions;
-    if (stats.versions > 0) stream.lastCommitAt = now;
-    await saveStream(client, stream);
   }
 
-  async #applyGroup(
-    client: PostgresClient,
-    groups: GroupApplier,
-    stream: PostgresStreamState,
-    reader: FrameReader,
-    step: GroupStep & { readonly type: "apply" },
-    now: number,
-    isCareful: boolean,
-    stats: AppendStats,
-  ): Promise<void> {
-    const { rows } = this;
-    const cursor = reader.text(step.boundary, 0) as string;
-    const isSnapshot = step.snapshotEpoch !== undefined;
-    if (isSnapshot && step.snapshotEpoch !== stream.epoch?.identity) {
-      await this.commits.end(client, stream);
-      await enterEpoch(client, stream, step.snapshotEpoch, rows.position, now, stats);
-    }
-    if (isReplayed(stream, cursor)) {
-      stats.duplicates += step.to - step.from;
-      if (step.withStage) for await (const piece of stagedPieces(client, stream)) stats.duplicates += piece.frames;
-      return;
-    }
-    if (stream.epoch === undefined) {
-      throw new StoreWatchError(
-        "PROTOCOL",
-        `expected begin-snapshot or reset to name the epoch before the first commit, got a commit at cursor ${JSON.stringify(cursor)}; the source is defective`,
-      );
-    }
-    const before = stats.versions;
-    const firstPosition = rows.position + 1;
-    const context: GroupContext = {
-      stream,
-      epoch: stream.epoch.id,
-      batch: rows.nextBatch,
-      cursor,
-      now,
-      isSnapshot,
-      isCareful,
-      stats,
-      contained: isSnapshot ? new Bits(rows.lastObject + 1) : undefined,
-      poisoned: new Set(),
-    };
-    if (step.withStage) {
-      for await (const piece of stagedPieces(client, stream)) {
-        await groups.apply(context, piece, 0, piece.frames);
-        // New keys are views into the piece.
-        await rows.flush(client, stream.id);
-      }
-    }
-    await groups.apply(context, reader, step.from, step.to);
-    if (isSnapshot) await groups.sweep(context);
-    const count = stats.versions - before;
-    if (count > 0) {
-      const sourceTime = reader.sourceTimeMs(step.boundary);
-      rows.addBatch({
-        stream: stream.id,
-        epoch: stream.epoch.id,
-        committedAt: now,
-        kind: isSnapshot ? batchKinds.snapshot : batchKinds.stream,
-        cursor,
-        firstPosition,
-        count,
-        sourceTime: sourceTime === undefined ? null : Math.floor(sourceTime),
+  async skipQuarantined(id: number, reason: string): Promise<void> {
+    await this.transactions.run(() => runLater(this.#resolver.skip(id, reason)));
+  }
+
+  async setConsumer(name: string, position: number | undefined, nowMs: number): Promise<void> {
+    await this.transactions.run(() => runLater(this.#pruner.setConsumer(name, position, nowMs)));
+  }
+
+  prune(
+    before: AsOfInput,
+    stream: string | undefined,
+    clock: Clock,
+  ): Promise<{ readonly removed: number; readonly floor: number }> {
+    return this.#pruner.prune(before, stream, clock);
+  }
+
+  async #open(
+    options: OpenStreamOptions,
+    nowMs: number,
+    then: (state: PostgresStreamState) => Promise<void>,
+  ): Promise<OpenedStream> {
+    await this.transactions.acquire(0);
+    let before: { readonly id: number; readonly state: PostgresStreamState | undefined } | undefined;
+    try {
+      return await this.#run(undefined, async (session) => {
+        const { id, previous } = await runLater(this.#streams.open(options));
+        const old = this.#states.get(id);
+        before = { id, state: old };
+        const opened = await this.#newState(id, old);
+        // What an earlier writer left open comes again.
+        await clearStage(session, id);
+        const begin = () => this.#commits.begin(nowMs);
+        await runLater(this.#streams.enterScope(opened, previous, options, this.#rows.position, begin));
+        // Here, so that whatever waits for its turn finds that it came too late.
+        this.#states.set(id, opened);
+        await then(opened);
+        return { id, token: opened.token, resume: resumeOf(opened) };
       });
-      this.commits.extend(cursor, rows.position, context.batch);
+    } catch (error) {
+      if (before?.state !== undefined) this.#states.set(before.id, before.state);
+      else if (before !== undefined) this.#states.delete(before.id);
+      throw error;
     }
-    reach(stream, cursor);
   }
 
   /** A transaction about one stream: when it fails, what has no column in the database is as it was before, too. */
-  async #run<T>(stream: PostgresStreamState | undefined, work: (client: PostgresClient) => Promise<T>): Promise<T> {
-    const before = stream && { isAfterGap: stream.isAfterGap, ownGap: stream.ownGap };
+  async #run<T>(stream: PostgresStreamState | undefined, work: (session: WriterSession) => Promise<T>): Promise<T> {
+    const before = stream && { isAfterGap: stream.isAfterGap, isRepair: stream.isRepair, ownGap: stream.ownGap };
     let position = 0;
     try {
-      const result = await this.transactions.run(async (client) => {
-        const done = await work(client);
-        position = this.rows.position;
+      const result = await this.transactions.run(async (session) => {
+        const done = await work(session);
+        position = this.#rows.position;
         return done;
       });
       this.#committed = Math.max(this.#committed, position);
@@ -284,49 +311,28 @@ export class PostgresWriter {
     }
   }
 
-  async #reload(client: PostgresClient): Promise<void> {
-    await this.rows.load(client);
-    await this.commits.load(client);
+  async #reload(): Promise<void> {
+    await this.#rows.load();
+    await runLater(this.#commits.load());
     for (const state of this.#states.values()) {
       state.cache.clear();
-      Object.assign(state, await loadStream(client, state.id));
+      Object.assign(state, await runLater(this.#streams.load(state.id)));
     }
   }
 
-  async #newState(
-    client: PostgresClient,
-    id: number,
-    old: PostgresStreamState | undefined,
-  ): Promise<PostgresStreamState> {
-    const cache = old?.cache ?? (await cacheOf(client, id, fewObjects, this.#cacheBytes));
+  async #newState(id: number, old: PostgresStreamState | undefined): Promise<PostgresStreamState> {
+    const cache = old?.cache ?? (await this.#objects.cacheOf(id, fewObjects, this.#cacheBytes));
     return {
       id,
-      ...(await loadStream(client, id)),
+      ...(await runLater(this.#streams.load(id))),
       cache,
       token: (old?.token ?? 0) + 1,
       open: undefined,
       staged: 0,
       isVoid: undefined,
       isAfterGap: false,
+      isRepair: false,
       ownGap: undefined,
     };
   }
-}
-
-function isReplayed(stream: PostgresStreamState, cursor: string): boolean {
-  return isReplay(stream, stream.capabilities, cursor);
-}
-
-function reach(stream: PostgresStreamState, cursor: string): void {
-  stream.cursor = cursor;
-  stream.isAfterGap = false;
-  stream.ownGap = undefined;
-}
-
-/** Whether a step tells nothing that is not committed already: an idle stream makes no transaction (H10). */
-function tellsNothing(stream: PostgresStreamState, reader: FrameReader, step: GroupStep): boolean {
-  if (step.type === "progress") return reader.text(step.frame, 0) === stream.cursor;
-  if (step.type !== "apply" || step.withStage || step.from !== step.to || step.snapshotEpoch !== undefined)
-    return false;
-  return reader.text(step.boundary, 0) === stream.cursor;
 }

@@ -1,3 +1,5 @@
+import { type Flow, type Later, wait } from "./flow.ts";
+
 /** A version as the search for an ancestor sees it. */
 export interface AncestorNode {
   readonly position: number;
@@ -15,21 +17,21 @@ export interface AncestorNode {
  *
  * Reads no version below the level of the answer.
  */
-export function commonAncestor(
+export function* commonAncestor(
   heads: readonly number[],
-  nodeOf: (position: number) => AncestorNode | undefined,
-): AncestorNode | undefined {
+  nodeOf: (position: number) => Later<AncestorNode | undefined>,
+): Flow<AncestorNode | undefined> {
   const all = (1n << BigInt(heads.length)) - 1n;
   const reached = new Map<number, { readonly node: AncestorNode; heads: bigint }>();
   const byLevel = new Map<number, AncestorNode[]>();
   let level = 0;
-  const reach = (position: number, mask: bigint) => {
+  const reach = function* (position: number, mask: bigint): Flow<void> {
     const known = reached.get(position);
     if (known !== undefined) {
       known.heads |= mask;
       return;
     }
-    const node = nodeOf(position);
+    const node = yield* wait(nodeOf(position));
     // Pruned: what lies behind it is unknown here.
     if (node === undefined) return;
     reached.set(position, { node, heads: mask });
@@ -38,14 +40,14 @@ export function commonAncestor(
     byLevel.set(node.level, nodes);
     level = Math.max(level, node.level);
   };
-  for (const [index, head] of heads.entries()) reach(head, 1n << BigInt(index));
+  for (const [index, head] of heads.entries()) yield* reach(head, 1n << BigInt(index));
   // From the highest level down: everything that leads to a version lies above it, so it is complete when it is looked at.
   for (; level > 0; level--) {
     let best: AncestorNode | undefined;
     for (const node of byLevel.get(level) ?? []) {
       const mask = reached.get(node.position)?.heads ?? 0n;
       if (mask === all && (best === undefined || node.stamp > best.stamp)) best = node;
-      for (const parent of node.parents) reach(parent, mask);
+      for (const parent of node.parents) yield* reach(parent, mask);
     }
     if (best !== undefined) return best;
   }

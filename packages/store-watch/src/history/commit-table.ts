@@ -1,48 +1,31 @@
 import type Database from "better-sqlite3";
-import type { StreamState } from "./stream-state.ts";
+import type { CommitRows, NewCommit } from "./commit-log.ts";
 
-/** One row per transaction and epoch: which position was reached when. Its clock never goes back. */
-export class CommitTable {
+/** The statements about commits on SQLite. */
+export class CommitTable implements CommitRows {
   readonly #insert: Database.Statement;
   readonly #last: Database.Statement<[], number | null>;
-  #lastMs: number;
-  #now = 0;
-  #cursor = "";
-  #position = 0;
-  #batch = 0;
+  readonly #lastCursor: Database.Statement<[number, number], string | null>;
 
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
       "INSERT INTO commits (stream, epoch, cursor, position, batch, committed_at) VALUES (?, ?, ?, ?, ?, ?)",
     );
     this.#last = db.prepare<[], number | null>("SELECT max(committed_at) FROM commits").pluck();
-    this.#lastMs = this.#last.get() ?? 0;
+    this.#lastCursor = db
+      .prepare<[number, number], string | null>("SELECT max(cursor) FROM commits WHERE stream = ? AND epoch = ?")
+      .pluck();
   }
 
-  /** The time that everything in this transaction is committed at. */
-  begin(nowMs: number): number {
-    this.#position = 0;
-    this.#now = Math.max(Math.floor(nowMs), this.#lastMs);
-    return this.#now;
+  add({ stream, epoch, cursor, position, batch, committedAt }: NewCommit): void {
+    this.#insert.run(stream, epoch, cursor, position, batch, committedAt);
   }
 
-  /** Says how far the transaction has come. */
-  extend(cursor: string, position: number, batch: number): void {
-    this.#cursor = cursor;
-    this.#position = position;
-    this.#batch = batch;
+  lastMs(): number {
+    return this.#last.get() ?? 0;
   }
 
-  /** Writes the row, if there is anything new: at the end, and before the stream goes over to another epoch. */
-  end(stream: StreamState): void {
-    if (this.#position === 0 || stream.epoch === undefined) return;
-    this.#insert.run(stream.id, stream.epoch.id, this.#cursor, this.#position, this.#batch, this.#now);
-    this.#lastMs = this.#now;
-    this.#position = 0;
-  }
-
-  reset(): void {
-    this.#lastMs = this.#last.get() ?? 0;
-    this.#position = 0;
+  lastCursor(stream: number, epoch: number): string | null {
+    return this.#lastCursor.get(stream, epoch) ?? null;
   }
 }

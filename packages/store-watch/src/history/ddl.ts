@@ -1,3 +1,5 @@
+import { viewsOf, viewStatementsOf } from "./views.ts";
+
 /** "TMrk": what `file` and SQLite itself show of a Tidemark history. */
 export const applicationId = 0x544d726b;
 
@@ -180,72 +182,47 @@ CREATE TABLE intents (
 CREATE TABLE dirty (object INTEGER PRIMARY KEY REFERENCES objects (id)) STRICT;
 `;
 
+// Of the pruning of graphs: what the sites said that they have, what was pruned, and what goes with it.
+const retentionTables = `
+CREATE TABLE announcements (
+  origin INTEGER NOT NULL REFERENCES origins (id),
+  gen INTEGER NOT NULL,
+  vector TEXT NOT NULL,
+  PRIMARY KEY (origin, gen)
+) STRICT;
+CREATE TABLE horizons (
+  origin INTEGER PRIMARY KEY REFERENCES origins (id),
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  generation INTEGER NOT NULL
+) STRICT;
+CREATE TABLE relics (version INTEGER PRIMARY KEY REFERENCES versions (pos), since INTEGER NOT NULL) STRICT;
+CREATE TABLE snapshot_parts (
+  stream INTEGER NOT NULL REFERENCES streams (id),
+  part INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (stream, part)
+) STRICT;
+`;
+
+// Of writes to a store whose answer was lost. Of those that are there when it is added nobody knows what they expected.
+const lostWrites = `
+ALTER TABLE intents ADD COLUMN expected TEXT;
+ALTER TABLE intents ADD COLUMN bound TEXT;
+ALTER TABLE intents ADD COLUMN epoch INTEGER REFERENCES epochs (id);
+`;
+
 /**
  * What brings a database from one schema version to the next: the first creates everything, later ones only add.
  * `PRAGMA user_version` counts them.
  */
-export const schemaSteps: readonly string[] = [tables, graphTables];
+export const schemaSteps: readonly string[] = [tables, graphTables, retentionTables, lostWrites];
 
 // Bytes as text a tool can show: X'…' where a 0x00 or 0xff says that they are no text.
 const shown = (column: string) =>
   `CASE WHEN instr(${column}, x'00') OR instr(${column}, x'ff') THEN quote(${column}) ELSE CAST(${column} AS TEXT) END`;
 const time = (column: string) => `strftime('%Y-%m-%dT%H:%M:%fZ', ${column} / 1000.0, 'unixepoch')`;
-const via =
-  "CASE v.via WHEN 1 THEN 'stream' WHEN 2 THEN 'snapshot' WHEN 3 THEN 'sweep' WHEN 4 THEN 'retry' WHEN 5 THEN 'peer' ELSE 'merge' END";
 
-const versionColumns = `
-  s.name AS stream,
-  ${shown("o.key")} AS key_text,
-  ${shown("v.value")} AS value_text,
-  v.version AS version,
-  v.pos AS position,
-  ${time("b.committed_at")} AS committed_at,
-  ${time("v.source_time")} AS source_time,
-  v.kind AS kind,
-  ${via} AS via,
-  v.parent AS parent,
-  v.level AS level,
-  v.batch AS batch,
-  b.cursor AS cursor,
-  e.identity AS epoch,
-  v.attributes AS attributes,
-  o.key AS key,
-  v.value AS value,
-  b.committed_at AS committed_at_ms,
-  v.source_time AS source_time_ms`;
+/** For people with any SQLite tool. Made anew whenever the schema version changes. */
+export const views = viewsOf({ shown, time });
 
-const versionJoins = `
-  JOIN streams s ON s.id = o.stream
-  JOIN batches b ON b.id = v.batch
-  JOIN epochs e ON e.id = v.epoch`;
-
-/** For people with any SQLite tool. Made anew whenever the schema version changes; they are described in the README. */
-export const views: Readonly<Record<string, string>> = {
-  current: `SELECT ${versionColumns}
-    FROM objects o JOIN versions v ON v.pos = o.head ${versionJoins} WHERE o.is_deleted = 0`,
-  deleted: `SELECT ${versionColumns}
-    FROM objects o JOIN versions v ON v.pos = o.head ${versionJoins} WHERE o.is_deleted = 1`,
-  history: `SELECT ${versionColumns}
-    FROM versions v JOIN objects o ON o.id = v.object ${versionJoins}`,
-  changes: `SELECT v.pos AS position, ${time("b.committed_at")} AS committed_at, s.name AS stream,
-      CASE WHEN v.kind = 'delete' THEN 'removed' WHEN p.value IS NOT NULL THEN 'changed'
-        WHEN v.parent IS NULL OR p.pos IS NOT NULL THEN 'added' ELSE 'changed' END AS change,
-      ${shown("o.key")} AS key_text, ${shown("p.value")} AS before_text, ${shown("v.value")} AS after_text,
-      v.version AS version, b.cursor AS cursor, v.batch AS batch, o.key AS key, p.value AS before, v.value AS after
-    FROM versions v JOIN objects o ON o.id = v.object ${versionJoins} LEFT JOIN versions p ON p.pos = v.parent`,
-  gap_log: `SELECT g.id AS id, s.name AS stream, g.reason AS reason, g.detail AS detail, g.from_cursor AS from_cursor,
-      g.to_cursor AS to_cursor, g.position AS position, e.identity AS epoch, ${time("g.at")} AS at
-    FROM gaps g JOIN streams s ON s.id = g.stream LEFT JOIN epochs e ON e.id = g.epoch`,
-  quarantine_log: `SELECT q.id AS id, s.name AS stream, q.state AS state, ${shown("q.key")} AS key_text,
-      iif(q.value IS NULL, 'delete', 'put') AS kind, q.version AS version, q.error AS error, q.resolution AS resolution,
-      q.cursor AS cursor, e.identity AS epoch, ${time("q.at")} AS at, q.key AS key, q.value AS value
-    FROM quarantine q JOIN streams s ON s.id = q.stream JOIN epochs e ON e.id = q.epoch`,
-  stream_status: `SELECT s.name AS stream, s.kind AS kind, s.description AS description, e.identity AS epoch,
-      s.cursor AS cursor, s.keys AS keys, s.versions AS versions, s.gaps AS gaps, s.quarantined AS quarantined,
-      s.floor AS floor, ${time("s.last_commit_at")} AS last_commit_at
-    FROM streams s LEFT JOIN epochs e ON e.id = s.epoch`,
-};
-
-export const viewStatements: string = Object.entries(views)
-  .map(([name, query]) => `DROP VIEW IF EXISTS ${name};\nCREATE VIEW ${name} AS ${query};`)
-  .join("\n");
+export const viewStatements = viewStatementsOf(views);

@@ -24,6 +24,8 @@ export interface ChangeFacts {
   readonly epoch: number;
   /** The first time that this key comes in a snapshot. */
   readonly isFirstInSnapshot: boolean;
+  /** The snapshot corrects what we hold: the same version with another value is an error of ours. */
+  readonly isRepair: boolean;
   /** The position that the version would get. */
   readonly position: number;
 }
@@ -40,7 +42,7 @@ const made = (base: string, position: number) => `${base}~${position}`;
  * - What a snapshot contains exists, also where we thought it gone: such a source contradicts itself, and the current
  *   state is right while the version's text tells it apart.
  *
- * `isSameValue` is asked only where the source has no versions.
+ * `isSameValue` is asked only where the source has no versions, and in a repair.
  */
 export function decideVersion(
   object: ObjectState | undefined,
@@ -60,7 +62,8 @@ export function decideVersion(
   if (!change.isFirstInSnapshot || isDelete) return undefined;
   if (object.isDeleted) return made(version, position);
   const isHead = version === object.version || version === object.seen || object.version === made(version, object.head);
-  return isHead ? undefined : made(version, position);
+  if (isHead && (!change.isRepair || isSameValue(object))) return undefined;
+  return made(version, position);
 }
 
 /**

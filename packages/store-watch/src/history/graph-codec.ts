@@ -4,11 +4,12 @@ import type { GraphBatch, GraphRecord, VersionId } from "./graph-types.ts";
 // A batch as bytes, the same on every site. Numbers are LEB128, bytes and texts have their length before them:
 //
 //   format 1, origin, first, ms, counter, number of other origins, these, number of records, records
-//   record: flags, key, then of a version: value?, attributes?, number of parents, parents; of a link: child, parent
+//   record: flags, then of an announcement: number of ids, ids; otherwise key, and of a version: value?, attributes?,
+//   number of parents, parents; of a link: child, parent
 //   id: 0 for the batch's own origin or 1 + the index of another one, generation
 
 const format = 1;
-const flags = { link: 1, value: 2, attributes: 4, merge: 8 } as const;
+const flags = { link: 1, value: 2, attributes: 4, merge: 8, announcement: 16 } as const;
 /** Numbers stay exact. */
 const maxNumber = Number.MAX_SAFE_INTEGER;
 
@@ -26,6 +27,13 @@ export function encodeBatch(batch: GraphBatch): Uint8Array<ArrayBuffer> {
   };
   body.number(batch.records.length);
   for (const record of batch.records) {
+    if (record.type === "announcement") {
+      const known = Object.entries(record.vector);
+      body.number(flags.announcement);
+      body.number(known.length);
+      for (const [origin, generation] of known) id({ origin, generation });
+      continue;
+    }
     if (record.type === "link") {
       body.number(flags.link);
       body.bytes(record.key);
@@ -67,10 +75,10 @@ export function decodeBatch(data: Uint8Array): GraphBatch {
   if (found !== format) {
     throw damaged(`expected a batch of format ${format}, got format ${found}; update this site if others are newer`);
   }
-  const origin = reader.text();
+  const origin = reader.name();
   const first = reader.number();
   const stamp = { ms: reader.number(), counter: reader.number() };
-  const others = reader.list(() => reader.text());
+  const others = reader.list(() => reader.name());
   const id = (): VersionId => {
     const index = reader.number();
     const generation = reader.number();
@@ -80,6 +88,10 @@ export function decodeBatch(data: Uint8Array): GraphBatch {
   };
   const records = reader.list((): GraphRecord => {
     const flag = reader.number();
+    if (flag === flags.announcement) {
+      const known = reader.list(id).map(({ origin: site, generation }) => [site, generation]);
+      return { type: "announcement", vector: Object.fromEntries(known) as Record<string, number> };
+    }
     const key = reader.bytes();
     if (flag === flags.link) return { type: "link", key, child: id(), parent: id() };
     const value = (flag & flags.value) === 0 ? undefined : reader.bytes();
@@ -93,11 +105,11 @@ export function decodeBatch(data: Uint8Array): GraphBatch {
   return { origin, first, stamp, records };
 }
 
-function damaged(detail: string): StoreWatchError {
+export function damaged(detail: string): StoreWatchError {
   return new StoreWatchError("PROTOCOL", `a message of another site cannot be read: ${detail}`);
 }
 
-class ByteWriter {
+export class ByteWriter {
   #buffer = Buffer.allocUnsafe(256);
   #length = 0;
 
@@ -138,7 +150,7 @@ class ByteWriter {
   }
 }
 
-class ByteReader {
+export class ByteReader {
   readonly #data: Buffer;
   #at = 0;
 
@@ -169,6 +181,13 @@ class ByteReader {
 
   text(): string {
     return this.bytes().toString("utf8");
+  }
+
+  /** Of a site. No database keeps names with 0x00 alike, and no site has one. */
+  name(): string {
+    const text = this.text();
+    if (text.includes("\0")) throw damaged(`expected the name of a site, got ${JSON.stringify(text)}`);
+    return text;
   }
 
   /** An item takes a byte at least, so a damaged count ends with the data. */

@@ -1,48 +1,24 @@
-import type Database from "better-sqlite3";
 import type { SourceCapabilities } from "../contract.ts";
 import { StoreWatchError } from "../errors.ts";
-import { batchKinds } from "./appender.ts";
+import { batchKinds } from "./batch-kinds.ts";
 import { graphKind } from "./ddl.ts";
-import type { GraphTables, GraphRow } from "./graph-tables.ts";
+import { type Flow, wait } from "./flow.ts";
+import type { GraphEdits } from "./graph-edits.ts";
+import type { GraphNames } from "./graph-names.ts";
+import type { GraphRow, GraphTables } from "./graph-tables.ts";
 import type { GraphEdit, GraphIngested, StoreResult, StoreTransaction, StoreWrite } from "./graph-types.ts";
-import type { GraphWriter } from "./graph-writer.ts";
+import type { MirrorTables, SourceChange, StoreView } from "./mirror-tables.ts";
+import * as views from "./store-view.ts";
 import type { StreamState } from "./stream-state.ts";
 
 /** Changes of the store that are taken over in one transaction, about. */
 const changesAtOnce = 1000;
 /** Log positions that are searched for them in one transaction. */
 const positionsAtOnce = 50_000;
-const defaultTransactions = 100;
+/** Transactions of the store at once, without a limit. */
+const defaultTransactions = 500;
 
-interface SourceChange {
-  readonly pos: number;
-  readonly key: Buffer;
-  readonly value: Buffer | null;
-  readonly version: string;
-  readonly epoch: number;
-  readonly attributes: string | null;
-}
-
-interface MirroredRow {
-  readonly source: number;
-  readonly position: number;
-  /** The source's present one. */
-  readonly epoch: number | null;
-  /** Of the source; of one sequence with the versions of its values. */
-  readonly cursor: string | null;
-}
-
-interface IntentRow {
-  readonly version: number;
-  /** The store's version of it; null: not known whether it was written. */
-  readonly written: string | null;
-}
-
-interface MirrorRow {
-  readonly shown: number | null;
-  readonly store_version: string | null;
-  readonly epoch: number | null;
-}
+const nothing: GraphIngested = { versions: 0, echoes: 0, isEnd: true };
 
 /**
  * Keeps a graph and a watched store alike. What the store's stream brings is an edit made from what the store showed
@@ -50,324 +26,344 @@ interface MirrorRow {
  * on the condition that the store still has what it is known to have.
  */
 export class GraphMirror {
-  readonly #graph: GraphWriter;
+  readonly #edits: GraphEdits;
   readonly #tables: GraphTables;
+  readonly #mirrors: MirrorTables;
+  readonly #names: GraphNames;
   readonly #state: StreamState;
-  #isMirrored: boolean;
-  readonly #select: Database.Statement<[number], MirroredRow>;
-  readonly #sourceByName: Database.Statement<
-    [string],
-    { readonly id: number; readonly kind: string; readonly capabilities: string }
-  >;
-  readonly #start: Database.Statement;
-  readonly #allDirty: Database.Statement;
-  readonly #reach: Database.Statement;
-  readonly #keep: Database.Statement;
-  readonly #nextBatch: Database.Statement<[number, number, number], { readonly batch: number; readonly kind: number }>;
-  readonly #changes: Database.Statement<[number], SourceChange>;
-  readonly #mirror: Database.Statement<[number], MirrorRow>;
-  readonly #setMirror: Database.Statement;
-  readonly #refuse: Database.Statement;
-  readonly #intents: Database.Statement<[number], IntentRow>;
-  readonly #passed: Database.Statement<[number, string], number>;
-  readonly #accept: Database.Statement;
-  readonly #lastWritten: Database.Statement<[number], IntentRow>;
-  readonly #addIntent: Database.Statement;
-  readonly #setWritten: Database.Statement;
-  readonly #allUnknown: Database.Statement;
-  readonly #forgetAll: Database.Statement;
-  readonly #forgetAttempt: Database.Statement;
-  readonly #forgetUnknown: Database.Statement;
-  readonly #forgetUpTo: Database.Statement;
-  readonly #forgetWritten: Database.Statement;
-  readonly #touch: Database.Statement;
-  readonly #clean: Database.Statement;
-  readonly #dirty: Database.Statement<[number], { readonly object: number; readonly head: number }>;
+  /** Undefined: not known. */
+  #isMirrored: boolean | undefined;
 
-  constructor(db: Database.Database, graph: GraphWriter, tables: GraphTables, state: StreamState) {
-    this.#graph = graph;
-    this.#tables = tables;
-    this.#state = state;
-    this.#select = db.prepare(
-      "SELECT m.source, m.position, s.epoch, s.cursor FROM mirrored m JOIN streams s ON s.id = m.source WHERE m.stream = ?",
-    );
-    this.#isMirrored = this.#select.get(state.id) !== undefined;
-    this.#sourceByName = db.prepare("SELECT id, kind, capabilities FROM streams WHERE name = ?");
-    this.#start = db.prepare("INSERT INTO mirrored (stream, source, position) VALUES (?, ?, 0)");
-    this.#allDirty = db.prepare("INSERT OR IGNORE INTO dirty (object) SELECT id FROM objects WHERE stream = ?");
-    this.#reach = db.prepare("UPDATE mirrored SET position = ? WHERE stream = ?");
-    // Pruning leaves what was not taken over.
-    this.#keep = db.prepare(
-      `INSERT INTO consumers (name, position, updated_at)
-       SELECT :name, max(:position, floor), :now FROM streams WHERE id = :source
-       ON CONFLICT (name) DO UPDATE SET position = excluded.position, updated_at = excluded.updated_at`,
-    );
-    this.#nextBatch = db.prepare(
-      `SELECT v.batch, b.kind FROM versions v JOIN objects o ON o.id = v.object JOIN batches b ON b.id = v.batch
-       WHERE v.pos > ? AND v.pos <= ? AND o.stream = ? ORDER BY v.pos LIMIT 1`,
-    );
-    this.#changes = db.prepare(
-      `SELECT v.pos, o.key, v.value, v.version, v.epoch, v.attributes FROM batches b
-       JOIN versions v ON v.pos >= b.first_pos AND v.pos < b.first_pos + b.count JOIN objects o ON o.id = v.object
-       WHERE b.id = ? ORDER BY v.pos`,
-    );
-    this.#mirror = db.prepare("SELECT shown, store_version, epoch FROM mirrors WHERE object = ?");
-    this.#setMirror = db.prepare(
-      `INSERT INTO mirrors (object, shown, store_version, epoch) VALUES (?, ?, ?, ?)
-       ON CONFLICT (object) DO UPDATE SET shown = excluded.shown, store_version = excluded.store_version,
-         epoch = excluded.epoch, refused = NULL`,
-    );
-    this.#refuse = db.prepare(
-      `INSERT INTO mirrors (object, refused) VALUES (?, ?)
-       ON CONFLICT (object) DO UPDATE SET refused = excluded.refused`,
-    );
-    this.#intents = db.prepare("SELECT version, written FROM intents WHERE object = ? ORDER BY version");
-    this.#passed = db
-      .prepare<[number, string], number>(
-        `SELECT DISTINCT i.object FROM intents i JOIN objects o ON o.id = i.object WHERE o.stream = ? AND i.written <= ?`,
-      )
-      .pluck();
-    this.#accept = db.prepare("UPDATE mirrors SET refused = NULL WHERE object = ?");
-    this.#lastWritten = db.prepare(
-      "SELECT version, written FROM intents WHERE object = ? AND written IS NOT NULL ORDER BY written DESC LIMIT 1",
-    );
-    // One that is there already was tried before, and nobody knows what became of it.
-    this.#addIntent = db.prepare(
-      "INSERT INTO intents (object, version, is_unknown) VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET is_unknown = 1",
-    );
-    this.#setWritten = db.prepare(
-      `INSERT INTO intents (object, version, written, is_unknown) VALUES (?, ?, ?, 0)
-       ON CONFLICT DO UPDATE SET written = excluded.written, is_unknown = 0`,
-    );
-    this.#allUnknown = db.prepare(
-      "UPDATE intents SET is_unknown = 1 WHERE written IS NULL AND object IN (SELECT id FROM objects WHERE stream = ?)",
-    );
-    const forget = "DELETE FROM intents WHERE object = ?";
-    this.#forgetAll = db.prepare(forget);
-    this.#forgetAttempt = db.prepare(`${forget} AND version = ? AND written IS NULL AND is_unknown = 0`);
-    this.#forgetUnknown = db.prepare(`${forget} AND written IS NULL AND is_unknown = 1`);
-    this.#forgetUpTo = db.prepare(`${forget} AND version <= ? AND written IS NULL`);
-    this.#forgetWritten = db.prepare(`${forget} AND written <= ?`);
-    this.#touch = db.prepare("INSERT OR IGNORE INTO dirty (object) VALUES (?)");
-    this.#clean = db.prepare("DELETE FROM dirty WHERE object = ?");
-    // What was refused waits until the store's stream has brought more.
-    this.#dirty = db.prepare(
-      `SELECT d.object, o.head FROM dirty d JOIN objects o ON o.id = d.object JOIN mirrored s ON s.stream = o.stream
-       LEFT JOIN mirrors m ON m.object = d.object
-       WHERE o.stream = ? AND (m.refused IS NULL OR m.refused < s.position) ORDER BY o.head`,
-    );
+  constructor(parts: {
+    readonly edits: GraphEdits;
+    readonly tables: GraphTables;
+    readonly mirrors: MirrorTables;
+    readonly names: GraphNames;
+    readonly state: StreamState;
+  }) {
+    this.#edits = parts.edits;
+    this.#tables = parts.tables;
+    this.#mirrors = parts.mirrors;
+    this.#names = parts.names;
+    this.#state = parts.state;
+    this.#edits.onMove = this.#touch.bind(this);
   }
 
-  start(source: string, nowMs: number): void {
-    this.#graph.commit(nowMs, () => {
-      const stream = this.#sourceByName.get(source);
-      if (stream === undefined) {
-        throw new StoreWatchError(
-          "NOT_FOUND",
-          `there is no stream ${JSON.stringify(source)} in this history to mirror`,
-        );
-      }
-      if (stream.kind === graphKind) {
-        throw new StoreWatchError(
-          "OPTIONS_INVALID",
-          `${JSON.stringify(source)} is a graph, expected the stream of a store`,
-        );
-      }
-      if (!(JSON.parse(stream.capabilities) as SourceCapabilities).versioned) {
-        throw new StoreWatchError(
-          "OPTIONS_INVALID",
-          `the store of ${JSON.stringify(source)} gives its values no versions, so nobody can tell whether they were replaced`,
-        );
-      }
-      const known = this.#select.get(this.#state.id);
-      if (known?.source === stream.id) {
-        // Whoever wrote before may have died while it did.
-        this.#allUnknown.run(this.#state.id);
-        return;
-      }
-      if (known !== undefined) {
-        throw new StoreWatchError(
-          "OPTIONS_INVALID",
-          `the graph mirrors another stream than ${JSON.stringify(source)} already; give this one a graph of its own`,
-        );
-      }
-      this.#start.run(this.#state.id, stream.id);
-      this.#allDirty.run(this.#state.id);
-    });
-    this.#isMirrored = true;
+  /** A transaction failed: what is remembered may not be so. */
+  forget(): void {
+    this.#isMirrored = undefined;
   }
 
-  /** The head of a key moved. */
-  touch(object: number): void {
-    if (this.#isMirrored) this.#touch.run(object);
+  start(source: string, nowMs: number): Flow<void> {
+    return this.#edits.commit(nowMs, this.#start.bind(this, source));
   }
 
-  ingest(nowMs: number): GraphIngested {
-    const mirrored = this.#select.get(this.#state.id);
-    if (mirrored === undefined) return { versions: 0, echoes: 0, isEnd: true };
-    const end = this.#graph.position;
-    const isPassed = mirrored.cursor !== null && this.#passed.get(this.#state.id, mirrored.cursor) !== undefined;
-    if (mirrored.position === end && !isPassed) return { versions: 0, echoes: 0, isEnd: true };
-    const to = Math.min(end, mirrored.position + positionsAtOnce);
-    return this.#graph.commit(nowMs, (now) => {
-      let { position } = mirrored;
-      const counts = { versions: 0, echoes: 0 };
-      while (counts.versions + counts.echoes < changesAtOnce) {
-        const next = this.#nextBatch.get(position, to, mirrored.source);
-        if (next === undefined) {
-          position = to;
-          break;
-        }
-        const changes = this.#changes.all(next.batch);
-        // What a snapshot found was not made together: it must not win or lose together.
-        if (next.kind === batchKinds.snapshot) for (const one of changes) this.#takeOver([one], nowMs, now, counts);
-        else this.#takeOver(changes, nowMs, now, counts);
-        position = (changes.at(-1) as SourceChange).pos;
-      }
-      this.#reach.run(position, this.#state.id);
-      this.#keep.run({ name: `graph ${this.#state.name}`, position, source: mirrored.source, now });
-      if (position === end && mirrored.cursor !== null) this.#expire(mirrored.cursor);
-      return { ...counts, isEnd: position === end };
-    });
-  }
-
-  /**
-   * The store's stream has come past these writes and did not bring them: a snapshot showed that they are gone again. What
-   * it did bring is what the store has.
-   */
-  #expire(cursor: string): void {
-    for (const object of this.#passed.all(this.#state.id, cursor)) {
-      this.#forgetWritten.run(object, cursor);
-      this.#accept.run(object);
-      this.#touch.run(object);
+  *#start(source: string): Flow<void> {
+    const mirrors = this.#mirrors;
+    const name = JSON.stringify(source);
+    const stream = yield* wait(mirrors.sourceByName(source));
+    if (stream === undefined) {
+      throw new StoreWatchError("NOT_FOUND", `there is no stream ${name} in this history to mirror`);
+    }
+    if (stream.kind === graphKind) {
+      throw new StoreWatchError("OPTIONS_INVALID", `${name} is a graph, expected the stream of a store`);
+    }
+    if (!(JSON.parse(stream.capabilities) as SourceCapabilities).versioned) {
+      throw new StoreWatchError(
+        "OPTIONS_INVALID",
+        `the store of ${name} gives its values no versions, so nobody can tell whether they were replaced`,
+      );
+    }
+    const known = yield* wait(mirrors.mirrored(this.#state.id));
+    if (known === undefined) {
+      yield* wait(mirrors.start(this.#state.id, stream.id));
+      this.#isMirrored = true;
+      return;
+    }
+    if (known.source !== stream.id) {
+      throw new StoreWatchError(
+        "OPTIONS_INVALID",
+        `the graph mirrors another stream than ${name} already; give this one a graph of its own`,
+      );
     }
   }
 
-  storeWrites(nowMs: number, maxTransactions = defaultTransactions): StoreTransaction[] {
-    if (this.#dirty.get(this.#state.id) === undefined) return [];
-    const known = this.#select.get(this.#state.id)?.position ?? 0;
-    return this.#graph.commit(nowMs, () => {
-      const byBatch = new Map<number, StoreWrite[]>();
-      for (const { object, head } of this.#dirty.all(this.#state.id)) {
-        const want = this.#tables.version(head) as GraphRow;
-        const write = this.#writeOf(object, want, known);
-        if (write === undefined) continue;
-        // What was made together is written together.
-        const together = byBatch.get(want.batch);
-        if (together === undefined && byBatch.size === maxTransactions) break;
-        byBatch.set(want.batch, [...(together ?? []), write]);
-      }
-      for (const writes of byBatch.values()) for (const { object, want } of writes) this.#addIntent.run(object, want);
-      return [...byBatch.values()].map((writes) => ({ writes }));
-    });
+  ingest(nowMs: number): Flow<GraphIngested> {
+    const ingest = this.#ingest.bind(this);
+    return this.#edits.commit(nowMs, (now) => ingest(nowMs, now));
   }
 
-  settle(results: readonly StoreResult[], nowMs: number): void {
-    const mirrored = this.#select.get(this.#state.id);
-    this.#graph.commit(nowMs, () => {
-      for (const { object, want, known, version } of results) {
-        if (version === undefined) {
-          this.#refuse.run(object, known);
-          // An earlier attempt may still have been made.
-          this.#forgetAttempt.run(object, want);
-          continue;
-        }
-        const mirror = this.#mirror.get(object);
-        const isPast = mirror?.epoch === mirrored?.epoch && (mirror?.store_version ?? "") >= version;
-        // The store's stream may have been faster.
-        if (!isPast) this.#setWritten.run(object, want, version);
+  *#ingest(nowMs: number, now: number): Flow<GraphIngested> {
+    const mirrors = this.#mirrors;
+    const mirrored = yield* wait(mirrors.mirrored(this.#state.id));
+    if (mirrored === undefined) return nothing;
+    const { source, epoch, cursor, end } = mirrored;
+    const to = Math.min(end, mirrored.position + positionsAtOnce);
+    let { position } = mirrored;
+    const counts = { versions: 0, echoes: 0 };
+    const batches = yield* wait(mirrors.nextBatches(position, to, source, changesAtOnce));
+    let isWhole = batches.length < changesAtOnce;
+    for (const { batch, kind, cursor: at } of batches) {
+      if (counts.versions + counts.echoes >= changesAtOnce) {
+        isWhole = false;
+        break;
       }
-    });
+      const changes = yield* wait(mirrors.changes(batch));
+      yield* this.#readAhead(changes.map(({ key }) => key));
+      // What a snapshot found was not made together: it must not win or lose together.
+      if (kind !== batchKinds.snapshot) yield* this.#takeOver(changes, at, nowMs, now, counts);
+      else for (const one of changes) yield* this.#takeOver([one], at, nowMs, now, counts);
+      position = changes.at(-1)?.pos ?? position;
+    }
+    if (isWhole) position = Math.max(position, to);
+    yield* wait(mirrors.reach(this.#state.id, position));
+    yield* wait(mirrors.keep(`graph ${this.#state.name}`, position, source, now));
+    if (position === end && cursor !== null) yield* this.#expire(cursor, epoch);
+    return { ...counts, isEnd: position === end };
+  }
+
+  /**
+   * The store's stream has come past these writes and did not bring them: they were not made, or a snapshot showed that they
+   * are gone again. What it did bring is what the store has.
+   */
+  *#expire(cursor: string, epoch: number | null): Flow<void> {
+    const mirrors = this.#mirrors;
+    for (const object of yield* wait(mirrors.passed(this.#state.id, cursor, epoch))) {
+      yield* wait(mirrors.save(object, views.passed(yield* wait(mirrors.view(object)), cursor, epoch)));
+      yield* wait(mirrors.touch(object));
+    }
+  }
+
+  storeWrites(nowMs: number, maxTransactions = defaultTransactions): Flow<StoreTransaction[]> {
+    return this.#edits.commit(nowMs, this.#storeWrites.bind(this, maxTransactions));
+  }
+
+  *#storeWrites(maxTransactions: number): Flow<StoreTransaction[]> {
+    const mirrors = this.#mirrors;
+    const known = (yield* wait(mirrors.mirrored(this.#state.id)))?.position ?? 0;
+    const byBatch = new Map<number, StoreWrite[]>();
+    const collect = this.#collect.bind(this);
+    for (let head = 0; ; ) {
+      const page = yield* wait(mirrors.dirty(this.#state.id, head));
+      yield* wait(mirrors.readAhead(page.map(({ object }) => object)));
+      yield* wait(this.#tables.readAhead(this.#state.id, { positions: page.map((row) => row.head) }));
+      const isFull = yield* collect(page, byBatch, maxTransactions, known);
+      const last = page.at(-1);
+      if (isFull || last === undefined) break;
+      head = last.head;
+    }
+    for (const { object, want, expected = null } of [...byBatch.values()].flat()) {
+      yield* wait(mirrors.save(object, views.attempted(yield* wait(mirrors.view(object)), want, expected)));
+    }
+    return [...byBatch.values()].map((writes) => ({ writes }));
+  }
+
+  /** True: another transaction would be one too many. */
+  *#collect(
+    page: readonly { readonly object: number; readonly head: number }[],
+    byBatch: Map<number, StoreWrite[]>,
+    maxTransactions: number,
+    known: number,
+  ): Flow<boolean> {
+    for (const { object, head } of page) {
+      const want = (yield* wait(this.#tables.version(head))) as GraphRow;
+      const write = yield* this.#writeOf(object, want, known);
+      if (write === undefined) continue;
+      // What was made together is written together.
+      const together = byBatch.get(want.batch);
+      if (together === undefined && byBatch.size === maxTransactions) return true;
+      byBatch.set(want.batch, [...(together ?? []), write]);
+    }
+    return false;
+  }
+
+  settle(results: readonly StoreResult[], nowMs: number): Flow<void> {
+    return this.#edits.commit(nowMs, this.#settle.bind(this, results));
+  }
+
+  *#settle(results: readonly StoreResult[]): Flow<void> {
+    const mirrors = this.#mirrors;
+    const epoch = (yield* wait(mirrors.mirrored(this.#state.id)))?.epoch ?? null;
+    yield* wait(mirrors.readAhead(results.map(({ object }) => object)));
+    for (const { object, want, known, version } of results) {
+      const view = yield* wait(mirrors.view(object));
+      if (version === undefined) {
+        yield* wait(mirrors.save(object, views.refused(view, want, known)));
+        continue;
+      }
+      const isPast = view.epoch === epoch && (view.storeVersion ?? "") >= version;
+      // The store's stream may have been faster.
+      const after = isPast ? views.settled(view, want) : views.written(view, want, version, epoch);
+      yield* wait(mirrors.save(object, after));
+    }
+  }
+
+  lose(position: string | undefined, nowMs: number): Flow<void> {
+    return this.#edits.commit(nowMs, this.#lose.bind(this, position));
+  }
+
+  *#lose(position: string | undefined): Flow<void> {
+    const mirrors = this.#mirrors;
+    const epoch = (yield* wait(mirrors.mirrored(this.#state.id)))?.epoch ?? null;
+    const objects = yield* wait(mirrors.unsettled(this.#state.id));
+    yield* wait(mirrors.readAhead(objects));
+    const open = new Map<number, StoreView>();
+    for (const object of objects) open.set(object, yield* wait(mirrors.view(object)));
+    const attempts = [...open.values()].flatMap(({ intents }) => intents.filter(views.isUnsettled));
+    yield* wait(this.#tables.readAhead(this.#state.id, { positions: attempts.map(({ version }) => version) }));
+    const batches = new Map<number, number>();
+    /** With what expected nothing, and what was written together with it: together it is tried again. */
+    const waiting = new Set<number>();
+    for (const { version, expected } of attempts) {
+      const { batch } = (yield* wait(this.#tables.version(version))) as GraphRow;
+      batches.set(version, batch);
+      if (expected === null) waiting.add(batch);
+    }
+    const boundOf = (version: number) => (waiting.has(batches.get(version) as number) ? (position ?? null) : null);
+    for (const [object, view] of open) yield* wait(mirrors.save(object, views.lost(view, boundOf, epoch)));
   }
 
   /** One transaction of the store. */
-  #takeOver(
+  *#takeOver(
     changes: readonly SourceChange[],
+    cursor: string,
     nowMs: number,
     now: number,
     counts: { versions: number; echoes: number },
-  ): void {
+  ): Flow<void> {
     const last = new Map(changes.map((change) => [change.key.toString("latin1"), change]));
     const edits: GraphEdit[] = [];
     const made: SourceChange[] = [];
     for (const change of last.values()) {
-      const object = this.#tables.object(this.#state.id, change.key);
-      const mirror = object && this.#mirror.get(object.id);
-      const known = object && this.#recognize(object.id, mirror, change);
-      if (object !== undefined && known !== undefined) {
-        this.#show(object.id, known, change.version, change.epoch);
+      const object = yield* wait(this.#tables.object(this.#state.id, change.key));
+      const shown = object && (yield* this.#recognize(object.id, change, cursor));
+      if (shown?.isEcho === true) {
         counts.echoes++;
         continue;
       }
-      const shown = mirror?.shown == null ? undefined : this.#graph.idOf(mirror.shown);
       const { key, value, attributes } = change;
-      const parents = shown === undefined ? [] : [shown];
+      const before = shown?.version == null ? undefined : yield* wait(this.#tables.version(shown.version));
+      const parents = shown?.version == null ? [] : [yield* this.#names.versionId(before as GraphRow)];
       made.push(change);
       edits.push({ type: "version", key, value: value ?? undefined, attributes: attributes ?? undefined, parents });
     }
     if (edits.length === 0) return;
-    const before = this.#graph.position;
-    counts.versions += this.#graph.add(edits, nowMs, now).versions;
+    const before = this.#edits.position;
+    counts.versions += (yield* this.#edits.add(edits, nowMs, now)).versions;
     for (const change of made) {
-      const object = this.#tables.object(this.#state.id, change.key);
+      const object = yield* wait(this.#tables.object(this.#state.id, change.key));
       // A deletion of what is deleted made nothing.
       if (object === undefined) continue;
-      const version = this.#tables.newestOf(object.id);
-      this.#show(object.id, version > before ? version : object.head, change.version, change.epoch);
+      const version = yield* wait(this.#tables.newestOf(object.id));
+      const view = yield* wait(this.#mirrors.view(object.id));
+      yield* this.#show(object.id, view, version > before ? version : object.head, change);
     }
   }
 
   /**
-   * The version that a change of the store is: what was written there, what may have been, or what it showed already.
-   * Forgets what was to be recognized by this change, or can be no more after it.
+   * Whether a change of the store is what was written there, what may have been, or what it showed already; if not, which
+   * version it took the place of. Forgets what was to be recognized by this change, or can be no more after it.
    */
-  #recognize(object: number, mirror: MirrorRow | undefined, change: SourceChange): number | undefined {
-    if (mirror?.epoch != null && mirror.epoch !== change.epoch) this.#forgetAll.run(object);
-    const intents = this.#intents.all(object);
-    const isIt = (version: number) => isSame(this.#tables.version(version)?.value ?? null, change.value);
-    const intent =
-      intents.find(({ written }) => written === change.version) ??
-      intents.find(({ written, version }) => written === null && isIt(version));
-    this.#forgetWritten.run(object, change.version);
-    if (intent !== undefined) {
-      this.#forgetUpTo.run(object, intent.version);
-      return intent.version;
+  *#recognize(
+    object: number,
+    change: SourceChange,
+    cursor: string,
+  ): Flow<{ readonly isEcho: boolean; readonly version: number | null }> {
+    let view = yield* wait(this.#mirrors.view(object));
+    const isIt = this.#isIt.bind(this);
+    if (view.epoch !== null && view.epoch !== change.epoch) view = { ...view, intents: [] };
+    // A bound is of the cursors' sequence. A version may be a cursor and something more, and a snapshot has old versions.
+    view = views.withoutBounded(view, change.version < cursor ? change.version : cursor);
+    let intent = view.intents.find(({ written }) => written === change.version);
+    if (intent === undefined) {
+      for (const each of view.intents) {
+        if (!views.canBe(each, change.version) || !(yield* isIt(each.version, change))) continue;
+        intent = each;
+        break;
+      }
     }
-    // Whatever it was that may have been written before it: its condition does not hold any more.
-    this.#forgetUnknown.run(object);
-    return mirror?.shown != null && isIt(mirror.shown) ? mirror.shown : undefined;
+    view = views.withoutWritten(view, change.version);
+    if (intent !== undefined) {
+      yield* this.#show(object, views.withoutAttempts(view, intent.version), intent.version, change);
+      return { isEcho: true, version: intent.version };
+    }
+    view = views.withoutUnknown(view);
+    if (view.shown !== null && (yield* isIt(view.shown, change))) {
+      yield* this.#show(object, view, view.shown, change);
+      return { isEcho: true, version: view.shown };
+    }
+    yield* wait(this.#mirrors.save(object, view));
+    return { isEcho: false, version: view.shown };
   }
 
-  #show(object: number, version: number, storeVersion: string, epoch: number | null): void {
-    this.#setMirror.run(object, version, storeVersion, epoch);
-    this.#touch.run(object);
+  *#isIt(version: number, change: SourceChange): Flow<boolean> {
+    return isSame((yield* wait(this.#tables.version(version)))?.value ?? null, change.value);
+  }
+
+  *#show(object: number, view: StoreView, version: number, change: SourceChange): Flow<void> {
+    yield* wait(this.#mirrors.save(object, views.showing(view, version, change.version, change.epoch)));
+    yield* this.#touch(object);
   }
 
   /** What has to be written so that the store shows a version; undefined where it does, or needs not. */
-  #writeOf(object: number, want: GraphRow, known: number): StoreWrite | undefined {
-    const mirror = this.#mirror.get(object);
-    // What was written last, as long as the store's stream has not come to it.
-    const written = this.#lastWritten.get(object);
-    const position = written?.version ?? mirror?.shown;
-    const shown = position == null ? undefined : this.#tables.version(position);
+  *#writeOf(object: number, want: GraphRow, known: number): Flow<StoreWrite | undefined> {
+    const view = yield* wait(this.#mirrors.view(object));
+    const written = views.lastWritten(view);
+    const position = written?.version ?? view.shown;
+    const shown = position === null ? undefined : yield* wait(this.#tables.version(position));
     const hasNone = shown === undefined || shown.value === null;
     if (hasNone ? want.value === null : isSame(shown.value, want.value)) {
-      if (written === undefined && mirror?.shown !== want.pos) {
-        this.#setMirror.run(object, want.pos, mirror?.store_version ?? null, mirror?.epoch ?? null);
+      if (written === undefined && view.shown !== want.pos) {
+        yield* wait(this.#mirrors.save(object, views.showing(view, want.pos, view.storeVersion, view.epoch)));
       }
-      this.#clean.run(object);
+      yield* wait(this.#mirrors.clean(object));
       return undefined;
     }
     return {
       object,
       want: want.pos,
-      key: this.#tables.objectById(object).key,
+      key: (yield* wait(this.#tables.objectById(object))).key,
       value: want.value ?? undefined,
       attributes: want.attributes ?? undefined,
-      expected: hasNone ? undefined : (written?.written ?? mirror?.store_version ?? undefined),
+      expected: hasNone ? undefined : (written?.written ?? view.storeVersion ?? undefined),
       known,
     };
   }
+
+  *#readAhead(keys: readonly Uint8Array[]): Flow<void> {
+    yield* wait(this.#tables.readAhead(this.#state.id, { keys }));
+    const objects: number[] = [];
+    for (const key of keys) {
+      const object = yield* wait(this.#tables.object(this.#state.id, key));
+      if (object !== undefined) objects.push(object.id);
+    }
+    yield* wait(this.#mirrors.readAhead(objects));
+  }
+
+  /** The head of a key moved. */
+  *#touch(object: number): Flow<void> {
+    this.#isMirrored ??= (yield* wait(this.#mirrors.mirrored(this.#state.id))) !== undefined;
+    if (this.#isMirrored) yield* wait(this.#mirrors.touch(object));
+  }
+}
+
+/** Whether a graph has nothing to ingest. */
+export function* isTakenOver(mirrors: MirrorTables, stream: number): Flow<boolean> {
+  const mirrored = yield* wait(mirrors.mirrored(stream));
+  if (mirrored === undefined) return true;
+  const { position, end, cursor, epoch } = mirrored;
+  if (position !== end) return false;
+  return cursor === null || (yield* wait(mirrors.passed(stream, cursor, epoch))).length === 0;
+}
+
+/** Whether writes have no result, and nobody knows how long they are to be waited for. */
+export function* isUnsettled(mirrors: MirrorTables, stream: number): Flow<boolean> {
+  return (yield* wait(mirrors.unsettled(stream))).length > 0;
+}
+
+/** Whether the store of a graph shows everything, or what it does not was refused and waits. */
+export function* isWritten(mirrors: MirrorTables, stream: number): Flow<boolean> {
+  return (yield* wait(mirrors.dirty(stream, 0))).length === 0;
 }
 
 function isSame(one: Buffer | null, other: Buffer | null): boolean {

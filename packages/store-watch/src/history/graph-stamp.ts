@@ -12,3 +12,7 @@ export function stampText({ ms, counter }: Stamp, origin: string): string {
 export function byStamp(one: { readonly version: string }, other: { readonly version: string }): number {
   return one.version < other.version ? 1 : -1;
 }
+
+export function laterStamp(one: Stamp, other: Stamp): Stamp {
+  return other.ms > one.ms || (other.ms === one.ms && other.counter > one.counter) ? other : one;
+}

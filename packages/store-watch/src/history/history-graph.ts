@@ -1,5 +1,5 @@
 import type { Clock } from "@tidemark/clock";
-import type { WorkerClient } from "../worker/worker-client.ts";
+import type { HistoryThread } from "../worker/local-thread.ts";
 import type {
   ConflictGroup,
   GraphApplied,
@@ -7,6 +7,10 @@ import type {
   GraphHead,
   GraphIngested,
   GraphMessage,
+  GraphPruned,
+  GraphPruneOptions,
+  GraphRestored,
+  GraphSnapshotPart,
   GraphStatus,
   GraphWritten,
   HistoryGraph,
@@ -20,7 +24,7 @@ export class SqliteGraph implements HistoryGraph {
   readonly name: string;
   readonly origin: string;
   readonly #opened: OpenedGraph;
-  readonly #writer: WorkerClient<WriterMethods>;
+  readonly #writer: HistoryThread<WriterMethods>;
   readonly #clock: Clock;
   readonly #onCommit: () => void;
 
@@ -28,7 +32,7 @@ export class SqliteGraph implements HistoryGraph {
     name: string,
     opened: OpenedGraph,
     parts: {
-      readonly writer: WorkerClient<WriterMethods>;
+      readonly writer: HistoryThread<WriterMethods>;
       readonly clock: Clock;
       readonly onCommit: () => void;
     },
@@ -81,6 +85,25 @@ export class SqliteGraph implements HistoryGraph {
     return this.#writer.call("graphStatus", this.#opened);
   }
 
+  async announce(): Promise<GraphWritten> {
+    return this.#writer.call("graphAnnounce", { ...this.#opened, nowMs: this.#clock.now() });
+  }
+
+  async prune(options: GraphPruneOptions): Promise<GraphPruned> {
+    return this.#writer.call("graphPrune", { ...this.#opened, options, nowMs: this.#clock.now() });
+  }
+
+  async snapshot(after?: string): Promise<GraphSnapshotPart> {
+    return this.#writer.call("graphSnapshot", { ...this.#opened, after });
+  }
+
+  async restore(part: Uint8Array, { published }: { readonly published: number }): Promise<GraphRestored> {
+    const input = { ...this.#opened, part, published, nowMs: this.#clock.now() };
+    const restored = await this.#writer.call("graphRestore", input);
+    if (restored.isComplete) this.#onCommit();
+    return restored;
+  }
+
   async mirror(source: string): Promise<void> {
     await this.#writer.call("graphMirror", { ...this.#opened, source, nowMs: this.#clock.now() });
   }
@@ -99,5 +122,13 @@ export class SqliteGraph implements HistoryGraph {
 
   async settle(results: readonly StoreResult[]): Promise<void> {
     await this.#writer.call("graphSettle", { ...this.#opened, results, nowMs: this.#clock.now() });
+  }
+
+  async unsettled(): Promise<boolean> {
+    return this.#writer.call("graphUnsettled", this.#opened);
+  }
+
+  async lose(position: string | undefined): Promise<void> {
+    await this.#writer.call("graphLose", { ...this.#opened, position, nowMs: this.#clock.now() });
   }
 }

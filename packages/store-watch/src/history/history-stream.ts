@@ -4,14 +4,14 @@ import { StoreWatchError } from "../errors.ts";
 import type { FrameBuffer } from "../frame-buffer.ts";
 import { reviveError } from "../history-workers.ts";
 import type { AppendResult, HistoryStream } from "../history-types.ts";
-import type { WorkerClient } from "../worker/worker-client.ts";
+import type { HistoryThread } from "../worker/local-thread.ts";
 import type { OpenedStream, WriterMethods } from "./methods.ts";
 
 /** One stream's way into the writer's thread. */
 export class SqliteStream implements HistoryStream {
   readonly name: string;
   readonly #opened: OpenedStream;
-  readonly #writer: WorkerClient<WriterMethods>;
+  readonly #writer: HistoryThread<WriterMethods>;
   readonly #clock: Clock;
   readonly #onCommit: () => void;
   #resume: ResumePoint | undefined;
@@ -21,7 +21,7 @@ export class SqliteStream implements HistoryStream {
     name: string,
     opened: OpenedStream,
     parts: {
-      readonly writer: WorkerClient<WriterMethods>;
+      readonly writer: HistoryThread<WriterMethods>;
       readonly clock: Clock;
       readonly onCommit: () => void;
     },

@@ -18,7 +18,7 @@ import type {
   VersionRecord,
 } from "../history-types.ts";
 import { closedError, startReader, startWriter } from "../history-workers.ts";
-import type { WorkerClient } from "../worker/worker-client.ts";
+import type { HistoryThread } from "../worker/local-thread.ts";
 import { toDiffs } from "./diff-records.ts";
 import type { GraphOptions, HistoryGraph } from "./graph-types.ts";
 import { SqliteGraph } from "./history-graph.ts";
@@ -47,35 +47,39 @@ export async function openHistory(
     const { origin } = await writer.call("open", { file, synchronous, origin: (options.rng ?? systemRng).uuid() });
     // Nobody has to wait for them before there is something to read; a reader that cannot open says so at its first read.
     for (const reader of readers) reader.call("open", { file }).catch(() => undefined);
-    return new SqliteHistory({ file, origin, writer, readers, clock });
+    return new SqliteHistory({ file, origin, writer, readers, clock, startReader });
   } catch (error) {
     await Promise.all([writer.close(), ...readers.map((reader) => reader.close())]);
     throw error;
   }
 }
 
-class SqliteHistory implements History {
+/** The history of one file, behind the threads that have it open. */
+export class SqliteHistory implements History {
   readonly origin: string;
   readonly #file: string;
-  readonly #writer: WorkerClient<WriterMethods>;
-  readonly #readers: readonly WorkerClient<ReaderMethods>[];
-  readonly #checkers = new Set<WorkerClient<ReaderMethods>>();
+  readonly #writer: HistoryThread<WriterMethods>;
+  readonly #readers: readonly HistoryThread<ReaderMethods>[];
+  readonly #checkers = new Set<HistoryThread<ReaderMethods>>();
   readonly #clock: Clock;
+  readonly #startReader: () => HistoryThread<ReaderMethods>;
   readonly #commits = new Wakeup();
   #closing: Promise<void> | undefined;
 
   constructor(parts: {
     readonly file: string;
     readonly origin: string;
-    readonly writer: WorkerClient<WriterMethods>;
-    readonly readers: readonly WorkerClient<ReaderMethods>[];
+    readonly writer: HistoryThread<WriterMethods>;
+    readonly readers: readonly HistoryThread<ReaderMethods>[];
     readonly clock: Clock;
+    readonly startReader: () => HistoryThread<ReaderMethods>;
   }) {
     this.origin = parts.origin;
     this.#file = parts.file;
     this.#writer = parts.writer;
     this.#readers = parts.readers;
     this.#clock = parts.clock;
+    this.#startReader = parts.startReader;
   }
 
   async openStream(options: OpenStreamOptions): Promise<HistoryStream> {
@@ -217,7 +221,7 @@ class SqliteHistory implements History {
     signal?.throwIfAborted();
     if (this.#closing !== undefined) throw closedError();
     // A thread of its own: it takes long, and reads must not wait for it.
-    const checker = startReader();
+    const checker = this.#startReader();
     this.#checkers.add(checker);
     try {
       await checker.call("open", { file: this.#file }, { signal });
@@ -246,7 +250,7 @@ class SqliteHistory implements History {
     await this.#writer.close();
   }
 
-  #reader(): WorkerClient<ReaderMethods> {
+  #reader(): HistoryThread<ReaderMethods> {
     return this.#readers.reduce((best, reader) => (reader.pending < best.pending ? reader : best));
   }
 

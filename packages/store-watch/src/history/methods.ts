@@ -17,6 +17,10 @@ import type {
   GraphIngested,
   GraphMessage,
   GraphOptions,
+  GraphPruned,
+  GraphPruneOptions,
+  GraphRestored,
+  GraphSnapshotPart,
   GraphStatus,
   GraphWritten,
   StoreResult,
@@ -86,12 +90,20 @@ export type WriterMethods = {
   graphHeads(input: GraphInput & { readonly key: Uint8Array }): readonly GraphHead[];
   graphConflict(input: GraphInput & { readonly after: number }): ConflictGroup | undefined;
   graphStatus(input: GraphInput): GraphStatus;
+  graphAnnounce(input: GraphInput & { readonly nowMs: number }): GraphWritten;
+  graphPrune(input: GraphInput & { readonly options: GraphPruneOptions; readonly nowMs: number }): GraphPruned;
+  graphSnapshot(input: GraphInput & { readonly after: string | undefined }): GraphSnapshotPart;
+  graphRestore(
+    input: GraphInput & { readonly part: Uint8Array; readonly published: number; readonly nowMs: number },
+  ): GraphRestored;
   graphMirror(input: GraphInput & { readonly source: string; readonly nowMs: number }): void;
   graphIngest(input: GraphInput & { readonly nowMs: number }): GraphIngested;
   graphStoreWrites(
     input: GraphInput & { readonly maxTransactions: number | undefined; readonly nowMs: number },
   ): readonly StoreTransaction[];
   graphSettle(input: GraphInput & { readonly results: readonly StoreResult[]; readonly nowMs: number }): void;
+  graphUnsettled(input: GraphInput): boolean;
+  graphLose(input: GraphInput & { readonly position: string | undefined; readonly nowMs: number }): void;
   retryQuarantined(input: { readonly id: number; readonly nowMs: number }): void;
   skipQuarantined(input: { readonly id: number; readonly reason: string }): void;
   setConsumer(input: {

@@ -1,4 +1,3 @@
-import type Database from "better-sqlite3";
 import type { ObjectState } from "./decide.ts";
 
 /** An object on its way into the database. */
@@ -6,65 +5,6 @@ export interface CachedObject extends ObjectState {
   /** Bytes of its key as long as it has no row. */
   newKey: Buffer | undefined;
   isDirty: boolean;
-}
-
-const keysPerLookup = 64;
-
-type LookupRow = [
-  key: Buffer,
-  id: number,
-  head: number,
-  isDeleted: number,
-  seen: string | null,
-  level: number,
-  epoch: number,
-  version: string,
-];
-
-const lookup = `SELECT o.key, o.id, o.head, o.is_deleted, o.seen, v.level, v.epoch, v.version
-  FROM objects o JOIN versions v ON v.pos = o.head WHERE o.stream = :stream`;
-
-/** Finds objects by their keys, 64 at a time. */
-export class ObjectLookup {
-  readonly #byKeys: Database.Statement<unknown[], LookupRow>;
-  readonly #some: Database.Statement<unknown[], LookupRow>;
-
-  constructor(db: Database.Database) {
-    const places = Array.from({ length: keysPerLookup }, () => "?").join(", ");
-    this.#byKeys = db.prepare<unknown[], LookupRow>(`${lookup} AND o.key IN (${places})`).raw();
-    this.#some = db.prepare<unknown[], LookupRow>(`${lookup} LIMIT :limit`).raw();
-  }
-
-  find(stream: number, keys: readonly Buffer[], found: (key: string, object: CachedObject) => void): void {
-    for (let from = 0; from < keys.length; from += keysPerLookup) {
-      const some: (Buffer | null)[] = keys.slice(from, from + keysPerLookup);
-      while (some.length < keysPerLookup) some.push(null);
-      for (const row of this.#byKeys.all(some, { stream })) found(row[0].toString("latin1"), objectOf(row));
-    }
-  }
-
-  /** All objects of a stream into a cache that then knows that it has them all, if there are no more than `limit`. */
-  cacheOf(stream: number, limit: number, maxBytes: number): ObjectCache {
-    const rows = this.#some.all({ stream, limit: limit + 1 });
-    const isComplete = rows.length <= limit;
-    const cache = new ObjectCache({ maxBytes, isComplete });
-    if (isComplete) for (const row of rows) cache.set(row[0].toString("latin1"), objectOf(row));
-    return cache;
-  }
-}
-
-function objectOf([, id, head, isDeleted, seen, level, epoch, version]: LookupRow): CachedObject {
-  return {
-    id,
-    head,
-    level,
-    epoch,
-    version,
-    seen: seen ?? version,
-    isDeleted: isDeleted === 1,
-    newKey: undefined,
-    isDirty: false,
-  };
 }
 
 /** What an object takes besides its key, measured. */

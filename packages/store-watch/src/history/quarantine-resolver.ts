@@ -1,140 +1,94 @@
-import type Database from "better-sqlite3";
 import { sortableInteger } from "../cursor.ts";
 import { StoreWatchError } from "../errors.ts";
-import { batchKinds } from "./appender.ts";
-import type { CommitTable } from "./commit-table.ts";
+import { batchKinds } from "./batch-kinds.ts";
+import type { CommitLog } from "./commit-log.ts";
 import { viaCodes } from "./ddl.ts";
-import { type CachedObject, ObjectLookup } from "./object-cache.ts";
-import { classifySqliteError, commitFailed } from "./sqlite-errors.ts";
+import { type Flow, type Later, wait } from "./flow.ts";
+import type { CachedObject } from "./object-cache.ts";
+import type { ObjectRows } from "./object-rows.ts";
+import type { QuarantineRow, QuarantineRows } from "./quarantine-log.ts";
+import type { StreamLog } from "./stream-log.ts";
 import type { StreamState } from "./stream-state.ts";
-import type { StreamTable } from "./stream-table.ts";
-import type { Transactions } from "./transactions.ts";
-import type { VersionStore } from "./version-store.ts";
+import type { VersionSink } from "./version-sink.ts";
 
-interface QuarantineRow {
-  readonly id: number;
-  readonly stream: number;
-  readonly key: Buffer;
-  readonly value: Buffer | null;
-  readonly version: string | null;
-  readonly attributes: string | null;
-  readonly source_time: number | null;
-  readonly epoch: number;
-  readonly cursor: string;
-  readonly position: number;
-  readonly state: "open" | "retried" | "skipped";
+interface ResolverParts {
+  readonly store: VersionSink;
+  readonly streams: StreamLog;
+  readonly commits: CommitLog;
+  readonly objects: ObjectRows;
+  readonly quarantine: QuarantineRows;
+  readonly stateOf: (id: number) => Later<StreamState>;
 }
 
-/** What a person decides about a change in quarantine. The decision is part of the record. */
+/** What a person decides about a change in quarantine. The decision is part of the record. Within a transaction. */
 export class QuarantineResolver {
-  readonly #store: VersionStore;
-  readonly #streams: StreamTable;
-  readonly #commits: CommitTable;
-  readonly #transactions: Transactions;
-  readonly #stateOf: (id: number) => StreamState;
-  readonly #lookup: ObjectLookup;
-  readonly #select: Database.Statement<[number], QuarantineRow>;
-  readonly #resolve: Database.Statement;
-  readonly #blame: Database.Statement;
-  readonly #lastCursor: Database.Statement<unknown[], string | null>;
+  readonly #parts: ResolverParts;
 
-  constructor(
-    db: Database.Database,
-    parts: {
-      readonly store: VersionStore;
-      readonly streams: StreamTable;
-      readonly commits: CommitTable;
-      readonly transactions: Transactions;
-      readonly stateOf: (id: number) => StreamState;
-    },
-  ) {
-    this.#store = parts.store;
-    this.#streams = parts.streams;
-    this.#commits = parts.commits;
-    this.#transactions = parts.transactions;
-    this.#stateOf = parts.stateOf;
-    this.#lookup = new ObjectLookup(db);
-    this.#select = db.prepare("SELECT * FROM quarantine WHERE id = ?");
-    this.#resolve = db.prepare("UPDATE quarantine SET state = ?, resolution = ? WHERE id = ?");
-    this.#blame = db.prepare("UPDATE quarantine SET error = ? WHERE id = ?");
-    this.#lastCursor = db
-      .prepare<unknown[], string | null>("SELECT max(cursor) FROM commits WHERE stream = ? AND epoch = ?")
-      .pluck();
+  constructor(parts: ResolverParts) {
+    this.#parts = parts;
   }
 
   /**
    * Applies the change now, unless something newer has come for its key: then that is the resolution.
    *
-   * @throws {StoreWatchError} `NOT_FOUND`; `COMMIT_FAILED` when it fails again, and the record shows the new error.
+   * @throws {StoreWatchError} `NOT_FOUND`
    */
-  retry(id: number, nowMs: number): void {
-    const row = this.#openRow(id);
-    const stream = this.#stateOf(row.stream);
-    try {
-      this.#transactions.run(stream, () => {
-        const now = this.#commits.begin(nowMs);
-        const object = this.#find(stream, row.key);
-        const newer = whatSuperseded(stream, object, row);
-        const resolution = newer ?? String(this.#apply(stream, object, row, now));
-        this.#resolve.run("retried", resolution, id);
-        stream.quarantined--;
-        this.#streams.save(stream);
-      });
-    } catch (error) {
-      if (classifySqliteError(error) === "data") {
-        const message = error instanceof Error ? error.message : String(error);
-        this.#transactions.run(undefined, () => this.#blame.run(message, id));
-      }
-      throw commitFailed(error);
-    }
+  *retry(id: number, nowMs: number): Flow<void> {
+    const { quarantine, commits, streams } = this.#parts;
+    const row = yield* this.#openRow(id);
+    const stream = yield* wait(this.#parts.stateOf(row.stream));
+    const now = commits.begin(nowMs);
+    const object = yield* this.#find(stream, row.key);
+    const newer = whatSuperseded(stream, object, row);
+    const resolution = newer ?? String(yield* this.#apply(stream, object, row, now));
+    yield* wait(quarantine.resolve(id, "retried", resolution));
+    stream.quarantined--;
+    yield* streams.save(stream);
+  }
+
+  /** A retry failed, and this is why. */
+  blame(id: number, error: string): Flow<void> {
+    return wait(this.#parts.quarantine.blame(id, error));
   }
 
   /** @throws {StoreWatchError} `NOT_FOUND` */
-  skip(id: number, reason: string): void {
-    const row = this.#openRow(id);
-    const stream = this.#stateOf(row.stream);
-    this.#transactions.run(stream, () => {
-      this.#resolve.run("skipped", reason, id);
-      stream.quarantined--;
-      this.#streams.save(stream);
-    });
+  *skip(id: number, reason: string): Flow<void> {
+    const row = yield* this.#openRow(id);
+    const stream = yield* wait(this.#parts.stateOf(row.stream));
+    yield* wait(this.#parts.quarantine.resolve(id, "skipped", reason));
+    stream.quarantined--;
+    yield* this.#parts.streams.save(stream);
   }
 
-  #openRow(id: number): QuarantineRow {
-    const row = this.#select.get(id);
+  *#openRow(id: number): Flow<QuarantineRow> {
+    const row = yield* wait(this.#parts.quarantine.byId(id));
     if (row?.state === "open") return row;
     const what = row === undefined ? "there is none" : `it was ${row.state}`;
     throw new StoreWatchError("NOT_FOUND", `expected an open change ${id} in quarantine, but ${what}`);
   }
 
-  #find(stream: StreamState, key: Buffer): CachedObject | undefined {
+  *#find(stream: StreamState, key: Buffer): Flow<CachedObject | undefined> {
     const name = key.toString("latin1");
     if (stream.cache.get(name) === undefined) {
-      this.#lookup.find(stream.id, [key], (found, object) => stream.cache.set(found, object));
+      yield* wait(this.#parts.objects.find(stream.id, [key], (found, object) => stream.cache.set(found, object)));
     }
     return stream.cache.get(name);
   }
 
-  #apply(stream: StreamState, known: CachedObject | undefined, row: QuarantineRow, now: number): number {
-    const store = this.#store;
+  *#apply(stream: StreamState, known: CachedObject | undefined, row: QuarantineRow, now: number): Flow<number> {
+    const { store, commits } = this.#parts;
     const object = known ?? store.createObject(row.key, row.epoch);
     if (known === undefined) stream.cache.set(row.key.toString("latin1"), object);
     const position = store.position + 1;
     const isDelete = row.value === null;
     const batch = store.nextBatch;
     // It becomes visible now, so it belongs to what is known at the present cursor.
-    const last = this.#lastCursor.get(stream.id, row.epoch) ?? row.cursor;
+    const last = (yield* commits.lastCursor(stream.id, row.epoch)) ?? row.cursor;
     const cursor = stream.cursor ?? (last > row.cursor ? last : row.cursor);
     store.share(row.epoch, viaCodes.retry);
     if (object.isDeleted !== isDelete) stream.keys += isDelete ? -1 : 1;
-    store.addVersion(
-      object,
-      batch,
-      row.version ?? sortableInteger(position),
-      row.value,
-      row.attributes,
-      row.source_time,
-    );
+    const version = row.version ?? sortableInteger(position);
+    store.addVersion(object, batch, version, row.value, row.attributes, row.source_time);
     if (row.version !== null && row.version > object.seen) object.seen = row.version;
     store.addBatch({
       stream: stream.id,
@@ -146,9 +100,9 @@ export class QuarantineResolver {
       count: 1,
       sourceTime: null,
     });
-    store.flushAll(stream.id);
-    this.#commits.extend(cursor, position, batch);
-    this.#commits.end(stream);
+    yield* wait(store.flushAll(stream.id));
+    commits.extend(cursor, position, batch);
+    yield* commits.end(stream);
     stream.versions++;
     stream.lastCommitAt = now;
     return position;

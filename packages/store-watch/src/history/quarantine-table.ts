@@ -1,29 +1,14 @@
 import type Database from "better-sqlite3";
-import type { GroupContext } from "./group-writer.ts";
-import { classifySqliteError } from "./sqlite-errors.ts";
-import type { StreamState } from "./stream-state.ts";
+import type { NewQuarantine, QuarantineRow, QuarantineRows } from "./quarantine-log.ts";
 
-/** A change that could not be applied. */
-export interface QuarantinedChange {
-  readonly key: Buffer;
-  readonly value: Buffer | null;
-  readonly version: string | null;
-  readonly attributes: string | null;
-  readonly sourceTime: number | null;
-  readonly error: string;
-}
-
-interface OpenRow {
-  readonly id: number;
-  readonly key: Buffer;
-}
-
-/** Puts changes aside, in the transaction that moves the cursor past them. */
-export class QuarantineTable {
+/** The statements about changes in quarantine on SQLite. */
+export class QuarantineTable implements QuarantineRows {
   readonly #insert: Database.Statement;
   readonly #known: Database.Statement<unknown[], number>;
-  readonly #open: Database.Statement<unknown[], OpenRow>;
-  readonly #close: Database.Statement;
+  readonly #open: Database.Statement<unknown[], { readonly id: number; readonly key: Buffer }>;
+  readonly #select: Database.Statement<[number], QuarantineRow>;
+  readonly #resolve: Database.Statement;
+  readonly #blame: Database.Statement;
 
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
@@ -36,53 +21,45 @@ export class QuarantineTable {
          WHERE stream = ? AND key = ? AND epoch = ? AND version IS ? AND (version IS NOT NULL OR (cursor = ? AND value IS ?)) LIMIT 1`,
       )
       .pluck();
-    this.#open = db.prepare("SELECT id, key FROM quarantine WHERE stream = ? AND state = 'open'");
-    this.#close = db.prepare("UPDATE quarantine SET state = 'skipped', resolution = ? WHERE id = ?");
+    this.#open = db.prepare("SELECT id, key FROM quarantine WHERE stream = ? AND state = 'open' ORDER BY id");
+    this.#select = db.prepare("SELECT * FROM quarantine WHERE id = ?");
+    this.#resolve = db.prepare("UPDATE quarantine SET state = ?, resolution = ? WHERE id = ?");
+    this.#blame = db.prepare("UPDATE quarantine SET error = ? WHERE id = ?");
   }
 
-  /**
-   * Closes what a later deletion made void. Without this, a retry would bring back a key that never had a version here
-   * and so has no tombstone either.
-   */
-  supersede(stream: StreamState, isVoid: (key: Buffer) => boolean, resolution: string): void {
-    if (stream.quarantined === 0) return;
-    for (const { id, key } of this.#open.all(stream.id)) {
-      if (!isVoid(key)) continue;
-      this.#close.run(resolution, id);
-      stream.quarantined--;
-    }
+  has({ stream, key, epoch, version, cursor, value }: NewQuarantine): boolean {
+    return this.#known.get(stream, key, epoch, version, cursor, value) !== undefined;
   }
 
-  /** `position` is the last one before it. A change that is there already is a duplicate (V1). */
-  add(context: GroupContext, position: number, change: QuarantinedChange): void {
-    const { stream, epoch, cursor, stats } = context;
-    const { key, version, value } = change;
-    if (this.#known.get(stream.id, key, epoch, version, cursor, value) !== undefined) {
-      stats.duplicates++;
-      return;
-    }
-    const insert = (value: Buffer | null, error: string) =>
-      this.#insert.run(
-        stream.id,
-        change.key,
-        value,
-        change.version,
-        change.attributes,
-        change.sourceTime,
-        epoch,
-        cursor,
-        position,
-        error,
-        context.now,
-      );
-    try {
-      insert(change.value, change.error);
-    } catch (error) {
-      // Too big for SQLite even here: that it existed must not get lost.
-      if (classifySqliteError(error) !== "data" || change.value === null) throw error;
-      insert(null, `${change.error}; its value of ${change.value.length} bytes could not be kept`);
-    }
-    stream.quarantined++;
-    stats.quarantined++;
+  add(change: NewQuarantine): void {
+    this.#insert.run(
+      change.stream,
+      change.key,
+      change.value,
+      change.version,
+      change.attributes,
+      change.sourceTime,
+      change.epoch,
+      change.cursor,
+      change.position,
+      change.error,
+      change.at,
+    );
+  }
+
+  open(stream: number): { readonly id: number; readonly key: Buffer }[] {
+    return this.#open.all(stream);
+  }
+
+  byId(id: number): QuarantineRow | undefined {
+    return this.#select.get(id);
+  }
+
+  resolve(id: number, state: string, resolution: string): void {
+    this.#resolve.run(state, resolution, id);
+  }
+
+  blame(id: number, error: string): void {
+    this.#blame.run(error, id);
   }
 }

@@ -330,6 +330,12 @@ export const intents = sqliteTable(
     written: text("written"),
     /** An attempt to write it ended without a result. */
     isUnknown: integer("is_unknown").notNull(),
+    /** The store's version that the attempt expected. Null: nothing to be there, or an attempt from before this was kept. */
+    expected: text("expected"),
+    /** An attempt without a result was made up to here in the store, or never will be. Null: one with a result, or not known. */
+    bound: text("bound"),
+    /** The store's epoch of `written` or `bound`. */
+    epoch: integer("epoch").references(() => epochs.id),
   },
   (table) => [primaryKey({ columns: [table.object, table.version] })],
 );
@@ -340,3 +346,49 @@ export const dirty = sqliteTable("dirty", {
     .primaryKey()
     .references(() => objects.id),
 });
+
+/** Graphs: what an origin said that it has, as JSON: the name of each site and its last generation. */
+export const announcements = sqliteTable(
+  "announcements",
+  {
+    origin: integer("origin")
+      .notNull()
+      .references(() => origins.id),
+    gen: integer("gen").notNull(),
+    vector: text("vector").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.origin, table.gen] })],
+);
+
+/** Graphs: up to this generation of an origin only versions that nothing took the place of are kept. */
+export const horizons = sqliteTable("horizons", {
+  origin: integer("origin")
+    .primaryKey()
+    .references(() => origins.id),
+  stream: integer("stream")
+    .notNull()
+    .references(() => streams.id),
+  generation: integer("generation").notNull(),
+});
+
+/** Graphs: versions below the horizon whose place was taken, there until nothing needs them. */
+export const relics = sqliteTable("relics", {
+  version: integer("version")
+    .primaryKey()
+    .references(() => versions.pos),
+  /** Whoever reads as of this position or later sees what took its place. */
+  since: integer("since").notNull(),
+});
+
+/** Graphs: what has come of another site's snapshot, which is taken over when all of it has. */
+export const snapshotParts = sqliteTable(
+  "snapshot_parts",
+  {
+    stream: integer("stream")
+      .notNull()
+      .references(() => streams.id),
+    part: integer("part").notNull(),
+    data: bytes("data").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.stream, table.part] })],
+);

@@ -1,5 +1,6 @@
 import { closeSync, ftruncateSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { absent, bytesPerFrame, FrameReader, wordsPerFrame } from "../frame-layout.ts";
+import type { StreamState } from "./stream-state.ts";
 
 // A staged group is not history yet: after a crash the source sends it again. So it lies in a file of its own without
 // journal or sync, and not in the database, which would write each byte twice more.
@@ -84,6 +85,14 @@ export class Stage {
     }
     return this.#descriptor;
   }
+}
+
+/** An open stream whose open group is kept in files. */
+export interface StagedStreamState extends StreamState {
+  /** Frames of the open group from earlier buffers. */
+  stage: Stage;
+  /** Empty; takes the next open group while the current one is applied. */
+  spare: Stage;
 }
 
 function endOf(reader: FrameReader, frame: number): number {

@@ -1,7 +1,6 @@
 import type { Cursor, SourceCapabilities } from "../contract.ts";
 import type { OpenGroup } from "./groups.ts";
 import type { ObjectCache } from "./object-cache.ts";
-import type { Stage } from "./stage.ts";
 
 /** One open stream as its writer knows it. What has a column in `streams` is reloaded after a rollback. */
 export interface StreamState {
@@ -19,15 +18,19 @@ export interface StreamState {
   /** Grows with every `openStream` of the name: only the newest writer may append. */
   token: number;
   open: OpenGroup | undefined;
-  /** Frames of the open group from earlier buffers. */
-  stage: Stage;
-  /** Empty; takes the next open group while the current one is applied. */
-  spare: Stage;
   /** A gap was recorded and nothing applied since, so a change of epoch is explained by it. */
   isAfterGap: boolean;
+  /** The gap was that what is here was found to be wrong: the snapshot after it is compared byte for byte. */
+  isRepair: boolean;
   /** The gap that the history recorded itself for a change of epoch, until the source explains it. */
   ownGap: number | undefined;
 }
+
+/** What a stream's row says about where it stands. */
+export type StreamColumns = Pick<
+  StreamState,
+  "name" | "capabilities" | "epoch" | "cursor" | "keys" | "versions" | "gaps" | "quarantined" | "lastCommitAt"
+>;
 
 /** What one append did. */
 export interface AppendStats {
@@ -36,3 +39,5 @@ export interface AppendStats {
   quarantined: number;
   gaps: number;
 }
+
+export const noStats = (): AppendStats => ({ versions: 0, duplicates: 0, quarantined: 0, gaps: 0 });

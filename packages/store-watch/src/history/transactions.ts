@@ -1,16 +1,17 @@
 import type Database from "better-sqlite3";
-import type { CommitTable } from "./commit-table.ts";
+import type { CommitLog } from "./commit-log.ts";
+import { runNow } from "./flow.ts";
 import { commitFailed } from "./sqlite-errors.ts";
+import type { StreamLog } from "./stream-log.ts";
 import type { StreamState } from "./stream-state.ts";
-import type { StreamTable } from "./stream-table.ts";
 import type { VersionStore } from "./version-store.ts";
 
 /** The writer's transactions, and what it remembers across them. */
 export class Transactions {
   readonly #db: Database.Database;
   readonly #store: VersionStore;
-  readonly #streams: StreamTable;
-  readonly #commits: CommitTable;
+  readonly #streams: StreamLog;
+  readonly #commits: CommitLog;
   readonly #all: ReadonlyMap<number, StreamState>;
   readonly #begin: Database.Statement;
   readonly #commit: Database.Statement;
@@ -21,8 +22,8 @@ export class Transactions {
     db: Database.Database,
     parts: {
       readonly store: VersionStore;
-      readonly streams: StreamTable;
-      readonly commits: CommitTable;
+      readonly streams: StreamLog;
+      readonly commits: CommitLog;
       readonly all: ReadonlyMap<number, StreamState>;
     },
   ) {
@@ -48,7 +49,7 @@ export class Transactions {
     } catch (error) {
       throw commitFailed(error);
     }
-    const before = stream && { isAfterGap: stream.isAfterGap, ownGap: stream.ownGap };
+    const before = stream && { isAfterGap: stream.isAfterGap, isRepair: stream.isRepair, ownGap: stream.ownGap };
     try {
       this.#noticeOthers();
       const result = work();
@@ -65,10 +66,10 @@ export class Transactions {
   /** Takes everything that is remembered from the database again. */
   reload(): void {
     this.#store.reset();
-    this.#commits.reset();
+    runNow(this.#commits.load());
     for (const stream of this.#all.values()) {
       stream.cache.clear();
-      Object.assign(stream, this.#streams.load(stream.id));
+      Object.assign(stream, runNow(this.#streams.load(stream.id)));
     }
   }
 

@@ -2,6 +2,8 @@ import type Database from "better-sqlite3";
 import { and, asc, desc, eq, exists, gt, gte, inArray, isNotNull, lt, lte, type SQL, sql } from "drizzle-orm";
 import { type BetterSQLite3Database, drizzle } from "drizzle-orm/better-sqlite3";
 import { batches, edges, epochs, objects, streams, versions } from "./schema.ts";
+import type { VersionRow } from "./version-packing.ts";
+import type { ListForm, ReadRows, StreamKeys } from "./version-reads.ts";
 
 const { placeholder } = sql;
 
@@ -23,51 +25,45 @@ const row = {
   sourceTime: versions.sourceTime,
 };
 
-/** Which of the prepared forms of a query it is. */
-export interface KeyQuery {
-  /** In a graph the newest at a moment is the one with the greatest stamp, in other streams the last one. */
-  readonly asOf: "graph" | "linear" | undefined;
-  readonly hasEnd: boolean;
-  readonly includeDeleted: boolean;
-}
+type Form = ListForm & { readonly hasEnd: boolean };
 
-/** The prepared queries of a reader. Made once: preparing is ten times as dear as running. */
-export class VersionQueries {
+/** The questions about versions on SQLite. Prepared once: that is ten times as dear as running. */
+export class VersionQueries implements ReadRows {
   readonly #db: BetterSQLite3Database;
   readonly #lists = new Map<string, ListQuery>();
   readonly #touched = new Map<string, TouchedQuery>();
-  readonly object;
-  readonly head;
-  readonly at;
-  readonly atInGraph;
-  readonly log;
-  readonly changes;
-  readonly changesOfStream;
-  readonly edgesOf;
-  readonly hasEdges;
-  readonly streamIds;
+  readonly #object;
+  readonly #head;
+  readonly #at;
+  readonly #atInGraph;
+  readonly #log;
+  readonly #changes;
+  readonly #changesOfStream;
+  readonly #edgesOf;
+  readonly #hasEdges;
+  readonly #streamIds;
 
   constructor(client: Database.Database) {
     const db = drizzle({ client });
     this.#db = db;
-    this.object = db
-      .select({ id: objects.id, head: objects.head, isDeleted: objects.isDeleted })
+    this.#object = db
+      .select({ id: objects.id, head: objects.head })
       .from(objects)
       .where(and(eq(objects.stream, placeholder("stream")), eq(objects.key, placeholder("key"))))
       .prepare();
-    this.head = versionQuery(db, eq(versions.pos, placeholder("pos"))).prepare();
-    this.at = versionQuery(db, and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))))
+    this.#head = versionQuery(db, eq(versions.pos, placeholder("pos"))).prepare();
+    this.#at = versionQuery(db, and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))))
       .orderBy(desc(versions.pos))
       .limit(1)
       .prepare();
-    this.atInGraph = versionQuery(
+    this.#atInGraph = versionQuery(
       db,
       and(eq(versions.object, placeholder("object")), lte(versions.pos, placeholder("pos"))),
     )
       .orderBy(desc(versions.version))
       .limit(1)
       .prepare();
-    this.log = versionQuery(
+    this.#log = versionQuery(
       db,
       and(eq(versions.object, placeholder("object")), lt(versions.pos, placeholder("before"))),
     )
@@ -75,29 +71,71 @@ export class VersionQueries {
       .limit(placeholder("limit"))
       .prepare();
     const range = and(gt(versions.pos, placeholder("after")), lte(versions.pos, placeholder("to")));
-    this.changes = versionQuery(db, range).orderBy(asc(versions.pos)).limit(placeholder("limit")).prepare();
-    this.changesOfStream = versionQuery(db, and(range, eq(objects.stream, placeholder("stream"))))
+    this.#changes = versionQuery(db, range).orderBy(asc(versions.pos)).limit(placeholder("limit")).prepare();
+    this.#changesOfStream = versionQuery(db, and(range, eq(objects.stream, placeholder("stream"))))
       .orderBy(asc(versions.pos))
       .limit(placeholder("limit"))
       .prepare();
-    this.edgesOf = db
+    this.#edgesOf = db
       .select({ parent: edges.parent })
       .from(edges)
       .where(eq(edges.child, placeholder("child")))
       .orderBy(asc(edges.parent))
       .prepare();
-    this.hasEdges = db.select({ child: edges.child }).from(edges).limit(1).prepare();
-    this.streamIds = db.select({ id: streams.id, kind: streams.kind }).from(streams).orderBy(asc(streams.id)).prepare();
+    this.#hasEdges = db.select({ child: edges.child }).from(edges).limit(1).prepare();
+    this.#streamIds = db
+      .select({ id: streams.id, kind: streams.kind })
+      .from(streams)
+      .orderBy(asc(streams.id))
+      .prepare();
   }
 
-  /** Keys of a stream in key order with the version that is current, now or at a position. */
-  list(query: KeyQuery): ListQuery {
-    return remember(this.#lists, JSON.stringify(query), () => listQuery(this.#db, query));
+  object(stream: number, key: Buffer): { readonly id: number; readonly head: number } | undefined {
+    return this.#object.get({ stream, key });
   }
 
-  /** Ids of the objects with a version in (low, high], in key order. */
-  touched(query: { readonly hasEnd: boolean; readonly isNarrow: boolean }): TouchedQuery {
-    return remember(this.#touched, JSON.stringify(query), () => touchedQuery(this.#db, query));
+  head(position: number): VersionRow | undefined {
+    return this.#head.get({ pos: position });
+  }
+
+  at(object: number, position: number, isGraph: boolean): VersionRow | undefined {
+    return (isGraph ? this.#atInGraph : this.#at).get({ object, pos: position });
+  }
+
+  log(object: number, before: number, limit: number): VersionRow[] {
+    return this.#log.all({ object, before, limit });
+  }
+
+  changes(
+    range: { readonly after: number; readonly to: number; readonly limit: number },
+    stream: number | undefined,
+  ): VersionRow[] {
+    return stream === undefined ? this.#changes.all({ ...range }) : this.#changesOfStream.all({ ...range, stream });
+  }
+
+  list(form: ListForm, { stream, start, end, limit }: StreamKeys, position: number | undefined): VersionRow[] {
+    const whole = { ...form, hasEnd: end !== undefined };
+    const statement = remember(this.#lists, JSON.stringify(whole), () => listQuery(this.#db, whole));
+    return statement.all({ stream, start, end, pos: position, limit });
+  }
+
+  touched(
+    { stream, start, end, limit }: StreamKeys,
+    { low, high, isNarrow }: { readonly low: number; readonly high: number; readonly isNarrow: boolean },
+  ): { readonly id: number; readonly key: Buffer }[] {
+    const form = { hasEnd: end !== undefined, isNarrow };
+    const statement = remember(this.#touched, JSON.stringify(form), () => touchedQuery(this.#db, form));
+    return statement.all({ stream, start, end, low, high, limit });
+  }
+
+  allStreams(): { readonly id: number; readonly kind: string }[] {
+    return this.#streamIds.all();
+  }
+
+  /** Second and further parents of versions. */
+  edgesOf(positions: readonly number[]): (readonly [number, number])[] {
+    if (this.#hasEdges.get() === undefined) return [];
+    return positions.flatMap((child) => this.#edgesOf.all({ child }).map(({ parent }) => [child, parent] as const));
   }
 }
 
@@ -122,7 +160,7 @@ const keyRange = (hasEnd: boolean) =>
     hasEnd ? lt(objects.key, placeholder("end")) : undefined,
   );
 
-function listQuery(db: BetterSQLite3Database, { asOf, hasEnd, includeDeleted }: KeyQuery) {
+function listQuery(db: BetterSQLite3Database, { asOf, hasEnd, includeDeleted }: Form) {
   const known = sql`FROM ${versions} w WHERE w.object = ${objects.id} AND w.pos <= ${placeholder("pos")}`;
   const shown =
     asOf === undefined

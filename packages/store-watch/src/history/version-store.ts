@@ -1,36 +1,19 @@
 import type Database from "better-sqlite3";
 import type { CachedObject } from "./object-cache.ts";
 import { RowWriter } from "./row-writer.ts";
-
-export interface NewBatch {
-  readonly stream: number;
-  readonly epoch: number;
-  readonly committedAt: number;
-  readonly kind: number;
-  readonly cursor: string;
-  readonly firstPosition: number;
-  readonly count: number;
-  readonly sourceTime: number | null;
-}
-
-/** Where the counters of the tables stand. */
-export interface StoreMark {
-  readonly position: number;
-  readonly generation: number;
-  readonly object: number;
-  readonly batch: number;
-}
+import type { NewBatch, SinkMark, VersionSink } from "./version-sink.ts";
 
 /** Objects whose heads moved since the last flush; above this they are written. */
 const maxDirty = 8192;
 
-/** The tables that every change touches: versions, objects, batches. Rows are collected and written many at a time. */
-export class VersionStore {
+/** The tables that every change touches, on SQLite: rows are written 64 at a time. */
+export class VersionStore implements VersionSink {
   readonly #versions: RowWriter;
   readonly #objects: RowWriter;
   readonly #batches: RowWriter;
   readonly #updateObject: Database.Statement;
   readonly #selectValue: Database.Statement<[number], Buffer | null>;
+  readonly #selectAttributes: Database.Statement<[number], string | null>;
   readonly #maxima: Database.Statement<[], [number, number, number, number]>;
   readonly #generation = { epoch: 0, via: 0, gen: 0 };
   readonly #batchShared = { stream: 0, epoch: 0, committed_at: 0, kind: 0 };
@@ -73,9 +56,11 @@ export class VersionStore {
     this.#batches.share(this.#batchShared);
     this.#updateObject = db.prepare("UPDATE objects SET head = ?, is_deleted = ?, seen = ? WHERE id = ?");
     this.#selectValue = db.prepare<[number], Buffer | null>("SELECT value FROM versions WHERE pos = ?").pluck();
+    this.#selectAttributes = db
+      .prepare<[number], string | null>("SELECT attributes FROM versions WHERE pos = ?")
+      .pluck();
   }
 
-  /** The position of the newest version. */
   get position(): number {
     return this.#versions.lastId;
   }
@@ -88,7 +73,7 @@ export class VersionStore {
     return this.#batches.lastId + 1;
   }
 
-  get mark(): StoreMark {
+  get mark(): SinkMark {
     return {
       position: this.#versions.lastId,
       generation: this.#generation.gen + this.#versions.pending - 1,
@@ -97,7 +82,6 @@ export class VersionStore {
     };
   }
 
-  /** Sets what the versions from here on have in common. */
   share(epoch: number, via: number): void {
     if (this.#generation.epoch === epoch && this.#generation.via === via) return;
     this.#versions.flush();
@@ -105,7 +89,6 @@ export class VersionStore {
     this.#generation.via = via;
   }
 
-  /** An object that has no row yet. `key` must stay as it is until the next {@link flush}. */
   createObject(key: Buffer, epoch: number): CachedObject {
     return {
       id: ++this.#lastObject,
@@ -120,7 +103,6 @@ export class VersionStore {
     };
   }
 
-  /** Adds a version and moves the object's head to it. Epoch and `seen` of the object are the caller's. */
   addVersion(
     object: CachedObject,
     batch: number,
@@ -145,7 +127,6 @@ export class VersionStore {
     this.touch(object);
   }
 
-  /** Has the object's row written with the next flush. */
   touch(object: CachedObject): void {
     if (object.isDirty) return;
     object.isDirty = true;
@@ -174,10 +155,6 @@ export class VersionStore {
     values[at + 3] = batch.sourceTime;
   }
 
-  /**
-   * The ids up to which versions and objects were written past this store, within the present transaction. Nothing may
-   * be collected then.
-   */
   advance(position: number, object: number): void {
     this.#versions.reset(position);
     this.#objects.reset(object);
@@ -190,12 +167,15 @@ export class VersionStore {
     return this.#selectValue.get(position) ?? null;
   }
 
-  /** Whether so many objects wait that they should be written now. */
+  /** The attributes of a version that {@link valueAt} was asked about. */
+  attributesAt(position: number): string | null {
+    return this.#selectAttributes.get(position) ?? null;
+  }
+
   get isFull(): boolean {
     return this.#dirty.length >= maxDirty;
   }
 
-  /** Writes versions and objects of one stream. */
   flush(stream: number): void {
     this.#versions.flush();
     if (this.#objectShared.stream !== stream) {
@@ -221,14 +201,13 @@ export class VersionStore {
     this.#objects.flush();
   }
 
-  /** Writes the batches too. */
   flushAll(stream: number): void {
     this.flush(stream);
     this.#batches.flush();
   }
 
   /** Forgets what is collected and takes the counters from the mark, or from the tables: after a rollback. */
-  reset(mark?: StoreMark): void {
+  reset(mark?: SinkMark): void {
     const [position, generation, object, batch] = mark
       ? [mark.position, mark.generation, mark.object, mark.batch]
       : (this.#maxima.get() as [number, number, number, number]);

@@ -6,22 +6,28 @@ import { FrameReader } from "../frame-layout.ts";
 import type { OpenStreamOptions } from "../history-types.ts";
 import { toErrorRecord } from "../worker/error-record.ts";
 import { Appender } from "./appender.ts";
+import { CommitLog } from "./commit-log.ts";
 import { CommitTable } from "./commit-table.ts";
-import { GroupWriter } from "./group-writer.ts";
+import { runNow } from "./flow.ts";
+import { GroupApplier } from "./group-applier.ts";
 import { graphStream } from "./graph-stream.ts";
 import { GraphWriter } from "./graph-writer.ts";
 import type { GraphOptions } from "./graph-types.ts";
 import { type Lease, takeLease } from "./lease.ts";
 import type { AppendInput, AppendOutput, GraphInput, OpenedGraph, OpenedStream, WriterMethods } from "./methods.ts";
-import { ObjectLookup } from "./object-cache.ts";
+import { sqliteSavepoints, StoredValues } from "./held-values.ts";
+import { ObjectLookup } from "./object-lookup.ts";
 import { checkFile, openError, openWriterDatabase } from "./open-database.ts";
+import { MomentTable } from "./moment-table.ts";
+import { PrunedTable } from "./pruned-table.ts";
 import { Pruner } from "./pruner.ts";
 import { QuarantineResolver } from "./quarantine-resolver.ts";
+import { QuarantineLog } from "./quarantine-log.ts";
 import { QuarantineTable } from "./quarantine-table.ts";
-import { commitFailed } from "./sqlite-errors.ts";
-import { Stage } from "./stage.ts";
-import type { StreamState } from "./stream-state.ts";
-import { isSameScope, resumeOf, StreamTable } from "./stream-table.ts";
+import { classifySqliteError, commitFailed } from "./sqlite-errors.ts";
+import { Stage, type StagedStreamState } from "./stage.ts";
+import { resumeOf, StreamLog } from "./stream-log.ts";
+import { StreamTable } from "./stream-table.ts";
 import { Transactions } from "./transactions.ts";
 import { VersionStore } from "./version-store.ts";
 
@@ -31,6 +37,8 @@ const defaultCacheBytes = 24 * 1024 * 1024;
 const fewObjects = 4096;
 /** Pages in the WAL after which it is copied back. */
 const checkpointPages = 4096;
+/** Frames whose keys are resolved together. */
+const windowFrames = 256;
 /** A WAL larger than this after a commit is cut. */
 const maxWalBytes = 128 * 1024 * 1024;
 
@@ -39,11 +47,11 @@ export class HistoryWriter {
   readonly #file: string;
   readonly #lease: Lease;
   readonly #db: Database.Database;
-  readonly #states = new Map<number, StreamState>();
+  readonly #states = new Map<number, StagedStreamState>();
   readonly #graphs = new Map<number, GraphWriter>();
   readonly #store: VersionStore;
-  readonly #streams: StreamTable;
-  readonly #commits: CommitTable;
+  readonly #streams: StreamLog;
+  readonly #commits: CommitLog;
   readonly #transactions: Transactions;
   readonly #appender: Appender;
   readonly #resolver: QuarantineResolver;
@@ -70,17 +78,35 @@ export class HistoryWriter {
       db = openWriterDatabase(file, synchronous);
       this.origin = identify(db, options.origin);
       const store = new VersionStore(db);
-      const streams = new StreamTable(db);
-      const commits = new CommitTable(db);
+      const streams = new StreamLog(new StreamTable(db));
+      const commits = new CommitLog(new CommitTable(db));
+      runNow(commits.load());
       const transactions = new Transactions(db, { store, streams, commits, all: this.#states });
-      const groups = new GroupWriter(db, store, new QuarantineTable(db));
+      const [objects, savepoints, quarantine] = [new ObjectLookup(db), sqliteSavepoints(db), new QuarantineTable(db)];
+      const groups = new GroupApplier({
+        store,
+        objects,
+        values: new StoredValues(store),
+        savepoints,
+        quarantine: new QuarantineLog(quarantine, savepoints),
+        windowFrames,
+      });
       this.#appender = new Appender({ store, groups, streams, commits, transactions });
       const stateOf = (id: number) => this.#states.get(id) ?? this.#newState(id);
-      this.#resolver = new QuarantineResolver(db, { store, streams, commits, transactions, stateOf });
-      this.#pruner = new Pruner(db, { store, transactions, all: this.#states });
+      this.#resolver = new QuarantineResolver({ store, streams, commits, objects, quarantine, stateOf });
+      this.#pruner = new Pruner({
+        rows: new PrunedTable(db),
+        moments: new MomentTable(db),
+        position: () => store.position,
+        onRemoved: (stream, removed) => {
+          const state = this.#states.get(stream);
+          if (state !== undefined) state.versions -= removed;
+        },
+        inTransaction: (work) => transactions.run(undefined, () => runNow(work())),
+      });
       this.#db = db;
       this.#walPages = db.prepare<[], [number, number, number]>("PRAGMA wal_checkpoint(NOOP)").raw();
-      this.#lookup = new ObjectLookup(db);
+      this.#lookup = objects;
       this.#store = store;
       this.#streams = streams;
       this.#commits = commits;
@@ -94,25 +120,17 @@ export class HistoryWriter {
 
   openStream(options: OpenStreamOptions, nowMs: number): OpenedStream {
     const stream = this.#transactions.run(undefined, () => {
-      const { id, previous } = this.#streams.open(options);
+      const { id, previous } = runNow(this.#streams.open(options));
       const old = this.#states.get(id);
       // What an earlier writer left open comes again.
       old?.stage.truncate(0);
-      const stream: StreamState = {
+      const opened: StagedStreamState = {
         ...this.#newState(id),
         ...(old !== undefined && { cache: old.cache, stage: old.stage, spare: old.spare, token: old.token + 1 }),
       };
-      if (previous !== undefined && !isSameScope(previous, options)) {
-        if (stream.cursor !== undefined) {
-          const detail = `now it watches ${options.kind} ${options.description}, scope ${options.scope}; before: ${previous.kind}, scope ${previous.scope}`;
-          const now = this.#commits.begin(nowMs);
-          const stats = { versions: 0, duplicates: 0, quarantined: 0, gaps: 0 };
-          this.#streams.addGap(stream, "scope-changed", detail, undefined, undefined, this.#store.position, now, stats);
-          stream.cursor = undefined;
-        }
-        this.#streams.save(stream);
-      }
-      return stream;
+      const begin = () => this.#commits.begin(nowMs);
+      runNow(this.#streams.enterScope(opened, previous, options, this.#store.position, begin));
+      return opened;
     });
     this.#states.set(stream.id, stream);
     return { id: stream.id, token: stream.token, resume: resumeOf(stream) };
@@ -120,7 +138,7 @@ export class HistoryWriter {
 
   openGraph(options: GraphOptions, nowMs: number): OpenedGraph {
     const opened = this.openStream({ ...graphStream, ...options }, nowMs);
-    const state = this.#states.get(opened.id) as StreamState;
+    const state = this.#states.get(opened.id) as StagedStreamState;
     const parts = {
       store: this.#store,
       streams: this.#streams,
@@ -171,16 +189,25 @@ export class HistoryWriter {
     }
   }
 
+  /** @throws {StoreWatchError} `COMMIT_FAILED` when it fails again, and the record shows the new error. */
   retryQuarantined(id: number, nowMs: number): void {
-    this.#resolver.retry(id, nowMs);
+    try {
+      this.#transactions.run(undefined, () => runNow(this.#resolver.retry(id, nowMs)));
+    } catch (error) {
+      if (classifySqliteError(error) === "data") {
+        const message = error instanceof Error ? error.message : String(error);
+        this.#transactions.run(undefined, () => runNow(this.#resolver.blame(id, message)));
+      }
+      throw commitFailed(error);
+    }
   }
 
   skipQuarantined(id: number, reason: string): void {
-    this.#resolver.skip(id, reason);
+    this.#transactions.run(undefined, () => runNow(this.#resolver.skip(id, reason)));
   }
 
   setConsumer(name: string, position: number | undefined, nowMs: number): void {
-    this.#pruner.setConsumer(name, position, nowMs);
+    this.#transactions.run(undefined, () => runNow(this.#pruner.setConsumer(name, position, nowMs)));
   }
 
   prune(input: Parameters<WriterMethods["prune"]>[0]): Promise<{ readonly removed: number; readonly floor: number }> {
@@ -196,16 +223,17 @@ export class HistoryWriter {
     this.#lease.release();
   }
 
-  #newState(id: number): StreamState {
+  #newState(id: number): StagedStreamState {
     return {
       id,
-      ...this.#streams.load(id),
+      ...runNow(this.#streams.load(id)),
       cache: this.#lookup.cacheOf(id, fewObjects, this.#cacheBytes),
       token: 1,
       open: undefined,
       stage: new Stage(this.#stagePath(id, 1)),
       spare: new Stage(this.#stagePath(id, 2)),
       isAfterGap: false,
+      isRepair: false,
       ownGap: undefined,
     };
   }

@@ -32,6 +32,11 @@ export interface ConformanceOptions {
    * @default true
    */
   readonly binaryKeys?: boolean;
+  /**
+   * Whether who was away is told only the last change of each key, as by a source that keeps no log but what there is.
+   * @default false
+   */
+  readonly isCoalescing?: boolean;
   /** @default the machine's clock */
   readonly clock?: Clock;
   /**
@@ -62,6 +67,10 @@ export class World {
 
   get binaryKeys(): boolean {
     return this.#options.binaryKeys ?? true;
+  }
+
+  get isCoalescing(): boolean {
+    return this.#options.isCoalescing ?? false;
   }
 
   /** A key that no other check uses. */

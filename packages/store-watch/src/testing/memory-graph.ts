@@ -4,18 +4,23 @@ import type { Frame, ResumePoint } from "../contract.ts";
 import { FrameBuffer } from "../frame-buffer.ts";
 import { FrameReader } from "../frame-layout.ts";
 import { Appender } from "../history/appender.ts";
+import { CommitLog } from "../history/commit-log.ts";
 import { CommitTable } from "../history/commit-table.ts";
 import { schemaSteps, viewStatements } from "../history/ddl.ts";
+import { runNow } from "../history/flow.ts";
 import { checkDatabase } from "../history/fsck.ts";
 import { graphStream } from "../history/graph-stream.ts";
 import type { HistoryGraph } from "../history/graph-types.ts";
 import { GraphWriter } from "../history/graph-writer.ts";
-import { GroupWriter } from "../history/group-writer.ts";
-import { ObjectCache, ObjectLookup } from "../history/object-cache.ts";
+import { GroupApplier } from "../history/group-applier.ts";
+import { sqliteSavepoints, StoredValues } from "../history/held-values.ts";
+import { ObjectCache } from "../history/object-cache.ts";
+import { ObjectLookup } from "../history/object-lookup.ts";
+import { QuarantineLog } from "../history/quarantine-log.ts";
 import { QuarantineTable } from "../history/quarantine-table.ts";
-import { Stage } from "../history/stage.ts";
-import type { StreamState } from "../history/stream-state.ts";
-import { resumeOf, StreamTable } from "../history/stream-table.ts";
+import { Stage, type StagedStreamState } from "../history/stage.ts";
+import { resumeOf, StreamLog } from "../history/stream-log.ts";
+import { StreamTable } from "../history/stream-table.ts";
 import { Transactions } from "../history/transactions.ts";
 import { VersionStore } from "../history/version-store.ts";
 import type { FsckReport, OpenStreamOptions } from "../history-types.ts";
@@ -49,34 +54,38 @@ export function createMemoryGraph(options: {
   let appendTo: MemoryGraph["append"] | undefined;
   return {
     open() {
-      const all = new Map<number, StreamState>();
+      const all = new Map<number, StagedStreamState>();
       const store = new VersionStore(db);
-      const streams = new StreamTable(db);
-      const commits = new CommitTable(db);
+      const streams = new StreamLog(new StreamTable(db));
+      const commits = new CommitLog(new CommitTable(db));
+      runNow(commits.load());
       const transactions = new Transactions(db, { store, streams, commits, all });
-      const { id } = streams.open({ ...graphStream, name, description: "in memory" });
-      const state: StreamState = {
+      const { id } = runNow(streams.open({ ...graphStream, name, description: "in memory" }));
+      const state: StagedStreamState = {
         id,
-        ...streams.load(id),
+        ...runNow(streams.load(id)),
         cache: new ObjectCache({ maxBytes: 1024, isComplete: false }),
         token: 1,
         open: undefined,
         stage: new Stage(""),
         spare: new Stage(""),
         isAfterGap: false,
+        isRepair: false,
         ownGap: undefined,
       };
       all.set(id, state);
-      const groups = new GroupWriter(db, store, new QuarantineTable(db));
+      const [objects, savepoints] = [new ObjectLookup(db), sqliteSavepoints(db)];
+      const quarantine = new QuarantineLog(new QuarantineTable(db), savepoints);
+      const values = new StoredValues(store);
+      const groups = new GroupApplier({ store, objects, values, savepoints, quarantine, windowFrames: 64 });
       const appender = new Appender({ store, groups, streams, commits, transactions });
-      const lookup = new ObjectLookup(db);
       appendTo = (streamOptions, frames) => {
-        const { id: source } = streams.open(streamOptions);
-        const stream: StreamState = all.get(source) ?? {
+        const { id: source } = runNow(streams.open(streamOptions));
+        const stream: StagedStreamState = all.get(source) ?? {
           ...state,
           id: source,
-          ...streams.load(source),
-          cache: lookup.cacheOf(source, 1024, 1024 * 1024),
+          ...runNow(streams.load(source)),
+          cache: objects.cacheOf(source, 1024, 1024 * 1024),
         };
         all.set(source, stream);
         const buffer = new FrameBuffer();
@@ -95,10 +104,16 @@ export function createMemoryGraph(options: {
         heads: async (key) => graph.heads(key),
         conflictGroup: async (after) => graph.conflictGroup(after),
         status: async () => graph.status(),
-        mirror: async (source) => graph.mirror.start(source, clock.now()),
-        ingest: async () => graph.mirror.ingest(clock.now()),
-        storeWrites: async ({ maxTransactions } = {}) => graph.mirror.storeWrites(clock.now(), maxTransactions),
-        settle: async (results) => graph.mirror.settle(results, clock.now()),
+        announce: async () => graph.announce(clock.now()),
+        prune: async (options) => graph.prune(options, clock.now()),
+        snapshot: async (after) => graph.snapshot(after),
+        restore: async (part, { published }) => graph.restore(part, published, clock.now()),
+        mirror: async (source) => graph.mirror(source, clock.now()),
+        ingest: async () => graph.ingest(clock.now()),
+        storeWrites: async ({ maxTransactions } = {}) => graph.storeWrites(clock.now(), maxTransactions),
+        settle: async (results) => graph.settle(results, clock.now()),
+        unsettled: async () => graph.unsettled(),
+        lose: async (position) => graph.lose(position, clock.now()),
       };
     },
     append: (streamOptions, frames) => {

@@ -178,7 +178,9 @@ export class SourceProbe implements FrameSink {
           throw new ConformanceError("a snapshot holds values only, but a deletion came");
         }
         // A sink may keep frames only as copies, so a source may reuse its memory.
-        this.#open.push({ ...frame, key: frame.key.slice(), value: frame.value?.slice() });
+        const { key, value } = frame;
+        // `slice` of a Buffer would be a view.
+        this.#open.push({ ...frame, key: Uint8Array.from(key), value: value && Uint8Array.from(value) });
         this.#isOpen = true;
         break;
       case "poison":

@@ -33,6 +33,12 @@ export function transferring<T>(result: T, list: readonly Transferable[]): T {
   return { [transferMark]: list, result } as unknown as T;
 }
 
+/** The result alone, for a caller in the same thread. */
+export function untransferred(result: unknown): unknown {
+  const isMarked = typeof result === "object" && result !== null && transferMark in result;
+  return isMarked ? (result as Transferring).result : result;
+}
+
 /** Handlers for every method, run one at a time in the order of the calls as long as they are synchronous. */
 export type WorkerHandlers<M extends WorkerMethods> = {
   readonly [Name in keyof M]: (input: Parameters<M[Name]>[0]) => ReturnType<M[Name]> | Promise<ReturnType<M[Name]>>;

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { type CachedObject, ObjectCache, ObjectLookup } from "../../src/history/object-cache.ts";
+import { type CachedObject, ObjectCache } from "../../src/history/object-cache.ts";
+import { ObjectLookup } from "../../src/history/object-lookup.ts";
 import { check, DirectWriter, dump } from "./direct.ts";
 import { begin, commit, end, plain, put, remove, temporaryFile } from "./helpers.ts";
 

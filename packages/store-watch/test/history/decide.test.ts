@@ -2,7 +2,14 @@ import { expect, test } from "vitest";
 import { type ChangeFacts, decideSweep, decideVersion, type ObjectState } from "../../src/history/decide.ts";
 
 const live: ObjectState = { id: 1, head: 4, level: 2, epoch: 1, version: "a5", seen: "a5", isDeleted: false };
-const change: ChangeFacts = { isDelete: false, version: "a6", epoch: 1, isFirstInSnapshot: false, position: 9 };
+const change: ChangeFacts = {
+  isDelete: false,
+  version: "a6",
+  epoch: 1,
+  isFirstInSnapshot: false,
+  isRepair: false,
+  position: 9,
+};
 const never = (): boolean => {
   throw new Error("a source with versions needs no comparison of values");
 };
@@ -48,6 +55,16 @@ test("what a snapshot contains exists, also where the source contradicts itself"
   expect(decide({ version: "a3~4" }, { ...snapshot, version: "a3" })).toBeUndefined();
   // Within one snapshot the greater version wins.
   expect(decide({}, { version: "a3" })).toBeUndefined();
+});
+
+test("a repair compares what it knows, and takes the source's word for it", () => {
+  const repair = { isFirstInSnapshot: true, isRepair: true };
+  expect(decide({}, { ...repair, version: "a5" }, () => true)).toBeUndefined();
+  expect(decide({}, { ...repair, version: "a5" }, () => false)).toBe("a5~9");
+  // Once corrected it is known, under the source's version, too.
+  expect(decide({ version: "a5~4", seen: "a5" }, { ...repair, version: "a5" }, () => true)).toBeUndefined();
+  // Only the first of a key in the snapshot says what the source has.
+  expect(decide({}, { isRepair: true, version: "a5" })).toBeUndefined();
 });
 
 test("a tombstone of a sweep has the snapshot's cursor, unless the source went further or used it already", () => {

@@ -183,8 +183,8 @@ async function proxy(cut: "before" | "after" | "both"): Promise<{ readonly url: 
       far.write(data);
     });
     far.on("data", (data) => {
-      // The server has answered: it is committed.
-      if (isCommitting) {
+      if (isCommitting && data.includes("COMMIT\0")) {
+        // The server has answered it: it is committed.
         near.destroy();
         far.destroy();
       } else near.write(data);

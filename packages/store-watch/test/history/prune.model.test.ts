@@ -3,7 +3,9 @@ import Database from "better-sqlite3";
 import { systemClock } from "@tidemark/clock";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Moments } from "../../src/history/as-of.ts";
+import { runNow } from "../../src/history/flow.ts";
+import { MomentTable } from "../../src/history/moment-table.ts";
+import { Moments } from "../../src/history/moments.ts";
 import { check, DirectWriter, removeDatabase } from "./direct.ts";
 import { temporaryFolder } from "./helpers.ts";
 import { anyStep, Script } from "./script.ts";
@@ -14,8 +16,8 @@ const runs = process.env["TIDEMARK_LONG"] === "1" ? 1000 : 60;
 function visible(file: string, from: number, cursors: readonly string[]) {
   const db = new Database(file, { readonly: true });
   try {
-    const moments = new Moments(db);
-    const now = moments.now();
+    const moments = new Moments(new MomentTable(db));
+    const now = runNow(moments.now());
     const states: Record<number, unknown> = {};
     const at = db
       .prepare(
@@ -29,10 +31,10 @@ function visible(file: string, from: number, cursors: readonly string[]) {
       .prepare("SELECT pos, quote(value), version, parent FROM versions WHERE pos > ? ORDER BY pos")
       .raw()
       .all(from);
-    const stream = moments.stream("s");
+    const stream = runNow(moments.stream("s"));
     const find = (moment: object) => {
       try {
-        return moments.find(moment, stream);
+        return runNow(moments.find(moment, stream));
       } catch (error) {
         return (error as { code: string }).code;
       }

@@ -2,17 +2,17 @@ import Database from "better-sqlite3";
 import { StoreError } from "../store-error.ts";
 
 /** `PRAGMA user_version` of files that this release writes. */
-const schemaVersion = 1;
+const schemaVersion = 2;
 
 /** `PRAGMA application_id`: tells our files from everybody else's. */
 const applicationId = 0x544d_5331;
 
 /**
- * `changes` is the log and the history: one row per changed key and transaction, ids in commit order. `keys` points at the
+ * Version 1. `changes` is the log and the history: one row per changed key and transaction, ids in commit order. `keys` points at the
  * newest change of each key. A row of `transactions` maps a revision to the last id up to it; the rows from the floor on
  * are kept.
  */
-const ddl = `
+const tables = `
   CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE incarnations (first_revision INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
   CREATE TABLE transactions (
@@ -30,6 +30,16 @@ const ddl = `
   ) STRICT;
   CREATE INDEX changes_by_key ON changes (key);
   CREATE TABLE keys (key BLOB PRIMARY KEY, head INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+`;
+
+/**
+ * Version 2. `size` is the bytes of key and value, 0 for a deleted key, and NULL for one that version 1 wrote last: the
+ * migration of `../migrations.ts` counts those while the store is used. The sums over all that are counted are in `meta`.
+ */
+const sizes = `
+  ALTER TABLE keys ADD COLUMN size INTEGER;
+  INSERT INTO meta (name, value) VALUES ('live_keys', 0), ('live_bytes', 0),
+    ('sizes_known', NOT EXISTS (SELECT 1 FROM keys));
 `;
 
 export interface NewStore {
@@ -52,7 +62,7 @@ export function openForWriting(file: string, created: NewStore): Database.Databa
     // Acknowledged means on disk: the log is synced with every commit.
     database.pragma("synchronous = FULL");
     database.pragma("journal_size_limit = 67108864");
-    createTables(database, created);
+    upgrade(database, created);
     return database;
   } catch (error) {
     database?.close();
@@ -117,21 +127,28 @@ function checkIdentity(database: Database.Database, file: string): void {
   }
 }
 
-function createTables(database: Database.Database, created: NewStore): void {
-  const create = database.transaction(() => {
-    if ((database.pragma("user_version", { simple: true }) as number) >= schemaVersion) return;
-    database.exec(ddl);
-    const set = database.prepare("INSERT INTO meta (name, value) VALUES (?, ?)");
-    set.run("store_id", created.storeId);
-    set.run("floor", 0);
-    set.run("removed_change", 0);
-    // Revision 0 is the empty store; its incarnation tells it from every other empty store.
-    database.prepare("INSERT INTO incarnations (first_revision, name) VALUES (0, ?)").run(created.incarnation);
-    database.prepare("INSERT INTO transactions (revision, committed_at_ms, last_change) VALUES (0, 0, 0)").run();
-    database.pragma(`application_id = ${applicationId}`);
+/** Creates what is missing. None of it depends on how much there is. */
+function upgrade(database: Database.Database, created: NewStore): void {
+  const steps = database.transaction(() => {
+    const version = database.pragma("user_version", { simple: true }) as number;
+    if (version >= schemaVersion) return;
+    if (version < 1) create(database, created);
+    if (version < 2) database.exec(sizes);
     database.pragma(`user_version = ${schemaVersion}`);
   });
-  create.immediate();
+  steps.immediate();
+}
+
+function create(database: Database.Database, created: NewStore): void {
+  database.exec(tables);
+  const set = database.prepare("INSERT INTO meta (name, value) VALUES (?, ?)");
+  set.run("store_id", created.storeId);
+  set.run("floor", 0);
+  set.run("removed_change", 0);
+  // Revision 0 is the empty store; its incarnation tells it from every other empty store.
+  database.prepare("INSERT INTO incarnations (first_revision, name) VALUES (0, ?)").run(created.incarnation);
+  database.prepare("INSERT INTO transactions (revision, committed_at_ms, last_change) VALUES (0, 0, 0)").run();
+  database.pragma(`application_id = ${applicationId}`);
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -47,6 +47,12 @@ export interface LogAnswer {
   readonly through: number;
 }
 
+/** How many keys there are, and the bytes of all keys and values. */
+export interface SizeAnswer {
+  readonly keys: number;
+  readonly bytes: number;
+}
+
 /** How many keys one list call looks at, deleted ones included, so that no call holds up the others for long. */
 const maxScannedKeys = 10_000;
 
@@ -105,6 +111,16 @@ export class StoreReader {
       const isEnd = !isFull && scanned < maxScannedKeys;
       return { revision, rows: rows.finish(), count, scannedTo: isEnd ? undefined : scannedTo };
     });
+  }
+
+  /** Undefined: not all of it is counted. */
+  size(): SizeAnswer | undefined {
+    return this.#statements.size.get() as SizeAnswer | undefined;
+  }
+
+  /** Whether no key of an earlier release is left to count. Looks at all of them. */
+  isCounted(): boolean {
+    return this.#statements.uncounted.get() === undefined;
   }
 
   log(query: LogQuery): LogAnswer | BelowFloor {
@@ -185,6 +201,11 @@ function prepare(database: Database.Database) {
     revision: database.prepare("SELECT max(revision) FROM transactions").pluck(),
     floor: database.prepare("SELECT value FROM meta WHERE name = 'floor'").pluck(),
     lastChangeAt: database.prepare("SELECT last_change FROM transactions WHERE revision = ?").pluck(),
+    size: database.prepare(
+      `SELECT k.value AS keys, b.value AS bytes FROM meta s JOIN meta k ON k.name = 'live_keys'
+       JOIN meta b ON b.name = 'live_bytes' WHERE s.name = 'sizes_known' AND s.value = 1`,
+    ),
+    uncounted: database.prepare("SELECT 1 FROM keys WHERE size IS NULL LIMIT 1"),
     current: database.prepare(
       `SELECT c.key, c.value, c.revision AS modRevision, c.create_revision AS createRevision, c.version
        FROM keys k JOIN changes c ON c.id = k.head WHERE k.key = ? AND c.value IS NOT NULL`,

@@ -2,7 +2,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { serveWorker, transferring } from "@tidemark/store-watch/internal";
 import { type PackedRows, transferablesOf } from "./packed-rows.ts";
 import { lockStore, openForReading, openForWriting } from "./schema.ts";
-import type { BelowFloor, GetAnswer, ListAnswer, ListQuery, LogAnswer, LogQuery } from "./store-reader.ts";
+import type { BelowFloor, GetAnswer, ListAnswer, ListQuery, LogAnswer, LogQuery, SizeAnswer } from "./store-reader.ts";
 import { StoreReader } from "./store-reader.ts";
 import { type StoreFacts, StoreWriter } from "./store-writer.ts";
 
@@ -23,6 +23,7 @@ export type WriterMethods = {
   write(input: { readonly group: PackedRows; readonly nowMs: number }): WriteAnswer;
   raiseFloor(input: number): number;
   removeStep(input: { readonly target: number; readonly maxChanges: number }): boolean;
+  markSizesKnown(input: undefined): void;
 };
 
 export type ReaderMethods = {
@@ -30,6 +31,8 @@ export type ReaderMethods = {
   get(input: Uint8Array): GetAnswer;
   list(input: ListQuery): ListAnswer | BelowFloor;
   log(input: LogQuery): LogAnswer | BelowFloor;
+  size(input: undefined): SizeAnswer | undefined;
+  isCounted(input: undefined): boolean;
 };
 
 const port = parentPort;
@@ -68,6 +71,7 @@ if (data.role === "writer") {
     },
     raiseFloor: (revision) => opened().raiseFloor(revision),
     removeStep: ({ target, maxChanges }) => opened().removeStep(target, maxChanges),
+    markSizesKnown: () => opened().markSizesKnown(),
     close,
   });
 } else {
@@ -88,6 +92,8 @@ if (data.role === "writer") {
     get: (key) => handOver(opened().get(key)),
     list: (query) => handOver(opened().list(query)),
     log: (query) => handOver(opened().log(query)),
+    size: () => opened().size(),
+    isCounted: () => opened().isCounted(),
     close: () => closeDatabase?.(),
   });
 }

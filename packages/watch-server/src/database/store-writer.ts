@@ -17,6 +17,8 @@ export interface StoreFacts {
   readonly floor: number;
   /** Whether a compaction is not done removing yet. */
   readonly hasLeftovers: boolean;
+  /** False: an earlier release wrote keys whose sizes are not counted yet. */
+  readonly areSizesKnown: boolean;
   readonly timeline: readonly TimelineEntry[];
 }
 
@@ -25,6 +27,8 @@ interface HeadRow {
   readonly createRevision: number;
   readonly version: number;
   readonly isDeleted: number;
+  /** Null: not counted yet. */
+  readonly size: number | null;
 }
 
 interface LogRow {
@@ -46,6 +50,9 @@ export class StoreWriter {
   #lastChange = 0;
   #committedAtMs = 0;
   #isIncarnationStored = false;
+  /** What the group under way adds to the sums. */
+  #addedKeys = 0;
+  #addedBytes = 0;
 
   constructor(database: Database.Database, incarnation: string) {
     this.#database = database;
@@ -64,8 +71,14 @@ export class StoreWriter {
       revision: this.#revision,
       floor,
       hasLeftovers: this.#lastChangeAt(floor) > (this.#meta("removed_change") as number),
+      areSizesKnown: this.#meta("sizes_known") === 1,
       timeline,
     };
+  }
+
+  /** From now on the sums are those of all keys. */
+  markSizesKnown(): void {
+    this.#setMeta("sizes_known", 1);
   }
 
   /** Applies a group of commands in order, each at a revision of its own, all of them durable or none. */
@@ -76,6 +89,7 @@ export class StoreWriter {
     try {
       const rows = new RowReader(group);
       while (rows.hasMore) packOutcome(outcomes, this.#apply(unpackCommand(rows), committedAtMs));
+      this.#addToSums();
       this.#database.exec("COMMIT");
     } catch (error) {
       if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
@@ -101,7 +115,7 @@ export class StoreWriter {
     const { logPart, previous, removeChange, removeKey, removeTransactions } = this.#statements;
     const upTo = this.#lastChangeAt(target);
     let hasMore = false;
-    this.#database.transaction(() => {
+    const step = this.#database.transaction(() => {
       const after = this.#meta("removed_change") as number;
       const part = logPart.all(after, upTo, maxChanges) as LogRow[];
       for (const change of part) {
@@ -117,7 +131,9 @@ export class StoreWriter {
       hasMore = part.length === maxChanges;
       // The row of the target stays: reads at the target need its last change.
       removeTransactions.run(hasMore && last !== undefined ? last.revision : target);
-    })();
+    });
+    // At once a writer: somebody else's write between its first read and its first write would refuse it.
+    step.immediate();
     return hasMore;
   }
 
@@ -154,9 +170,23 @@ export class StoreWriter {
     const createRevision = !isPut ? 0 : exists ? head.createRevision : revision;
     const version = !isPut ? 0 : exists ? head.version + 1 : 1;
     this.#statements.insertChange.run(id, revision, createRevision, version, op.key, op.value ?? null);
-    this.#statements.setHead.run(op.key, id);
+    const size = op.value === undefined ? 0 : op.key.length + op.value.length;
+    // What is not counted yet is not in the sums, and from now on its migration has nothing to do with this key.
+    const before = head?.size ?? 0;
+    this.#addedKeys += Math.sign(size) - Math.sign(before);
+    this.#addedBytes += size - before;
+    this.#statements.setHead.run(op.key, id, size);
     this.#lastChange = id;
     return true;
+  }
+
+  /** Adds, because a migration adds to them, too. */
+  #addToSums(): void {
+    if (this.#addedKeys !== 0 || this.#addedBytes !== 0) {
+      this.#statements.addToSums.run(this.#addedKeys, this.#addedBytes);
+    }
+    this.#addedKeys = 0;
+    this.#addedBytes = 0;
   }
 
   #head(key: Uint8Array): HeadRow | undefined {
@@ -190,6 +220,8 @@ export class StoreWriter {
     this.#lastChange = last.lastChange;
     this.#committedAtMs = last.committedAtMs;
     this.#isIncarnationStored = this.#statements.newestIncarnation.get() === this.#incarnation;
+    this.#addedKeys = 0;
+    this.#addedBytes = 0;
   }
 }
 
@@ -206,7 +238,8 @@ function prepare(database: Database.Database) {
     newestIncarnation: database.prepare("SELECT name FROM incarnations ORDER BY first_revision DESC LIMIT 1").pluck(),
     insertIncarnation: database.prepare("INSERT INTO incarnations (first_revision, name) VALUES (?, ?)"),
     head: database.prepare(
-      `SELECT c.revision AS modRevision, c.create_revision AS createRevision, c.version, c.value IS NULL AS isDeleted
+      `SELECT c.revision AS modRevision, c.create_revision AS createRevision, c.version, c.value IS NULL AS isDeleted,
+         k.size
        FROM keys k JOIN changes c ON c.id = k.head WHERE k.key = ?`,
     ),
     current: database.prepare(
@@ -217,7 +250,12 @@ function prepare(database: Database.Database) {
       "INSERT INTO changes (id, revision, create_revision, version, key, value) VALUES (?, ?, ?, ?, ?, ?)",
     ),
     setHead: database.prepare(
-      "INSERT INTO keys (key, head) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET head = excluded.head",
+      `INSERT INTO keys (key, head, size) VALUES (?, ?, ?)
+       ON CONFLICT (key) DO UPDATE SET head = excluded.head, size = excluded.size`,
+    ),
+    addToSums: database.prepare(
+      `UPDATE meta SET value = value + CASE name WHEN 'live_keys' THEN ? ELSE ? END
+       WHERE name IN ('live_keys', 'live_bytes')`,
     ),
     insertTransaction: database.prepare(
       "INSERT INTO transactions (revision, committed_at_ms, last_change) VALUES (?, ?, ?)",

@@ -1,10 +1,10 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 
 import type { Clock } from "@tidemark/clock";
-import { createFrameServer } from "@tidemark/connect-transport";
+import { createFrameServer, type ServerTls } from "@tidemark/connect-transport";
 import type { Store } from "../store.ts";
 import { StoreError } from "../store-error.ts";
-import { watchRoutes } from "./watch-routes.ts";
+import { watchRoutes, type WatchRoutesOptions } from "./watch-routes.ts";
 
 export interface ServeWatchOptions {
   /** The server does not close it. */
@@ -16,6 +16,10 @@ export interface ServeWatchOptions {
     /** 0: any free one. @default 0 */
     readonly port?: number;
   };
+  /** TLS, with `requestCert` for mutual TLS. @default none */
+  readonly tls?: ServerTls;
+  /** Who is let in: `requestGate` sees a call before its request is read. @default everybody */
+  readonly guard?: WatchRoutesOptions["guard"];
   /** More are refused at once. At least 1. @default 4096 */
   readonly maxConnections?: number;
   /** Largest request, in bytes. @default 16_777_216 */
@@ -43,12 +47,14 @@ export interface WatchServer extends AsyncDisposable {
   readonly port: number;
   /** Open connections. */
   readonly connections: number;
+  /** Takes other certificates for connections that are made from now on. Throws the system's error for what is none. */
+  setTls(tls: Pick<ServerTls, "ca" | "cert" | "key">): void;
   /** Ends watches with UNAVAILABLE, lets other calls finish, then closes. Idempotent. */
   close(): Promise<void>;
 }
 
 /**
- * Serves a store's WatchService over gRPC and Connect, without TLS.
+ * Serves a store's WatchService over gRPC and Connect.
  *
  * @throws StoreError `OPTIONS_INVALID`, `LISTEN_FAILED` (the port is taken, or not ours to take).
  */
@@ -68,7 +74,11 @@ export async function serveWatch(options: ServeWatchOptions): Promise<WatchServe
 
   const shutdown = new AbortController();
   const server = createFrameServer({
-    routes: watchRoutes(store, { signal: shutdown.signal }),
+    routes: watchRoutes(store, {
+      signal: shutdown.signal,
+      ...(options.guard !== undefined && { guard: options.guard }),
+    }),
+    ...(options.tls !== undefined && { tls: options.tls }),
     readMaxBytes,
     maxConnections,
     pingIntervalMs,
@@ -94,6 +104,7 @@ export async function serveWatch(options: ServeWatchOptions): Promise<WatchServe
     get connections() {
       return server.connections;
     },
+    setTls: (tls) => server.setTls(tls),
     close,
     [Symbol.asyncDispose]: close,
   };

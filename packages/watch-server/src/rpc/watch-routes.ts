@@ -1,4 +1,4 @@
-import type { ConnectRouter, HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { ConnectRouter, ConnectRouterOptions, HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { StoreError } from "../store-error.ts";
 import type { Store } from "../store.ts";
 import type { CallOptions, Op, TxnRequest as StoreTxnRequest } from "../store-types.ts";
@@ -15,6 +15,8 @@ import { fromRangeMessage, toWatchResponse } from "./messages.ts";
 export interface WatchRoutesOptions {
   /** Ends watches with its reason, a `ConnectError` preferably. Other calls are let finish. */
   readonly signal?: AbortSignal;
+  /** Who is let in: `requestGate` sees a call before its request is read. @default everybody */
+  readonly guard?: Pick<ConnectRouterOptions, "interceptors" | "requestGate">;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface WatchRoutesOptions {
  * compresses every larger message. {@link serveWatch} does that and more.
  */
 export function watchRoutes(store: Store, options: WatchRoutesOptions = {}): (router: ConnectRouter) => void {
-  return (router) => router.service(WatchService, serviceOf(store, options.signal));
+  return (router) => router.service(WatchService, serviceOf(store, options.signal), options.guard);
 }
 
 function serviceOf(store: Store, shutdown: AbortSignal | undefined): ServiceImpl<typeof WatchService> {

@@ -127,6 +127,19 @@ export function readsCompliance({ openedHistory, test }: Backend): void {
     expect(await history.get("one", bytes("l"))).toMatchObject({ attributes: '{"lease":"7587"}', sourceTimeMs: 123 });
   });
 
+  test("keeps attributes of any characters, and knows them again", async () => {
+    const { history, one } = await written();
+    const texts = ["", "\0", "\u0001", "\u00010", "\0\u0001\0", '{"a":"\0"}', "é🙂\uffff"];
+    const key = (index: number) => `attributes ${index}`;
+    const changes = texts.map((attributes, index) => put(key(index), "v", 7, { attributes }));
+    expect(await append(one, [...changes, commit(7)])).toMatchObject({ versions: texts.length, quarantined: 0 });
+    for (const [index, attributes] of texts.entries()) {
+      expect(await history.get("one", bytes(key(index)))).toMatchObject({ attributes });
+      expect((await history.log("one", bytes(key(index)))).items).toMatchObject([{ attributes }]);
+    }
+    expect((await history.fsck()).findings).toEqual([]);
+  });
+
   test("lists a range in key order, page by page, with deleted keys on demand", async () => {
     const { history } = await openedHistory();
     const stream = await history.openStream(streamOptions());

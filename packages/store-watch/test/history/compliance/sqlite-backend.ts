@@ -1,4 +1,5 @@
 import { test } from "vitest";
+import { createMemoryGraph } from "../../../src/testing/memory-graph.ts";
 import { openedHistory, plain } from "../helpers.ts";
 import type { Backend } from "./backend.ts";
 
@@ -8,6 +9,10 @@ export const sqliteBackend: Backend = {
     const { history, file } = await openedHistory(options);
     return {
       history,
+      reopen: async () => {
+        await history.close();
+        return (await openedHistory({ ...options, file })).history;
+      },
       database: {
         rows: async (query) => plain(file, (db) => db.prepare(query).raw().all() as unknown[][]),
         refuse: async (event, { when, message = "refused" } = {}) => {
@@ -20,6 +25,21 @@ export const sqliteBackend: Backend = {
         hex: (column) => `hex(${column})`,
         translate: (query) => query,
       },
+    };
+  },
+  async openedGraph(options) {
+    const memory = createMemoryGraph(options);
+    return {
+      graph: memory.open(),
+      reopen: async () => memory.open(),
+      append: async (stream, frames) => void memory.append(stream, frames),
+      findings: async () => memory.fsck().findings,
+      values: async () =>
+        memory
+          .query("SELECT CAST(value AS TEXT) AS value FROM versions ORDER BY pos")
+          .map((row) => (row as { value: string }).value),
+      run: async (sql) => memory.run(sql),
+      close: async () => memory.close(),
     };
   },
 };

@@ -62,6 +62,31 @@ export function streamsCompliance({ openedHistory, test }: Backend): void {
     expect(await history.streams()).toMatchObject([{ scope: "/a/2", gaps: 1, keys: 1 }]);
   });
 
+  test("a snapshot after the gap that the replica differs corrects it, and makes no version of what is right", async () => {
+    const { history, database } = await openedHistory();
+    const stream = await history.openStream(streamOptions());
+    const all = [put("a", "1", 1), put("b", "2", 1), put("c", "3", 1), put("d", "4", 1, { attributes: "{}" })];
+    await append(stream, [begin("e"), ...all, end(1)]);
+    const { rows, bytes: literal } = database;
+    await rows(`UPDATE versions SET value = ${literal("wrong")} WHERE pos = 2 RETURNING pos`);
+    await rows("UPDATE versions SET attributes = NULL WHERE pos = 4 RETURNING pos");
+    await append(stream, [begin("e"), ...all, end(1)]);
+    expect((await state(history))["b"]).toBe("wrong");
+    // A version that the source never gave: without a repair, all to come would be older.
+    await rows("UPDATE versions SET version = 'zzz' WHERE pos = 3 RETURNING pos");
+    const reopened = await history.openStream(streamOptions());
+    const gap: Frame = { type: "gap", reason: "replica-differed", detail: "an audit" };
+    await append(reopened, [gap]);
+    expect(await append(reopened, [begin("e"), ...all, end(1)])).toMatchObject({ versions: 3, duplicates: 1 });
+    expect(await state(history)).toEqual({ a: "1", b: "2", c: "3", d: "4" });
+    expect((await history.get("s", bytes("d")))?.attributes).toBe("{}");
+    await append(reopened, [put("c", "5", 2), commit(2)]);
+    expect((await state(history))["c"]).toBe("5");
+    // The next snapshot is one like any other.
+    expect(await append(reopened, [begin("e"), put("c", "5", 2), end(2)])).toMatchObject({ versions: 3 });
+    expect(await history.gaps("s")).toMatchObject([{ reason: "replica-differed" }]);
+  });
+
   test("streams do not see each other's keys", async () => {
     const { history } = await openedHistory();
     const one = await history.openStream(streamOptions("one"));

@@ -1,15 +1,16 @@
-import { StoreWatchError } from "../src/errors.ts";
-import type { Epoch, Frame } from "../src/contract.ts";
-import { parseSortableInteger } from "../src/cursor.ts";
-import type { GapRecord, History, QuarantineRecord, VersionRecord } from "../src/history-types.ts";
-import { keyId, type ReferenceStore, type StoreChange } from "../src/testing/reference-store.ts";
-import type { SimulatedLoss } from "../src/testing/simulated-source.ts";
+import type { Epoch, Frame } from "../contract.ts";
+import { parseSortableInteger } from "../cursor.ts";
+import type { GapRecord, History, QuarantineRecord, VersionRecord } from "../history-types.ts";
+import { keyId, type ReferenceStore, type StoreChange } from "./reference-store.ts";
+import type { SimulatedLoss } from "./simulated-source.ts";
 
 /** What a check may refuse: values that begin with this byte. */
 export const poisonByte = 0xff;
 
+/** Whether a value is one that the check of a simulated watcher refuses. */
 export const isPoison = (value: Uint8Array | undefined): boolean => value?.[0] === poisonByte;
 
+/** What must be true is not; the message begins with the oracle, such as `O2`. */
 export class OracleError extends Error {
   override readonly name = "OracleError";
 }
@@ -182,7 +183,8 @@ function expectedHistory(store: ReferenceStore, segments: readonly Segment[]) {
   return { keys, refused };
 }
 
-export interface Audit {
+/** What an audit looks at. */
+export interface ReplicaAudit {
   readonly store: ReferenceStore;
   readonly history: History;
   readonly stream: string;
@@ -193,7 +195,7 @@ export interface Audit {
 }
 
 /** Everything that must be true once faults have stopped and the watcher caught up. @throws {OracleError} */
-export async function audit({
+export async function auditReplica({
   store,
   history,
   stream,
@@ -201,7 +203,7 @@ export async function audit({
   losses,
   isVersioned,
   isTransactional,
-}: Audit): Promise<void> {
+}: ReplicaAudit): Promise<void> {
   const last = log.segments.at(-1);
   mustBe(last?.epoch === store.epoch, "O6", () => `the store is at ${store.epoch}, the history at ${last?.epoch}`);
   mustBe(
@@ -332,6 +334,3 @@ function show(value: unknown): string {
     .map((line) => JSON.stringify(line, (_, each: unknown) => (typeof each === "bigint" ? `${each}` : short(each))))
     .join("\n");
 }
-
-/** Whether an error means that the thing was closed, which a test that crashes watchers expects. */
-export const isClosed = (error: unknown): boolean => StoreWatchError.is(error) && error.code === "CLOSED";

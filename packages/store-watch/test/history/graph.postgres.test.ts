@@ -1,0 +1,4 @@
+import { postgresBackend } from "./compliance/postgres-backend.ts";
+import { graphCompliance } from "./compliance/suites.ts";
+
+graphCompliance(postgresBackend);

@@ -1,0 +1,4 @@
+import { sqliteBackend } from "./compliance/sqlite-backend.ts";
+import { graphCompliance } from "./compliance/suites.ts";
+
+graphCompliance(sqliteBackend);
