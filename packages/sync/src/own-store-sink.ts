@@ -34,5 +34,10 @@ export function ownStoreSink(store: TransactionalStore): Sink {
       if (!succeeded) return { isApplied: false };
       return { isApplied: true, versions: writes.map(() => sortableInteger(revision)) };
     },
+    async position(signal) {
+      // It takes its turn after every transaction that the store got before it, and changes nothing.
+      const { revision } = await store.txn({ compares: [], ops: [] }, { signal });
+      return sortableInteger(revision);
+    },
   };
 }

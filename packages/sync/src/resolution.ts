@@ -1,4 +1,4 @@
-import type { ConflictGroup, ConflictKey, GraphEdit, GraphHead } from "@tidemark/store-watch";
+import type { ConflictGroup, ConflictKey, GraphEdit, GraphHead, GraphState } from "@tidemark/store-watch";
 
 /** What is to become of a conflict. */
 export type Decision =
@@ -20,6 +20,14 @@ export type ConflictPolicy = "last-writer" | "keep" | ResolveConflict;
 /** Whether every head that takes part was made by a resolution. Such a conflict is never asked about, so it ends. */
 export function isAmongMerges(group: ConflictGroup): boolean {
   return group.keys.every(({ heads }) => heads.length < 2 || heads.every(({ isMerge }) => isMerge));
+}
+
+/** What a decision was made about: when it is the same, the decision is. */
+export function signatureOf(group: ConflictGroup): string {
+  const heads = group.keys.map(
+    ({ key, heads }) => `${textOf(key)}=${heads.map(({ id }) => `${id.origin}:${id.generation}`).join()}`,
+  );
+  return heads.sort().join("\n");
 }
 
 /** The edits that a decision comes down to, to be written as one batch; none where it stays open. Pure. */
@@ -45,14 +53,22 @@ function planLastWriter({ keys }: ConflictGroup): GraphEdit[] {
     const [shown] = heads as [GraphHead];
     if (heads.length === 1) {
       // Only tied to the conflict: a loser's other keys go back to what they were.
-      return losers.has(transactionOf(shown, key)) ? [merge(key, key.before[0]?.value)] : [];
+      return losers.has(transactionOf(shown, key)) ? revert(key, key.before[0]) : [];
     }
-    const winner = isContested(key) ? winnerOf.get(key) : shown;
-    if (winner === undefined) return [merge(key, key.ancestor?.value)];
+    const isUndecided = isContested(key) && !winnerOf.has(key);
+    const reverted = isUndecided ? revert(key, key.ancestor) : [];
+    if (reverted.length > 0) return reverted;
+    // Nobody knows any more what it was: the latest stays.
+    const winner = isUndecided ? shown : (winnerOf.get(key) ?? shown);
     // A link goes from the greater stamp to the smaller one, or links could close a circle.
     if (winner !== shown) return [merge(key, winner.value, winner.attributes)];
     return heads.slice(1).map(({ id }): GraphEdit => ({ type: "link", key: key.key, child: winner.id, parent: id }));
   });
+}
+
+/** Back to what it was; nothing where that was pruned: a transaction that every site had long ago is not undone in part. */
+function revert(key: ConflictKey, to: GraphState | undefined): GraphEdit[] {
+  return to === undefined && key.isPastPruned ? [] : [merge(key, to?.value)];
 }
 
 /** Whoever wrote the same has nothing to lose. */
@@ -106,6 +122,6 @@ function transactionOf(head: GraphHead, { key }: ConflictKey): string {
   return head.isMerge ? `${head.stamp}/${textOf(key)}` : head.stamp;
 }
 
-export function textOf(key: Uint8Array): string {
+function textOf(key: Uint8Array): string {
   return Buffer.from(key).toString("latin1");
 }

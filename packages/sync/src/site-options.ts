@@ -16,6 +16,17 @@ export interface SiteStore {
   readonly sink?: Sink;
 }
 
+export interface SiteRetention {
+  /** A version is kept for so long after something took its place here, in milliseconds, from 0 on. */
+  readonly keepMs: number;
+  /**
+   * How long a version is kept for a site that does not have what took its place, in milliseconds, at least `keepMs`. One that
+   * was away for longer gets a snapshot instead of every version.
+   * @default 604800000 (a week)
+   */
+  readonly holdMs?: number;
+}
+
 export interface SiteOptions {
   /** Where the site keeps its versions: `history.openGraph(…)`. One site has it at a time. */
   readonly graph: HistoryGraph;
@@ -34,6 +45,18 @@ export interface SiteOptions {
    * @default 10000
    */
   readonly catchUpAfterMs?: number;
+  /**
+   * How long superseded versions are kept. Without it they are for good. What is shown stays in any case, and so does what
+   * an open conflict needs, what a consumer of the history has not seen, and what the other sites have not.
+   * @default none
+   */
+  readonly retention?: SiteRetention | undefined;
+  /**
+   * How often the other sites are told what is here, if there is anything new, and superseded versions are looked for, in
+   * milliseconds. A version is kept everywhere for that long at least.
+   * @default 60000
+   */
+  readonly upkeepMs?: number;
   /**
    * What happens where two sites changed a key without knowing of each other. Sites may have different ones.
    * @default "last-writer"
@@ -58,34 +81,47 @@ export interface SiteOptions {
   readonly rng?: Rng;
 }
 
+export const siteRetentionDefaults = { holdMs: 7 * 24 * 3_600_000 } as const satisfies Partial<SiteRetention>;
+
 export const siteDefaults = {
   policy: "last-writer",
   peers: [],
   catchUpAfterMs: 10_000,
+  upkeepMs: 60_000,
   initialDelayMs: 100,
   maxDelayMs: 30_000,
   maxPublishBytes: 1024 * 1024,
 } as const satisfies Partial<SiteOptions>;
 
+export interface ResolvedSite extends Required<SiteOptions> {
+  readonly retention: Required<SiteRetention> | undefined;
+}
+
 /** @throws {SyncError} `OPTIONS_INVALID` */
-export function resolveSite(options: SiteOptions): Required<SiteOptions> {
+export function resolveSite(options: SiteOptions): ResolvedSite {
   const resolved = {
     ...options,
     store: options.store,
     policy: options.policy ?? siteDefaults.policy,
     peers: options.peers ?? siteDefaults.peers,
     catchUpAfterMs: options.catchUpAfterMs ?? siteDefaults.catchUpAfterMs,
+    retention: options.retention && { ...siteRetentionDefaults, ...options.retention },
+    upkeepMs: options.upkeepMs ?? siteDefaults.upkeepMs,
     initialDelayMs: options.initialDelayMs ?? siteDefaults.initialDelayMs,
     maxDelayMs: options.maxDelayMs ?? siteDefaults.maxDelayMs,
     maxPublishBytes: options.maxPublishBytes ?? siteDefaults.maxPublishBytes,
     clock: options.clock ?? systemClock,
     rng: options.rng ?? systemRng,
   };
-  const { policy, catchUpAfterMs, initialDelayMs, maxDelayMs, maxPublishBytes } = resolved;
+  const { policy, catchUpAfterMs, retention, upkeepMs, initialDelayMs, maxDelayMs, maxPublishBytes } = resolved;
   if (policy !== "last-writer" && policy !== "keep" && typeof policy !== "function") {
     throw invalid(`policy must be "last-writer", "keep" or a function, got ${String(policy)}`);
   }
   if (!(catchUpAfterMs > 0)) throw invalid(`catchUpAfterMs must be above 0, got ${catchUpAfterMs}`);
+  if (!(upkeepMs > 0)) throw invalid(`upkeepMs must be above 0, got ${upkeepMs}`);
+  if (retention !== undefined && !(retention.keepMs >= 0 && retention.keepMs <= retention.holdMs)) {
+    throw invalid(`retention.keepMs must be in [0, holdMs = ${retention.holdMs}], got ${retention.keepMs}`);
+  }
   if (!(initialDelayMs > 0 && initialDelayMs <= maxDelayMs)) {
     throw invalid(`initialDelayMs must be in (0, maxDelayMs = ${maxDelayMs}], got ${initialDelayMs}`);
   }

@@ -1,45 +1,29 @@
-import type { ConflictGroup, GraphEdit, GraphWritten } from "@tidemark/store-watch";
-import { backoffDelayMs, resolveBackoff } from "@tidemark/stream";
+import type {
+  ConflictGroup,
+  GraphApplied,
+  GraphEdit,
+  GraphRestored,
+  GraphSnapshotPart,
+  GraphWritten,
+} from "@tidemark/store-watch";
+import { resolveBackoff } from "@tidemark/stream";
+import { CatchUp } from "./catch-up.ts";
 import type { Publisher } from "./channel.ts";
 import { Level } from "./level.ts";
-import type { Peer } from "./peer.ts";
-import { type Decision, isAmongMerges, planResolution, textOf } from "./resolution.ts";
-import type { Sink } from "./sink.ts";
-import { resolveSite, type SiteOptions, type SiteStore } from "./site-options.ts";
+import { type Decision, isAmongMerges, planResolution, signatureOf } from "./resolution.ts";
+import {
+  type ResolvedSite,
+  resolveSite,
+  type SiteOptions,
+  type SiteRetention,
+  type SiteStore,
+} from "./site-options.ts";
 import type { SiteCounters, SiteEvent, SiteStatus } from "./site-status.ts";
-import { isRetryable, SyncError, toSyncError } from "./sync-error.ts";
+import type { Site, SiteEdit } from "./site-types.ts";
+import { writeStore } from "./store-writer.ts";
+import { type Part, Supervisor } from "./supervisor.ts";
+import { SyncError, toSyncError } from "./sync-error.ts";
 import { Turns } from "./turns.ts";
-
-export interface Site extends AsyncDisposable {
-  /** Names this site in the vectors of all sites. */
-  readonly origin: string;
-  /**
-   * Writes one transaction here: it is durable when this resolves, and goes to the other sites as a whole.
-   *
-   * @throws {SyncError} `CLOSED`; {StoreWatchError} `COMMIT_FAILED`
-   */
-  write(edits: readonly SiteEdit[]): Promise<GraphWritten>;
-  /** Groups of keys whose conflict is open. */
-  conflicts(): Promise<readonly ConflictGroup[]>;
-  /** Resolves once the channel has everything that was written before. */
-  flush(signal?: AbortSignal): Promise<void>;
-  status(): Promise<SiteStatus>;
-  /** This site as a peer of others. */
-  missing(vector: Readonly<Record<string, number>>): Promise<readonly Uint8Array[]>;
-  /** Calls back with what happens, until the function that is returned is called. */
-  onEvent(listener: (event: SiteEvent) => void): () => void;
-  /** Resolves when it is closed, rejects when it cannot go on. */
-  readonly closed: Promise<void>;
-  /** Stops; what is not published yet is after the next start. */
-  close(): Promise<void>;
-}
-
-/** A new value of a key; undefined deletes it. It takes the place of every head that the key has here. */
-export interface SiteEdit {
-  readonly key: Uint8Array;
-  readonly value: Uint8Array | undefined;
-  readonly attributes?: string;
-}
 
 /**
  * Starts to exchange changes: publishes what is made here, applies what the others made, and resolves conflicts.
@@ -52,8 +36,11 @@ export function openSite(options: SiteOptions): Site {
   return site;
 }
 
+/** How often a store is looked at whose stream brings nothing. */
+const lookAgainMs = 10_000;
+
 class RunningSite implements Site {
-  readonly #options: ReturnType<typeof resolveSite>;
+  readonly #options: ResolvedSite;
   readonly #stop = new AbortController();
   readonly #turns = new Turns();
   /** There may be something to publish. */
@@ -68,6 +55,8 @@ class RunningSite implements Site {
   readonly #end = Promise.withResolvers<void>();
   readonly #counters: { -readonly [Key in keyof SiteCounters]: SiteCounters[Key] } = {
     caughtUp: 0,
+    bootstraps: 0,
+    pruned: 0,
     ingested: 0,
     stored: 0,
     refused: 0,
@@ -80,15 +69,40 @@ class RunningSite implements Site {
   };
   /** Conflicts that stay open, as they were when that was decided. */
   #kept = new Set<string>();
-  /** Peers that may have what this site has not. */
-  readonly #behind = new Set<Peer>();
+  readonly #catchUp: CatchUp;
+  #heldBy: readonly string[] = [];
   #published = 0;
-  #problem: string | undefined;
+  readonly #supervisor: Supervisor;
   #failure: SyncError | undefined;
   #loops: Promise<unknown> = Promise.resolve();
 
   constructor(options: SiteOptions) {
     this.#options = resolveSite(options);
+    const { graph, peers, catchUpAfterMs, clock, rng, initialDelayMs, maxDelayMs } = this.#options;
+    this.#supervisor = new Supervisor({
+      tenure: graph.tenure,
+      turns: this.#turns,
+      backoff: resolveBackoff({ initialDelayMs, maxDelayMs }),
+      clock,
+      rng,
+      onRetry: (error, delayMs) => {
+        this.#counters.retries++;
+        this.#emit({ type: "retrying", error, delayMs });
+      },
+      onLost: (error) => this.#emit({ type: "lost", error }),
+      onResumed: () => this.#emit({ type: "resumed" }),
+      onFailed: (error) => this.#fail(toSyncError(error)),
+    });
+    this.#catchUp = new CatchUp({
+      graph,
+      peers,
+      catchUpAfterMs,
+      clock,
+      applied: this.#applied,
+      apply: (messages) => this.#apply(messages),
+      restore: (part) => this.#restore(part),
+      emit: (event) => this.#emit(event),
+    });
     this.#end.promise.catch(() => undefined);
   }
 
@@ -101,21 +115,22 @@ class RunningSite implements Site {
   }
 
   start(): void {
-    const { store } = this.#options;
+    const { store, graph, peers } = this.#options;
     const sink = store?.sink;
-    const parts = [
-      ...(store === undefined
-        ? []
-        : [(signal: AbortSignal, onProgress: () => void) => this.#ingest(store, signal, onProgress)]),
-      ...(sink === undefined
-        ? []
-        : [(signal: AbortSignal, onProgress: () => void) => this.#writeStore(sink, signal, onProgress)]),
-      (signal: AbortSignal, onProgress: () => void) => this.#publish(signal, onProgress),
-      (signal: AbortSignal, onProgress: () => void) => this.#receive(signal, onProgress),
-      (signal: AbortSignal, onProgress: () => void) => this.#resolve(signal, onProgress),
-      (signal: AbortSignal, onProgress: () => void) => this.#askPeers(signal, onProgress),
-    ];
-    this.#loops = Promise.all(parts.map((part) => this.#supervise(part)));
+    const ingest = () => this.#ingestAll();
+    const writer = { graph, turns: this.#turns, moved: this.#moved, counters: this.#counters, ingest };
+    const parts: Part[] = [];
+    if (store !== undefined) parts.push((signal, onProgress) => this.#ingest(store, signal, onProgress));
+    if (sink !== undefined) parts.push((signal, onProgress) => writeStore({ ...writer, sink }, signal, onProgress));
+    parts.push(
+      (signal, onProgress) => this.#publish(signal, onProgress),
+      (signal, onProgress) => this.#receive(signal, onProgress),
+      (signal, onProgress) => this.#resolve(signal, onProgress),
+    );
+    // What waits without peers does so for the channel.
+    if (peers.length > 0) parts.push((signal, onProgress) => this.#catchUp.run(signal, onProgress));
+    parts.push((signal, onProgress) => this.#upkeep(signal, onProgress));
+    this.#loops = this.#supervisor.run(parts, this.#stop.signal);
   }
 
   async write(edits: readonly SiteEdit[]): Promise<GraphWritten> {
@@ -140,15 +155,18 @@ class RunningSite implements Site {
   }
 
   async status(): Promise<SiteStatus> {
-    const { vector, waiting, conflicts } = await this.#options.graph.status();
+    const { vector, horizon, waiting, conflicts } = await this.#options.graph.status();
     const isOver = this.#stop.signal.aborted;
-    const state = this.#failure !== undefined ? "failed" : isOver ? "closed" : this.#problem ? "retrying" : "running";
+    const { problem } = this.#supervisor;
+    const state = this.#failure !== undefined ? "failed" : isOver ? "closed" : problem ? "retrying" : "running";
     return {
       state,
-      problem: this.#failure?.message ?? this.#problem,
-      behind: [...this.#behind].map(({ name }) => name),
+      problem: this.#failure?.message ?? problem,
+      behind: this.#catchUp.behind,
       origin: this.origin,
       vector,
+      horizon,
+      heldBy: this.#heldBy,
       published: this.#published,
       waiting,
       conflicts,
@@ -159,6 +177,11 @@ class RunningSite implements Site {
   async missing(vector: Readonly<Record<string, number>>): Promise<readonly Uint8Array[]> {
     this.#stop.signal.throwIfAborted();
     return this.#options.graph.missing(vector);
+  }
+
+  async snapshot(after: string | undefined): Promise<GraphSnapshotPart> {
+    this.#stop.signal.throwIfAborted();
+    return this.#options.graph.snapshot(after);
   }
 
   onEvent(listener: (event: SiteEvent) => void): () => void {
@@ -192,7 +215,8 @@ class RunningSite implements Site {
     const { graph, channel, maxPublishBytes } = this.#options;
     const publisher: Publisher = await channel.openPublisher(graph.origin, signal);
     try {
-      const own = (await graph.status()).vector[graph.origin] ?? 0;
+      const { vector, horizon } = await graph.status();
+      const own = vector[graph.origin] ?? 0;
       if (publisher.lastSeqNo > own) {
         throw new SyncError(
           "REWOUND",
@@ -200,7 +224,8 @@ class RunningSite implements Site {
             "restored from a backup, or lost its last commits. Start with a new history, which takes everything from the others",
         );
       }
-      this.#reach(publisher.lastSeqNo);
+      // What was pruned does not go over the channel any more, should that have been made anew.
+      this.#reach(Math.max(publisher.lastSeqNo, horizon[graph.origin] ?? 0));
       for (;;) {
         const seen = this.#written.count;
         const messages = await graph.batches(this.#published, { maxBytes: maxPublishBytes });
@@ -228,14 +253,14 @@ class RunningSite implements Site {
   async #receive(signal: AbortSignal, onProgress: () => void): Promise<void> {
     const { graph, channel } = this.#options;
     for await (const batch of channel.subscribe(graph.origin, signal)) {
-      if (batch.isAfterLoss === true) this.#noticeLoss();
+      if (batch.isAfterLoss === true) this.#catchUp.noticeLoss();
       await this.#apply(batch.messages);
       await batch.ack();
       onProgress();
     }
   }
 
-  async #apply(messages: readonly Uint8Array[]): Promise<number> {
+  async #apply(messages: readonly Uint8Array[]): Promise<GraphApplied> {
     const applied = await this.#turns
       .take(() => this.#options.graph.apply(messages))
       // Also after an error: nobody knows whether it was committed.
@@ -250,81 +275,72 @@ class RunningSite implements Site {
       const { applied: batches, versions, waiting } = applied;
       this.#emit({ type: "applied", batches, versions, waiting });
     }
-    return applied.applied;
+    return applied;
   }
 
-  #noticeLoss(): void {
-    const { peers } = this.#options;
-    if (peers.length === 0) {
-      throw new SyncError(
-        "TOO_OLD",
-        "the channel no longer has messages that this site has not seen; name another site as a peer, to have them from there",
-      );
-    }
-    for (const peer of peers) this.#behind.add(peer);
-    this.#emit({ type: "too-old" });
-    this.#applied.raise();
+  async #restore(part: Uint8Array): Promise<GraphRestored> {
+    return this.#turns
+      .take(() => this.#options.graph.restore(part, { published: this.#published }))
+      .finally(() => {
+        this.#applied.raise();
+        this.#moved.raise();
+      });
   }
 
-  /**
-   * Gets from the peers what the channel may not have any more: at the start, after a loss, and when something waits for
-   * long. A peer that cannot be reached is asked again until it was, because it may be the only one that has it.
-   */
-  async #askPeers(signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { graph, clock, peers, catchUpAfterMs } = this.#options;
-    for (const peer of peers) this.#behind.add(peer);
-    for (let before = new Map<string, number>(); ; ) {
-      const seen = this.#applied.count;
-      for (const peer of this.#behind) {
-        if (await this.#catchUp(peer, signal)) this.#behind.delete(peer);
-      }
+  /** Says what is here, and removes what nobody needs any more. */
+  async #upkeep(signal: AbortSignal, onProgress: () => void): Promise<void> {
+    const { graph, clock, retention, upkeepMs } = this.#options;
+    for (;;) {
+      await clock.sleep(upkeepMs, { signal });
+      await this.#turns.take(() => graph.announce()).finally(() => this.#written.raise());
+      if (retention !== undefined) await this.#prune(retention);
       onProgress();
-      const { waiting } = await graph.status();
-      const now = new Map(waiting.map(({ origin, next }) => [origin, next]));
-      if ([...now].some(([origin, next]) => before.get(origin) === next)) {
-        for (const peer of peers) this.#behind.add(peer);
-      }
-      before = now;
-      if (this.#behind.size === 0 && now.size === 0) await this.#applied.after(seen, signal);
-      else await clock.sleep(catchUpAfterMs, { signal });
     }
   }
 
-  /** Whether the peer gave all it had. */
-  async #catchUp(peer: Peer, signal: AbortSignal): Promise<boolean> {
-    for (let batches = 0; ; ) {
-      const { vector } = await this.#options.graph.status();
-      let messages: readonly Uint8Array[];
-      try {
-        messages = await peer.missing(vector, signal);
-      } catch (error) {
-        if (signal.aborted) throw error;
-        this.#emit({ type: "peer-failed", peer: peer.name, error });
-        return false;
-      }
-      const applied = messages.length === 0 ? 0 : await this.#apply(messages);
-      batches += applied;
-      // Nothing more, or something was faster.
-      if (applied > 0) continue;
-      this.#counters.caughtUp += batches;
-      if (batches > 0) this.#emit({ type: "caught-up", peer: peer.name, batches });
-      return true;
+  async #prune({ keepMs, holdMs }: Required<SiteRetention>): Promise<void> {
+    const { graph, clock } = this.#options;
+    const now = clock.now();
+    const options = { beforeMs: now - keepMs, holdSinceMs: now - holdMs, published: this.#published };
+    let versions = 0;
+    for (let isEnd = false; !isEnd; ) {
+      // A piece at a time: what comes meanwhile has its turn in between.
+      const pruned = await this.#turns.take(() => graph.prune(options));
+      versions += pruned.removed;
+      this.#counters.pruned += pruned.removed;
+      this.#heldBy = pruned.heldBy;
+      isEnd = pruned.isEnd;
     }
+    if (versions > 0) this.#emit({ type: "pruned", versions, heldBy: this.#heldBy });
   }
 
   /** Takes over what was edited in the store. */
   async #ingest(store: SiteStore, signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { graph } = this.#options;
+    const { graph, clock } = this.#options;
     const { history, stream } = store;
-    // From here on: what came before is looked for below.
-    const position = await history.position();
     await this.#turns.take(() => graph.mirror(stream));
+    // Somebody wrote here who does not any more, and nobody will ask.
+    if (store.sink === undefined) await this.#turns.take(() => graph.lose(undefined));
     this.#moved.raise();
-    await this.#ingestAll();
-    for await (const _ of history.follow(position, { stream, signal })) {
-      await this.#ingestAll();
-      onProgress();
-    }
+    const stop = new AbortController();
+    const both = AbortSignal.any([signal, stop.signal]);
+    const follow = async () => {
+      for (;;) {
+        const position = await history.position();
+        await this.#ingestAll();
+        onProgress();
+        // Something came after: what it is the graph reads for itself.
+        for await (const _ of history.follow(position, { stream, limit: 1, signal: both })) break;
+      }
+    };
+    // A cursor that moves without versions tells nobody, and may be what a refused write waits for.
+    const look = async () => {
+      for (;;) {
+        await clock.sleep(lookAgainMs, { signal: both });
+        await this.#ingestAll();
+      }
+    };
+    await Promise.all([follow(), look()]).finally(() => stop.abort(signal.reason));
   }
 
   async #ingestAll(): Promise<void> {
@@ -338,29 +354,6 @@ class RunningSite implements Site {
         });
       this.#counters.ingested += ingested.versions;
       isEnd = ingested.isEnd;
-    }
-  }
-
-  /** Brings the store to what is shown here. */
-  async #writeStore(sink: Sink, signal: AbortSignal, onProgress: () => void): Promise<void> {
-    const { graph } = this.#options;
-    for (;;) {
-      const seen = this.#moved.count;
-      const transactions = await this.#turns.take(() => graph.storeWrites());
-      for (const { writes } of transactions) {
-        const result = await sink.apply(writes, signal);
-        const results = writes.map(({ object, want, known }, index) => ({
-          object,
-          want,
-          known,
-          version: result.isApplied ? (result.versions[index] as string) : undefined,
-        }));
-        await this.#turns.take(() => graph.settle(results));
-        if (result.isApplied) this.#counters.stored += writes.length;
-        else this.#counters.refused += writes.length;
-        onProgress();
-      }
-      if (transactions.length === 0) await this.#moved.after(seen, signal);
     }
   }
 
@@ -421,32 +414,6 @@ class RunningSite implements Site {
     }
   }
 
-  /** Runs a part until the site is over, again after what may pass. */
-  async #supervise(run: (signal: AbortSignal, onProgress: () => void) => Promise<void>): Promise<void> {
-    const { clock, rng, initialDelayMs, maxDelayMs } = this.#options;
-    const backoff = resolveBackoff({ initialDelayMs, maxDelayMs });
-    const { signal } = this.#stop;
-    for (let attempt = 1; !signal.aborted; attempt++) {
-      try {
-        await run(signal, () => {
-          attempt = 0;
-        });
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!isRetryable(error)) {
-          this.#fail(toSyncError(error));
-          return;
-        }
-        const delayMs = backoffDelayMs(backoff, "fast", attempt, rng);
-        this.#counters.retries++;
-        this.#problem = error instanceof Error ? error.message : String(error);
-        this.#emit({ type: "retrying", error, delayMs });
-        await clock.sleep(delayMs, { signal }).catch(() => undefined);
-        this.#problem = undefined;
-      }
-    }
-  }
-
   #fail(error: SyncError): void {
     this.#failure = error;
     this.#stop.abort(error);
@@ -455,14 +422,8 @@ class RunningSite implements Site {
   }
 
   #emit(event: SiteEvent): void {
+    if (event.type === "caught-up") this.#counters.caughtUp += event.batches;
+    if (event.type === "bootstrapped") this.#counters.bootstraps++;
     for (const listener of this.#listeners) listener(event);
   }
-}
-
-/** What a decision was made about: when it is the same, the decision is. */
-function signatureOf(group: ConflictGroup): string {
-  const heads = group.keys.map(
-    ({ key, heads }) => `${textOf(key)}=${heads.map(({ id }) => `${id.origin}:${id.generation}`).join()}`,
-  );
-  return heads.sort().join("\n");
 }

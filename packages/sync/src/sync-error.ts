@@ -9,6 +9,8 @@ export type SyncErrorCode =
   | "TOO_OLD"
   /** A message cannot come from a sound site, or is of a newer version. The site stopped before it. */
   | "PROTOCOL"
+  /** The site's store does not take what the other sites made; see `cause`. It is tried again until it does. */
+  | "SINK_FAILED"
   /** The channel or the history failed for good; see `cause`. */
   | "FAILED";
 
@@ -48,6 +50,6 @@ export function isRetryable(error: unknown): boolean {
   return error instanceof Error && "retryable" in error && error.retryable === true;
 }
 
-function codeOf(error: unknown): unknown {
+export function codeOf(error: unknown): unknown {
   return error instanceof Error && "code" in error ? error.code : undefined;
 }

@@ -2,7 +2,7 @@ import type { Clock, Rng } from "@tidemark/clock";
 import { openReader, type ReaderBatch, type ReaderOptions } from "@tidemark/topic-reader";
 import { createWriter, type WriterOptions } from "@tidemark/topic-writer";
 import type { Channel, ChannelBatch, ChannelMessage, Publisher } from "./channel.ts";
-import { SyncError } from "./sync-error.ts";
+import { codeOf, SyncError } from "./sync-error.ts";
 
 export interface TopicChannelOptions {
   /** From `@tidemark/topic`; the channel does not close it. */
@@ -78,7 +78,7 @@ export function topicChannel(options: TopicChannelOptions): Channel {
           if (batch === undefined) continue;
           next = undefined;
           const messages = Array.from({ length: batch.length }, (_, index) => batch.data(index));
-          yield { messages, ack: () => batch.commit() } satisfies ChannelBatch;
+          yield { messages, ack: () => batch.commit().catch(failCommit) } satisfies ChannelBatch;
         }
       } finally {
         // What is not acknowledged comes again.
@@ -105,6 +105,13 @@ class TopicPublisher implements Publisher {
     // What is not acknowledged comes from the log again.
     this.#writer.destroy();
   }
+}
+
+/** A partition that went away may come back, and brings what was not acknowledged to another subscription. */
+function failCommit(error: unknown): never {
+  if (codeOf(error) !== "PARTITION_LOST") throw error;
+  const message = "the topic's partition went away before its messages were acknowledged: they are read again";
+  throw new SyncError("FAILED", message, { cause: error, retryable: true });
 }
 
 /** Why it is over. */

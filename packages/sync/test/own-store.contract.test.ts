@@ -9,7 +9,8 @@ import { openStore, serveWatch, type Store } from "@tidemark/watch-server";
 import { expect, onTestFinished, test } from "vitest";
 import { ownStoreSink } from "../src/own-store-sink.ts";
 import { dryRunSink, type Sink } from "../src/sink.ts";
-import { openSite, type Site } from "../src/site.ts";
+import { openSite } from "../src/site.ts";
+import type { Site } from "../src/site-types.ts";
 import { topicChannel } from "../src/topic-channel.ts";
 
 // Real stores behind their own service, real watchers, histories and a topic service.

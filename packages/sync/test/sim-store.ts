@@ -15,6 +15,11 @@ export class SimStore {
   readonly grown = new Level();
   readonly #entries: Entry[] = [];
 
+  /** Everything that happened, in order. */
+  get entries(): readonly Entry[] {
+    return this.#entries;
+  }
+
   get revision(): bigint {
     return BigInt(this.#entries.length);
   }

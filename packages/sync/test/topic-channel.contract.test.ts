@@ -1,16 +1,22 @@
+import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Clock, systemClock } from "@tidemark/clock";
-import { type History, type HistoryGraph, openHistory } from "@tidemark/store-watch";
+import { type Clock, systemClock, type Timer } from "@tidemark/clock";
+import type { History, HistoryGraph } from "@tidemark/store-watch";
+import { openThreadlessHistory } from "@tidemark/store-watch/testing";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
+import { readerDefaults } from "@tidemark/topic-reader";
 import { openTopicServer } from "@tidemark/topic-server";
 import { expect, onTestFinished, test } from "vitest";
-import { openSite, type Site } from "../src/site.ts";
+import type { ChannelBatch } from "../src/channel.ts";
+import { openSite } from "../src/site.ts";
+import type { Site } from "../src/site-types.ts";
 import type { SiteOptions } from "../src/site-options.ts";
 import { topicChannel } from "../src/topic-channel.ts";
 
-// Real histories, a real service, the real writer and reader.
+// Real files, a real service, the real writer and reader. Histories run on this thread: starting others takes longer than
+// all that happens here.
 
 const bytes = (text: string) => Buffer.from(text);
 const text = (value: Uint8Array | undefined) => value && Buffer.from(value).toString();
@@ -37,13 +43,17 @@ async function service(): Promise<TopicClient> {
   return client;
 }
 
+function historyIn(folder: string, name: string, origin: string = randomUUID()): Promise<History> {
+  return openThreadlessHistory({ file: join(folder, `${name}.db`), origin, clock: systemClock });
+}
+
 async function startSite(
   client: TopicClient,
   folder: string,
   name: string,
   options: Partial<SiteOptions> = {},
 ): Promise<Place> {
-  const history = await openHistory({ file: join(folder, `${name}.db`) });
+  const history = await historyIn(folder, name);
   const graph = await history.openGraph({ name: "group", description: name });
   const channel = topicChannel({ client, topic: "group", consumer: name });
   const site = openSite({ graph, channel, ...options });
@@ -78,7 +88,7 @@ async function shown({ history }: Place): Promise<Record<string, string | undefi
 }
 
 test("two sites that edit at once converge over a real topic, with every version in both histories", {
-  timeout: 90_000,
+  timeout: 180_000,
 }, async () => {
   const client = await service();
   const folder = temporaryFolder();
@@ -110,7 +120,7 @@ test("two sites that edit at once converge over a real topic, with every version
 });
 
 test("a site that was away gets what it missed, and what it did meanwhile reaches the others", {
-  timeout: 90_000,
+  timeout: 180_000,
 }, async () => {
   const client = await service();
   const folder = temporaryFolder();
@@ -125,7 +135,7 @@ test("a site that was away gets what it missed, and what it did meanwhile reache
   await a.site.flush();
   // Without a channel: as if it was cut off.
   {
-    const history = await openHistory({ file: join(folder, "b.db") });
+    const history = await historyIn(folder, "b");
     const graph = await history.openGraph({ name: "group", description: "b" });
     await graph.write([{ type: "version", key: bytes("y"), value: bytes("b2") }]);
     await history.close();
@@ -137,7 +147,49 @@ test("a site that was away gets what it missed, and what it did meanwhile reache
   expect((await b.site.status()).counters).toMatchObject({ duplicates: 0 });
 });
 
-test("a site that is new reads the whole topic", { timeout: 90_000 }, async () => {
+test("a partition that stays away for too long does not end a site: its messages come again", {
+  timeout: 180_000,
+}, async () => {
+  const dataDir = temporaryFolder();
+  const first = await openTopicServer({ dataDir });
+  onTestFinished(() => first.close());
+  const client = createTopicClient(first.connectionString);
+  onTestFinished(() => client.close());
+  await client.createTopic("group", { consumers: ["a"] });
+  const armed = Promise.withResolvers<() => void>();
+  let isAway = false;
+  const clock: Clock = Object.assign(Object.create(systemClock) as Clock, {
+    setTimer(delayMs: number, callback: () => void): Timer {
+      if (isAway && delayMs === readerDefaults.reassignTimeoutMs) armed.resolve(callback);
+      return systemClock.setTimer(delayMs, callback);
+    },
+  });
+  const stop = new AbortController();
+  onTestFinished(() => stop.abort());
+  const channel = topicChannel({ client, topic: "group", consumer: "a", clock });
+  const publisher = await channel.openPublisher("p", stop.signal);
+  await publisher.publish([{ seqNo: 1, data: bytes("one") }]);
+  await publisher.close();
+  const receive = async (subscription: AsyncIterator<ChannelBatch>) =>
+    (await subscription.next()).value as ChannelBatch;
+  const subscription = channel.subscribe("a", stop.signal)[Symbol.asyncIterator]();
+  const batch = await receive(subscription);
+  await first.close();
+  isAway = true;
+  const acknowledged = batch.ack();
+  // The service has been away for as long as the reader waits.
+  (await armed.promise)();
+  // Retryable: the site subscribes again.
+  await expect(acknowledged).rejects.toMatchObject({ code: "FAILED", retryable: true });
+  await subscription.return?.();
+  const second = await openTopicServer({ dataDir, listen: { port: first.port } });
+  onTestFinished(() => second.close());
+  const again = await receive(channel.subscribe("a", stop.signal)[Symbol.asyncIterator]());
+  expect(again.messages.map(text)).toEqual(["one"]);
+  await again.ack();
+});
+
+test("a site that is new reads the whole topic", { timeout: 180_000 }, async () => {
   const client = await service();
   const folder = temporaryFolder();
   const a = await startSite(client, folder, "a");
@@ -150,17 +202,14 @@ test("a site that is new reads the whole topic", { timeout: 90_000 }, async () =
 });
 
 test("a site whose history was restored from a backup says so and publishes nothing under old numbers", {
-  timeout: 90_000,
+  timeout: 180_000,
 }, async () => {
   const client = await service();
   const a = await startSite(client, temporaryFolder(), "a");
   await a.site.write([{ key: bytes("x"), value: bytes("1") }]);
   await a.site.flush();
   await a.close();
-  const history = await openHistory({
-    file: join(temporaryFolder(), "a.db"),
-    rng: { uuid: () => a.site.origin } as unknown as NonNullable<Parameters<typeof openHistory>[0]["rng"]>,
-  });
+  const history = await historyIn(temporaryFolder(), "a", a.site.origin);
   onTestFinished(() => history.close());
   const graph = await history.openGraph({ name: "group", description: "a" });
   const again = openSite({ graph, channel: topicChannel({ client, topic: "group", consumer: "b" }) });
@@ -170,7 +219,7 @@ test("a site whose history was restored from a backup says so and publishes noth
 });
 
 test("a site that is new gets from a peer what the topic has lost, and without one it is told that it cannot", {
-  timeout: 90_000,
+  timeout: 180_000,
 }, async () => {
   let ms = 0;
   // The service's clock, which will be two hours ahead.
@@ -197,7 +246,7 @@ test("a site that is new gets from a peer what the topic has lost, and without o
   expect(counters.caughtUp).toBeGreaterThan(50);
 });
 
-test("sites with other policies converge, too", { timeout: 90_000 }, async () => {
+test("sites with other policies converge, too", { timeout: 180_000 }, async () => {
   const client = await service();
   const folder = temporaryFolder();
   const a = await startSite(client, folder, "a", { policy: "keep" });

@@ -1,3 +1,4 @@
+import type { SeededRng } from "@tidemark/clock";
 import { type Simulation, createSimulation } from "@tidemark/clock/testing";
 import {
   type HistoryGraph,
@@ -5,15 +6,17 @@ import {
   parseSortableInteger,
   sortableInteger,
 } from "@tidemark/store-watch";
-import { createMemoryGraph, type MemoryGraph } from "@tidemark/store-watch/testing";
+import { createMemoryGraph, guardedGraph, type MemoryGraph } from "@tidemark/store-watch/testing";
 import { Level } from "../src/level.ts";
-import { ownStoreSink } from "../src/own-store-sink.ts";
 import type { Peer } from "../src/peer.ts";
 import type { ConflictPolicy } from "../src/resolution.ts";
-import { openSite, type Site } from "../src/site.ts";
-import type { SiteStore } from "../src/site-options.ts";
+import { openSite } from "../src/site.ts";
+import type { Site } from "../src/site-types.ts";
+import type { SiteOptions, SiteRetention, SiteStore } from "../src/site-options.ts";
 import { noFaults, SimTopic } from "./sim-channel.ts";
+import { SinkRecord, simSink } from "./sim-sink.ts";
 import { SimStore } from "./sim-store.ts";
+import { SimTenure } from "./sim-tenure.ts";
 
 // A world of sites in virtual time: everything about it follows from the seed.
 
@@ -56,6 +59,11 @@ interface Place {
   readonly policy: ConflictPolicy;
   /** Users edit here and not in the graph. */
   readonly store: SimStore | undefined;
+  /** What was written there from the graph. */
+  readonly record: SinkRecord;
+  /** The first site of a world keeps everything. */
+  readonly retention: SiteRetention | undefined;
+  readonly upkeepMs: number;
   site: Site | undefined;
   /** What its user was told is durable. */
   readonly written: Written[];
@@ -76,6 +84,14 @@ export interface WorldReport {
   readonly missed: number;
   readonly trims: number;
   readonly caughtUp: number;
+  readonly pruned: number;
+  readonly tooLate: number;
+  readonly bootstraps: number;
+  readonly heldBack: number;
+  readonly lostAnswers: number;
+  readonly hastyDeletions: number;
+  readonly takeovers: number;
+  readonly resumed: number;
   readonly virtualMs: number;
 }
 
@@ -88,12 +104,25 @@ export class World {
   readonly #missed = new Set<string>();
   readonly #end = new AbortController();
   readonly #hasPeers: boolean;
+  readonly #maxWrites: number;
   #trims = 0;
   #caughtUp = 0;
+  #pruned = 0;
+  #tooLate = 0;
+  #bootstraps = 0;
+  #heldBack = 0;
+  #takeovers = 0;
+  #resumed = 0;
+  /** Longest time between two takeovers of a site's writing; 0: there are none. */
+  #takeoverMs: number;
   #crashChance: number;
   #busyChance: number;
+  /** Apart from the rest, so that worlds without lost answers are what they were before. */
+  readonly #luck: SeededRng;
+  #lostChance: number;
+  #deleteChance: number;
 
-  constructor(seed: number) {
+  constructor(seed: number, options: { readonly lost?: number; readonly deleted?: number } = {}) {
     this.#simulation = createSimulation({ seed });
     const { clock, rng } = this.#simulation;
     this.#topic = new SimTopic(clock, this.#simulation.rng.fork("topic"), {
@@ -104,11 +133,19 @@ export class World {
     });
     this.#crashChance = rng.pick([0, 0.05, 0.2]);
     this.#busyChance = rng.pick([0, 0.05, 0.2]);
+    this.#luck = rng.fork("luck");
+    this.#lostChance = options.lost ?? this.#luck.pick([0, 0, 0.1, 0.4]);
+    this.#deleteChance = options.deleted ?? this.#luck.pick([0, 0, 0.3, 0.7]);
+    this.#takeoverMs = this.#simulation.rng.fork("takeovers").pick([0, 500, 3000]);
     this.#keys = Array.from({ length: 1 + rng.int(0, 5) }, (_, index) => `k${index}`);
     const count = 2 + rng.int(0, 3);
     this.#hasPeers = rng.float() < 0.4;
     const stores = rng.pick([0, 0.5, 1]);
+    this.#maxWrites = rng.pick([0, 3, 128]);
     const common = rng.float() < 0.5 ? this.#policy() : undefined;
+    // Some sites prune, and wait for the others for long or for less than a partition takes.
+    const prune = rng.float() < 0.5;
+    const holdMs = this.#hasPeers ? rng.pick([1e9, 800]) : 1e9;
     this.#places = Array.from({ length: count }, (_, index): Place => {
       const name = `site-${index}`;
       return {
@@ -116,6 +153,9 @@ export class World {
         memory: createMemoryGraph({ name: "group", origin: name, clock }),
         policy: common ?? this.#policy(),
         store: rng.float() < stores ? new SimStore() : undefined,
+        record: new SinkRecord(),
+        retention: prune && index > 0 ? { keepMs: rng.pick([0, 500]), holdMs } : undefined,
+        upkeepMs: rng.pick([200, 1000]),
         site: undefined,
         written: [],
         crashes: 0,
@@ -126,7 +166,13 @@ export class World {
 
   run(): Promise<WorldReport> {
     return this.#simulation.run(async () => {
-      for (const place of this.#places) this.#start(place);
+      const { clock, rng } = this.#simulation;
+      for (const [index, place] of this.#places.entries()) {
+        // The last one may come when much has happened, if it can ask somebody for that.
+        const isLate = this.#hasPeers && index === this.#places.length - 1 && rng.float() < 0.4;
+        if (isLate) clock.setTimer(1000 + rng.float() * 4000, () => this.#start(place));
+        else this.#start(place);
+      }
       await Promise.all([...this.#places.map((place) => this.#edit(place)), this.#partition()]);
       this.#heal();
       await this.#converge();
@@ -166,44 +212,80 @@ export class World {
   #start(place: Place): void {
     const { clock, rng } = this.#simulation;
     const life = this.#life(place);
-    const graph = this.#faulty(life, place.memory.open());
-    const site = openSite({
-      graph,
+    const open = () => this.#faulty(life, place.memory.open());
+    const tenure = this.#takeoverMs > 0 ? new SimTenure(open, (message) => new Busy(message)) : undefined;
+    const graph = tenure?.graph() ?? open();
+    const options: Omit<SiteOptions, "graph"> = {
       store: place.store && this.#watched(place, place.store, life),
       channel: this.#topic.channel(place.name),
       policy: place.policy,
       peers: this.#hasPeers ? this.#peersOf(place, life) : [],
       catchUpAfterMs: 1000,
+      retention: place.retention,
+      upkeepMs: place.upkeepMs,
       initialDelayMs: 20,
       maxDelayMs: 500,
       clock,
       rng,
-    });
+    };
+    const site = openSite({ ...options, graph });
     place.site = site;
+    if (tenure !== undefined) void this.#takeOver(life, tenure, options);
+    site.onEvent((event) => {
+      if (event.type === "resumed") this.#resumed++;
+      if (event.type === "pruned") this.#pruned += event.versions;
+      if (event.type === "pruned") this.#heldBack += event.heldBy.length;
+      if (event.type === "too-late") this.#tooLate++;
+      if (event.type === "bootstrapped") this.#bootstraps++;
+    });
     site.closed.catch((error: unknown) => {
       if (place.site === site) throw error;
     });
   }
 
+  /** Now and then another process goes on as the site, from the same database, and ends. */
+  async #takeOver(life: Life, tenure: SimTenure, options: Omit<SiteOptions, "graph">): Promise<void> {
+    const { clock } = this.#simulation;
+    const luck = this.#simulation.rng.fork("takeovers");
+    for (;;) {
+      await clock.sleep(luck.float() * this.#takeoverMs);
+      if (life.isOver || this.#takeoverMs === 0) return;
+      this.#takeovers++;
+      const other = openSite({ ...options, graph: tenure.take() });
+      other.closed.catch((error: unknown) => {
+        if (!life.isOver) throw error;
+      });
+      await clock.sleep(luck.float() * 1000);
+      const closing = other.close();
+      // With a process that dies it never settles.
+      if (life.isOver) return;
+      await closing;
+      tenure.giveBack();
+      // It comes back before it is taken over again, or never does.
+      while (tenure.isLost && !life.isOver) await clock.sleep(50);
+    }
+  }
+
   #peersOf(place: Place, life: Life): Peer[] {
     return this.#places
       .filter((other) => other !== place)
-      .map((other) => ({
-        name: other.name,
-        missing: async (vector, signal) => {
+      .map((other) => {
+        const ask = async <T>(signal: AbortSignal, call: (site: Site) => Promise<T>): Promise<T> => {
           await this.#topic.between(place.name, other.name, signal);
           if (life.isOver) return forever();
           if (other.site === undefined) throw new Error(`${other.name} is down`);
           // It may die while it is asked.
-          const answer = other.site.missing(vector);
-          return Promise.race([
-            answer,
-            this.#simulation.clock.sleep(5000, { signal }).then(() => {
-              throw new Error("no answer");
-            }),
-          ]);
-        },
-      }));
+          const silence = this.#simulation.clock.sleep(5000, { signal }).then(() => {
+            throw new Error("no answer");
+          });
+          return Promise.race([call(other.site), silence]);
+        };
+        return {
+          name: other.name,
+          missing: (vector, signal) => ask(signal, (site) => site.missing(vector)),
+          snapshot: (after, signal) => ask(signal, (site) => site.snapshot(after)),
+        };
+      });
   }
 
   /** One life of a process: every call in it may be the last. */
@@ -255,35 +337,44 @@ export class World {
           const commits = [...frames.keys()].filter((index) => frames[index]?.type === "commit");
           // Any number of transactions at once.
           const end = commits.length === 0 ? frames.length : (rng.pick(commits) as number) + 1;
-          cursor = place.memory.append(sourceOptions, frames.slice(0, end))?.cursor;
+          const batch = frames.slice(0, end);
+          cursor = place.memory.append(sourceOptions, batch)?.cursor;
           for (const value of missed) this.#missed.add(value);
-          committed.raise();
+          if (batch.some(({ type }) => type === "snapshot-end")) place.record.jumped(after, store.revision);
+          // As with a history: who follows is told of versions, and not of a cursor that moves alone.
+          if (batch.some(({ type }) => type === "change")) committed.raise();
         } else await store.grown.after(seen, this.#end.signal);
       }
     };
     watch().catch((error: unknown) => {
       if (!this.#end.signal.aborted) throw error;
     });
-    const sink = ownStoreSink({
-      txn: (request) =>
+    const refusing = this.#busyChance / 2;
+    const sink = simSink(place.record, {
+      store,
+      clock,
+      rng,
+      luck: this.#luck,
+      maxWrites: this.#maxWrites,
+      lost: () => this.#lostChance,
+      deleted: () => this.#deleteChance,
+      around: (call) =>
         life.around(async () => {
-          await clock.sleep(rng.float() * 50);
-          // A call of a process that died may still arrive.
-          const result = store.txn(request);
-          await clock.sleep(rng.float() * 50);
-          return result;
+          // Not an error that says it may pass: the rest of the site goes on.
+          if (this.#busyChance > 0 && rng.float() < refusing) throw new Error("no room");
+          return call();
         }),
+      busy: (message) => new Busy(message),
     });
     return {
       stream: sourceOptions.name,
       sink,
       history: {
-        position: async () => 0n,
-        async *follow(_, { signal } = {}) {
-          for (;;) {
-            const seen = committed.count;
-            yield [];
+        position: async () => BigInt(committed.count),
+        async *follow(after, { signal } = {}) {
+          for (let seen = Number(after); ; seen = committed.count) {
             await committed.after(seen, signal as AbortSignal);
+            yield [];
           }
         },
       },
@@ -294,21 +385,7 @@ export class World {
   #faulty(life: Life, graph: HistoryGraph): HistoryGraph {
     const { around } = life;
     const alive = <T>(call: () => Promise<T>) => (life.isOver ? forever() : call());
-    return {
-      name: graph.name,
-      origin: graph.origin,
-      write: (edits) => around(() => graph.write(edits)),
-      apply: (messages) => around(() => graph.apply(messages)),
-      batches: (after, options) => alive(() => graph.batches(after, options)),
-      missing: (vector, options) => alive(() => graph.missing(vector, options)),
-      heads: (key) => alive(() => graph.heads(key)),
-      conflictGroup: (after) => alive(() => graph.conflictGroup(after)),
-      status: () => alive(() => graph.status()),
-      mirror: (source) => around(() => graph.mirror(source)),
-      ingest: () => around(() => graph.ingest()),
-      storeWrites: (options) => around(() => graph.storeWrites(options)),
-      settle: (results) => around(() => graph.settle(results)),
-    };
+    return guardedGraph(graph, { change: around, read: alive });
   }
 
   #crash(place: Place): void {
@@ -371,6 +448,9 @@ export class World {
   #heal(): void {
     this.#crashChance = 0;
     this.#busyChance = 0;
+    this.#lostChance = 0;
+    this.#deleteChance = 0;
+    this.#takeoverMs = 0;
     this.#topic.faults = noFaults;
   }
 
@@ -378,6 +458,7 @@ export class World {
   async #converge(): Promise<void> {
     const { clock } = this.#simulation;
     let before = "";
+    let quiet = 0;
     for (let round = 0; round < 600; round++) {
       await clock.sleep(1000);
       if (this.#places.some(({ site }) => site === undefined)) continue;
@@ -393,31 +474,55 @@ export class World {
         JSON.stringify(Object.entries(vector).sort(([one], [other]) => (one < other ? -1 : 1))),
       );
       const now = `${vectors[0]} ${stores}`;
-      if (
+      const isCalm =
         (isCaughtUp || stores.includes("0")) &&
         isSent &&
         isEmpty &&
         vectors.every((vector) => vector === vectors[0]) &&
-        now === before
-      )
-        return;
+        now === before;
+      quiet = isCalm ? quiet + 1 : 0;
+      // Longer than a site takes to look again at a store that tells it nothing.
+      if (quiet > 12) return;
       before = now;
     }
     const statuses = await Promise.all(this.#places.map(async ({ site }) => site?.status()));
     throw new Error(`no convergence: ${JSON.stringify(statuses, undefined, 1)}`);
   }
 
+  /** What was written from the graph was never taken for an edit of a user: every edit has a value of its own. */
+  #checkEdits(name: string, memory: MemoryGraph): void {
+    const edits = memory.query(
+      `SELECT CAST(v.value AS TEXT) AS value, count(*) AS times FROM versions v JOIN origins n ON n.id = v.origin
+         JOIN objects o ON o.id = v.object JOIN streams s ON s.id = o.stream
+       WHERE s.kind = 'graph' AND n.name = '${name}' AND v.via = 1 AND v.value IS NOT NULL GROUP BY v.value`,
+    ) as { readonly value: string; readonly times: number }[];
+    const wrong = edits.filter(
+      ({ value, times }) => times > 1 || !/^[^+]*$/.test(value) || !value.startsWith(`${name}:`),
+    );
+    if (wrong.length > 0) throw new Error(`nobody edited this in the store of ${name}: ${JSON.stringify(wrong)}`);
+  }
+
   #check(): WorldReport {
     const dumps = this.#places.map(({ memory }) => dump(memory));
-    const [first] = dumps as [Dump];
+    // The most complete one says what the others can have.
+    const first = dumps.find(({ isWhole }) => isWhole) ?? (dumps[0] as Dump);
     for (const [index, other] of dumps.entries()) {
       const { name, memory } = this.#places[index] as Place;
       const { findings } = memory.fsck();
       if (findings.length > 0) throw new Error(`${name} is not sound: ${JSON.stringify(findings)}`);
-      for (const part of ["versions", "edges", "heads"] as const) {
+      const isWhole = first.isWhole && other.isWhole;
+      for (const part of isWhole ? (["versions", "edges", "heads"] as const) : (["heads"] as const)) {
         if (JSON.stringify(first[part]) === JSON.stringify(other[part])) continue;
         throw new Error(`${part} of ${name} differ:\n${JSON.stringify(first[part])}\n${JSON.stringify(other[part])}`);
       }
+      // Where something was pruned, what is left is what it was.
+      const known = new Map(first.versions.map(({ id, value, version }) => [id, `${value} at ${version}`]));
+      for (const { id, value, version } of other.versions) {
+        const expected = known.get(id) ?? (first.isWhole ? "nothing" : undefined);
+        if (expected === undefined || expected === `${value} at ${version}`) continue;
+        throw new Error(`version ${id} of ${name} is ${value} at ${version}, elsewhere it is ${expected}`);
+      }
+      if (!other.isWhole) continue;
       const values = new Set(other.versions.map(({ value }) => value));
       for (const { written } of this.#places) {
         for (const write of written) {
@@ -438,8 +543,10 @@ export class World {
         }
       }
     }
-    for (const { name, memory, store } of this.#places) {
+    for (const { name, memory, store, record } of this.#places) {
       if (store === undefined) continue;
+      record.check(name, store);
+      this.#checkEdits(name, memory);
       const shown = memory.query(
         `SELECT CAST(o.key AS TEXT) AS key, CAST(v.value AS TEXT) AS value FROM objects o JOIN streams s ON s.id = o.stream
          JOIN versions v ON v.pos = o.head WHERE s.kind = 'graph' AND v.value IS NOT NULL ORDER BY o.key`,
@@ -477,15 +584,26 @@ export class World {
       missed: this.#missed.size,
       trims: this.#trims,
       caughtUp: this.#caughtUp,
+      pruned: this.#pruned,
+      tooLate: this.#tooLate,
+      bootstraps: this.#bootstraps,
+      heldBack: this.#heldBack,
+      lostAnswers: this.#places.reduce((sum, { record }) => sum + record.lost, 0),
+      hastyDeletions: this.#places.reduce((sum, { record }) => sum + record.deleted, 0),
+      takeovers: this.#takeovers,
+      resumed: this.#resumed,
       virtualMs: this.#simulation.clock.monotonic(),
     };
   }
 }
 
 interface Dump {
+  /** Nothing was pruned, neither here nor before it came here. */
+  readonly isWhole: boolean;
   readonly versions: readonly {
     readonly id: string;
     readonly value: string | null;
+    readonly version: string;
     readonly isMerge: number;
     readonly isFork: number;
   }[];
@@ -497,6 +615,7 @@ interface Dump {
 function dump(memory: MemoryGraph): Dump {
   const id = "(SELECT o.name || ':' || w.gen FROM versions w JOIN origins o ON o.id = w.origin WHERE w.pos = ";
   return {
+    isWhole: memory.query("SELECT origin FROM horizons").length === 0,
     versions: memory.query(
       `SELECT n.name || ':' || v.gen AS id, CAST(o.key AS TEXT) AS key, CAST(v.value AS TEXT) AS value, v.version, v.level,
          v.via = 6 AS isMerge, ${id} v.parent) AS parent,
