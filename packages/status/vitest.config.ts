@@ -1,3 +1,3 @@
 import { packageTests } from "@tidemark/tooling/vitest";
 
-export default packageTests();
+export default packageTests({ isolate: false });

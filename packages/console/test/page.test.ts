@@ -1,6 +1,8 @@
+import { create } from "@bufbuild/protobuf";
 import { openPage, type Page } from "@tidemark/tooling/browser";
 import { serviceTest } from "@tidemark/tooling/services";
 import { expect } from "vitest";
+import { LastAuditSchema, SourceFactSchema } from "../src/gen/tidemark/admin/v1/admin_pb.ts";
 import { Daemon, openLine } from "./support/daemon.ts";
 
 const pageTest = serviceTest("chromium");
@@ -263,6 +265,32 @@ pageTest("a stream's trouble is told in plain words", async () => {
   expect(await page.title()).toBe("(1) Tidemark");
   daemon.setFacts({ state: "live", problem: "" });
   await card.getByText("Live").waitFor();
+});
+
+pageTest("what a source counts, and how its last audit ended, is a row of its own", async () => {
+  const daemon = await Daemon.open();
+  await daemon.put(["a", "1"]);
+  const { page } = await openPage(daemon.url);
+  const facts = page.getByLabel("What the source of store counts");
+  await page.locator(".stream").getByText("Live").waitFor();
+  expect(await facts.count()).toBe(0);
+  daemon.setFacts({
+    sourceFacts: [
+      create(SourceFactSchema, { name: "leaves", value: { case: "count", value: 577n } }),
+      create(SourceFactSchema, { name: "out of order", value: { case: "count", value: 3n }, notable: true }),
+      create(SourceFactSchema, {
+        name: "instead of on_change",
+        value: { case: "text", value: "sample" },
+        notable: true,
+      }),
+    ],
+    lastAudit: create(LastAuditSchema, { verdict: "different", differences: 2n, atMs: BigInt(Date.now() - 90_000) }),
+  });
+  await facts.waitFor();
+  const shown = await facts.locator("dl > div").allTextContents();
+  expect(shown.slice(0, 3)).toEqual(["Leaves577", "Out of order3", "Instead of on_changesample"]);
+  expect(shown[3]).toMatch(/^Audit \d+ .* agoDifferent, 2 keys$/);
+  expect(await facts.locator("dd.bad").allTextContents()).toEqual(["3", "sample", "Different, 2 keys"]);
 });
 
 pageTest("gaps are listed with their reasons", async () => {

@@ -3,10 +3,10 @@ import { expect, test } from "vitest";
 import type { Version } from "../src/gen/tidemark/admin/v1/admin_pb.ts";
 import { addActivity, noActivity } from "../src/page/state/activity.ts";
 import { addOlder, addVersions, comparisonOf, type KeyHistory } from "../src/page/state/key-state.ts";
-import { addSample, plotLines, plotMs, type Sample } from "../src/page/state/samples.ts";
+import { addSample, keptMs, plotLines, plotMs, type Sample } from "../src/page/state/samples.ts";
 import { applyChanges, isOutgrown, openPage, type TableRange } from "../src/page/state/table-state.ts";
 import { ageOfStep, scaleMarks, scaleSteps, stepOfAge } from "../src/page/state/time-scale.ts";
-import { firstView, fromFragment, isSameTable, toFragment, type View } from "../src/page/state/view.ts";
+import { firstView, pageNames, fromFragment, isSameTable, toFragment, type View } from "../src/page/state/view.ts";
 import { bytesOf, compareBytes } from "../src/page/text/bytes.ts";
 import { version } from "./support/versions.ts";
 
@@ -103,6 +103,8 @@ test("a page that grew or shrank too much wants to be read again", () => {
 
 test("any view survives the way through an address", () => {
   const view: fc.Arbitrary<View> = fc.record({
+    page: fc.constantFrom(...pageNames),
+    topic: fc.option(fc.string(), { nil: undefined }),
     stream: fc.option(fc.string({ minLength: 1 }), { nil: undefined }),
     prefix: fc.string({ unit: "grapheme" }),
     start: fc.option(fc.uint8Array(), { nil: undefined }),
@@ -155,6 +157,7 @@ const history = (...versions: readonly Version[]): KeyHistory => ({
   stream: "s",
   key: bytesOf("a"),
   versions,
+  heads: [],
   next: undefined,
   shown: undefined,
   base: undefined,
@@ -202,7 +205,8 @@ test("a plot has a hole where nothing was known, and forgets", () => {
   ] as const) {
     samples = addSample(samples, { atMs, value });
   }
-  expect(samples.map(({ atMs }) => atMs)).toEqual([60_000, 61_000, 62_000, 121_000]);
+  // What is too old for a small plot is not in it, and stays for the large ones.
+  expect(samples).toHaveLength(5);
   expect(plotLines(samples, 121_000, 8)).toEqual([
     [[1 - 61_000 / plotMs, 0.25]],
     [
@@ -211,6 +215,8 @@ test("a plot has a hole where nothing was known, and forgets", () => {
     ],
   ]);
   expect(plotLines([{ atMs: 0, value: 0 }], 0, 0)).toEqual([[[1, 0]]]);
+  const later = addSample(samples, { atMs: keptMs + 60_500, value: 9 });
+  expect(later.map(({ atMs }) => atMs)).toEqual([61_000, 62_000, 121_000, keptMs + 60_500]);
 });
 
 test("the time slider reaches from now to the first change, finer towards now", () => {

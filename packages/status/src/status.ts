@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from "@tidemark/clock";
 import { type Check, type CheckReport, createChecks } from "./checks.ts";
 import { errorText } from "./error-text.ts";
-import { methodRefusal, type PlainHandler, type PlainResponse, pathOf } from "./http.ts";
+import { methodRefusal, type PlainHandler, type PlainRequest, type PlainResponse, pathOf } from "./http.ts";
 import type { Metrics } from "./metrics.ts";
 import {
   answerMigrations,
@@ -32,6 +32,12 @@ export interface StatusOptions {
   readonly perf?: Readonly<Record<string, PerfSection>>;
   /** Shown at `/healthz`. */
   readonly version?: string;
+  /**
+   * Whether who asks `/healthz` or `/readyz` may read the checks, the version and the migrations. Others get the verdict and
+   * its status code alone: `{"status":"ok"}`, `{"ready":true}`. May not throw.
+   * @default everybody may
+   */
+  readonly showsDetails?: (request: PlainRequest) => boolean;
   /**
    * How long a check that did not fail is remembered, in milliseconds, at least 0.
    * @default 1_000
@@ -101,7 +107,7 @@ const json = (status: number, body: unknown, more: Readonly<Record<string, strin
  * @throws {StatusError} `OPTIONS_INVALID`.
  */
 export function createStatus(options: StatusOptions = {}): Status {
-  const { clock = systemClock, metrics, version, migrations, perf = {} } = options;
+  const { clock = systemClock, metrics, version, migrations, perf = {}, showsDetails = () => true } = options;
   const ttlMs = options.checkTtlMs ?? statusDefaults.checkTtlMs;
   const timeoutMs = options.checkTimeoutMs ?? statusDefaults.checkTimeoutMs;
   if (!(ttlMs >= 0)) throw new StatusError("OPTIONS_INVALID", `checkTtlMs must be at least 0, got ${ttlMs}`);
@@ -141,19 +147,20 @@ export function createStatus(options: StatusOptions = {}): Status {
     };
   };
 
-  const routes = new Map<string, () => Promise<PlainResponse>>([
+  const routes = new Map<string, (request: PlainRequest) => Promise<PlainResponse>>([
     [
       "/healthz",
-      async () => {
+      async (request) => {
         const report = await health();
-        return json(report.status === "failing" ? 503 : 200, report);
+        const told = showsDetails(request) ? report : { status: report.status };
+        return json(report.status === "failing" ? 503 : 200, told);
       },
     ],
     [
       "/readyz",
-      async () => {
+      async (request) => {
         const report = await ready();
-        return json(report.ready ? 200 : 503, report);
+        return json(report.ready ? 200 : 503, showsDetails(request) ? report : { ready: report.ready });
       },
     ],
   ]);
@@ -186,7 +193,7 @@ export function createStatus(options: StatusOptions = {}): Status {
   return {
     handle: (request) => {
       const route = routes.get(pathOf(request));
-      return route === undefined ? undefined : (methodRefusal(request) ?? route());
+      return route === undefined ? undefined : (methodRefusal(request) ?? route(request));
     },
     health,
     ready,

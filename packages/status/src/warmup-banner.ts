@@ -205,6 +205,8 @@ const Base: typeof HTMLElement = globalThis.HTMLElement ?? class {};
  * nobody looks; `timeout-ms` (10000). It never stops asking as long as it is in a document.
  */
 export class WarmupBanner extends Base {
+  /** Sent along whenever it asks, for a server that tells details only to those it knows. @default none */
+  headers: () => Readonly<Record<string, string>> = () => ({});
   readonly #list: HTMLUListElement | undefined;
   readonly #dismissed = new Set<string>();
   #health: unknown;
@@ -264,6 +266,7 @@ export class WarmupBanner extends Base {
     try {
       const response = await fetch(this.getAttribute("src") ?? "/healthz", {
         cache: "no-store",
+        headers: { ...this.headers() },
         signal: request.signal,
       });
       const health: unknown = await response.json().catch(() => undefined);

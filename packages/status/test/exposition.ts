@@ -45,7 +45,7 @@ export function parseExposition(text: string): Exposition {
       types.set(type[1] ?? "", type[2] ?? "");
       continue;
     }
-    const sample = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/.exec(line);
+    const sample = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$/s.exec(line);
     if (sample === null) throw new Error(`Not a line of the text format: ${line}`);
     const [, name = "", labels = "", value = ""] = sample;
     if (seen.has(name + labels)) throw new Error(`Twice: ${line}`);

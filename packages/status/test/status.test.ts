@@ -5,6 +5,7 @@ import { createSimulation } from "@tidemark/clock/testing";
 import { expect, onTestFinished, test } from "vitest";
 import {
   type Check,
+  createMigrationSource,
   createStatus,
   Metrics,
   type PlainResponse,
@@ -237,4 +238,29 @@ test("the fetch adapter answers the same", async () => {
 test("refuses times that make no sense", () => {
   expect(() => createStatus({ checkTtlMs: -1 })).toThrow("[OPTIONS_INVALID] checkTtlMs must be at least 0, got -1");
   expect(() => createStatus({ checkTimeoutMs: 0 })).toThrow("checkTimeoutMs must be above 0, got 0");
+});
+
+test("who may not see details gets the verdict and its status code", async () => {
+  const showsDetails: StatusOptions["showsDetails"] = ({ headers }) => headers["authorization"] === "Bearer known";
+  const failing: Check = () => {
+    throw new Error("secret place");
+  };
+  const status = createStatus({
+    showsDetails,
+    version: "1.2.3",
+    liveness: { history: failing },
+    readiness: { streams: failing },
+    migrations: createMigrationSource({ read: () => [] }),
+  });
+  const asked = async (url: string, authorization?: string) => {
+    const answer = await status.handle({ method: "GET", url, headers: { authorization } });
+    return [answer?.status, JSON.parse(String(answer?.body))];
+  };
+  expect(await asked("/healthz")).toEqual([503, { status: "failing" }]);
+  expect(await asked("/readyz", "Bearer wrong")).toEqual([503, { ready: false }]);
+  expect(await asked("/healthz", "Bearer known")).toMatchObject([
+    503,
+    { status: "failing", version: "1.2.3", async_migrations: [], checks: { history: { detail: "secret place" } } },
+  ]);
+  expect(await asked("/readyz", "Bearer known")).toMatchObject([503, { reason: "streams: secret place" }]);
 });

@@ -21,6 +21,7 @@ export class KeyReader {
   readonly #onChange: () => void;
   readonly #latest = new Latest();
   #pending: Version[] = [];
+  #isAsking = false;
   state: KeyView | undefined;
 
   constructor(client: AdminClient, onChange: () => void) {
@@ -43,7 +44,15 @@ export class KeyReader {
       if (!this.#latest.isBusy) void this.#load(at, history);
       return;
     }
-    const fresh = { stream: target.stream, key: target.key, versions: [], next: "", shown: undefined, base: undefined };
+    const fresh = {
+      stream: target.stream,
+      key: target.key,
+      versions: [],
+      heads: [],
+      next: "",
+      shown: undefined,
+      base: undefined,
+    };
     this.state = { history: fresh, isLoading: true, error: undefined };
     this.#onChange();
     void this.#load(at, fresh);
@@ -71,7 +80,29 @@ export class KeyReader {
     if (this.state === undefined) return;
     if (this.#latest.isBusy) this.#pending.push(...changes.filter((change) => this.#isOpen(change)));
     const history = addVersions(this.state.history, changes);
-    if (history !== this.state.history) this.#set({ history });
+    if (history === this.state.history) return;
+    this.#set({ history });
+    this.refreshHeads();
+  }
+
+  /** Asks again which versions are heads: a decision at another site can change that without a version. */
+  refreshHeads(): void {
+    const { state } = this;
+    if (state === undefined || state.history.heads.length === 0 || this.#isAsking) return;
+    this.#isAsking = true;
+    const { stream, key } = state.history;
+    void this.#client
+      .log({ stream, key: Uint8Array.from(key), limit: 1 })
+      .then(({ heads }) => {
+        const { history } = this.state ?? {};
+        if (history === undefined || history.stream !== stream || !equalBytes(history.key, key)) return;
+        if (heads.join() !== history.heads.join()) this.#set({ history: { ...history, heads } });
+      })
+      // The link tells when the daemon cannot be asked.
+      .catch(() => {})
+      .finally(() => {
+        this.#isAsking = false;
+      });
   }
 
   #isOpen(change: Version): boolean {
@@ -95,7 +126,7 @@ export class KeyReader {
           { stream, key: Uint8Array.from(key), limit: pageSize, after: next ?? "" },
           { signal },
         );
-        history = addOlder(history, read.versions, read.next === "" ? undefined : read.next);
+        history = { ...addOlder(history, read.versions, read.next === "" ? undefined : read.next), heads: read.heads };
         if (isCovered(history)) break;
       }
       return history;

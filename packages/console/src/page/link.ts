@@ -3,6 +3,7 @@ import type { Clock } from "@tidemark/clock";
 import { ReconnectLimiter, StreamError, StreamReconnector } from "@tidemark/stream";
 import type { StatusResponse } from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { type AdminClient, type LinkMessage, linkProtocol } from "./link-protocol.ts";
+import { needsToken } from "./tokens.ts";
 
 /** Whether what the page shows is what is. */
 export type LinkState =
@@ -11,6 +12,8 @@ export type LinkState =
   | { readonly type: "live" }
   /** Cut off. `nextTryMs` is when it tries again, in page time. */
   | { readonly type: "lost"; readonly sinceMs: number; readonly nextTryMs: number; readonly error: string }
+  /** The daemon wants a token, or another one. */
+  | { readonly type: "locked"; readonly sinceMs: number; readonly reason: string }
   /** Nobody looks: the tab is in the background. */
   | { readonly type: "paused"; readonly sinceMs: number };
 
@@ -80,6 +83,13 @@ export class Link {
       onDisconnected: ({ error, delayMs = 0 }) => {
         if (this.#reconnector !== reconnector) return;
         this.#lostSinceMs ??= clock.now();
+        if (needsToken(error)) {
+          // Trying again with the same token would be guessing.
+          reconnector.destroy();
+          this.#reconnector = undefined;
+          onState({ type: "locked", sinceMs: this.#lostSinceMs, reason: reasonOf(error) });
+          return;
+        }
         onState({
           type: "lost",
           sinceMs: this.#lostSinceMs,

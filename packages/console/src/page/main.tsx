@@ -5,7 +5,9 @@ import { AdminService } from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { browserClock } from "./browser-clock.ts";
 import { Model, type PageState } from "./model.ts";
 import { fromFragment, toFragment } from "./state/view.ts";
+import { sessionTokens, withToken } from "./tokens.ts";
 import { App } from "./view/app.tsx";
+import "@tidemark/status/warmup-banner";
 
 /** How long a tab may be in the background before it lets go of its connection, in milliseconds. */
 const hiddenGraceMs = 10_000;
@@ -14,11 +16,17 @@ const root = document.getElementById("app");
 if (root === null) throw new Error("The page has no #app");
 
 // Relative, so that the page also works behind a proxy under a path of its own.
-const transport = createConnectTransport({ baseUrl: new URL(".", location.href).href, useBinaryFormat: true });
+const tokens = sessionTokens(sessionStorage);
+const transport = createConnectTransport({
+  baseUrl: new URL(".", location.href).href,
+  useBinaryFormat: true,
+  interceptors: [withToken(tokens)],
+});
 
 const model: Model = new Model({
   client: createClient(AdminService, transport),
   clock: browserClock,
+  tokens,
   onFrame: (callback) => {
     // No frames are painted in the background; there a moment later is soon enough.
     if (document.visibilityState === "visible") requestAnimationFrame(callback);
@@ -47,6 +55,7 @@ document.addEventListener("visibilitychange", () => {
 model.start(fromFragment(location.hash));
 
 function titleOf({ link, status }: PageState): string {
+  if (link.type === "locked") return "Locked – Tidemark";
   if (link.type === "lost") return "Disconnected – Tidemark";
   const troubled = status?.streams.filter(({ problem }) => problem !== "").length ?? 0;
   return troubled > 0 ? `(${troubled}) Tidemark` : "Tidemark";

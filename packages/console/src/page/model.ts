@@ -1,7 +1,10 @@
 import type { Clock } from "@tidemark/clock";
 import type {
   Difference,
+  ConflictsResponse,
+  ControlMigrationRequest_Action as MigrationAction,
   Gap,
+  MigrationRow,
   Quarantined,
   StatusResponse,
   StreamStatus,
@@ -11,11 +14,13 @@ import { KeyReader, type KeyView } from "./key-reader.ts";
 import { messageOf } from "./latest.ts";
 import { Link, type LinkState } from "./link.ts";
 import type { AdminClient, LinkMessage } from "./link-protocol.ts";
+import { OperationsReader, type OperationsView } from "./operations-reader.ts";
 import { type Activity, addActivity, noActivity } from "./state/activity.ts";
-import { addSample, type Sample } from "./state/samples.ts";
+import { addSample, type Sample, withEarlier } from "./state/samples.ts";
 import { firstView, isSameMoment, type Moment, type View } from "./state/view.ts";
 import { bytesOf } from "./text/bytes.ts";
 import { asOf, TableReader, type TableView } from "./table-reader.ts";
+import { needsToken, tokenHeaders, type Tokens } from "./tokens.ts";
 
 /** What is plotted of one stream. */
 export interface StreamSamples {
@@ -33,6 +38,10 @@ export interface PageState {
   readonly table: TableView;
   readonly key: KeyView | undefined;
   readonly activity: Activity;
+  readonly operations: OperationsView;
+  /** Why a token is asked for now; undefined: it is not. */
+  readonly tokenWanted: string | undefined;
+  readonly hasToken: boolean;
   readonly samples: ReadonlyMap<string, StreamSamples>;
   /** Now, by the daemon's clock, in milliseconds since the Unix epoch. */
   readonly nowMs: number;
@@ -49,6 +58,7 @@ export interface PageState {
 export interface ModelOptions {
   readonly client: AdminClient;
   readonly clock: Clock;
+  readonly tokens: Tokens;
   /** Calls back before the browser paints next. */
   readonly onFrame: (callback: () => void) => void;
   readonly render: (state: PageState) => void;
@@ -69,6 +79,7 @@ export class Model {
   readonly #clock: Clock;
   readonly #table: TableReader;
   readonly #key: KeyReader;
+  readonly #operations: OperationsReader;
   readonly #link: Link;
   #view: View = firstView;
   #linkState: LinkState = { type: "connecting" };
@@ -79,6 +90,7 @@ export class Model {
   #firstAtMs: number | undefined;
   #momentMs: number | undefined;
   #announcement = "";
+  #tokenWanted: string | undefined;
   #announcedPrefix = "";
   /** Where the pages before this one began. */
   #starts: (Uint8Array | undefined)[] = [];
@@ -92,6 +104,12 @@ export class Model {
     this.client = options.client;
     this.#table = new TableReader(options.client, () => this.#onTable());
     this.#key = new KeyReader(options.client, () => this.#changed());
+    this.#operations = new OperationsReader(
+      options.client,
+      options.clock,
+      () => this.#changed(),
+      () => this.#key.refreshHeads(),
+    );
     this.#link = new Link({
       client: options.client,
       clock: options.clock,
@@ -100,6 +118,9 @@ export class Model {
       onMessage: (message) => this.#onMessage(message),
     });
   }
+
+  /** For requests that are no calls of the service. */
+  readonly headers = (): Readonly<Record<string, string>> => tokenHeaders(this.#options.tokens);
 
   start(view: View): void {
     this.#view = view;
@@ -110,6 +131,22 @@ export class Model {
   /** Tries to connect now instead of later. */
   reconnect(): void {
     this.#link.connect();
+  }
+
+  /** Asks the person for a token, and says why. */
+  askForToken(reason: string): void {
+    this.#tokenWanted = reason;
+    this.#changed();
+  }
+
+  /** Goes on with another token, or without one; nothing: the person did not want to. */
+  useToken(change?: { readonly token: string | undefined }): void {
+    this.#tokenWanted = undefined;
+    if (change !== undefined) {
+      this.#options.tokens.set(change.token);
+      this.#link.connect();
+    }
+    this.#changed();
   }
 
   /** Stops and starts pushing as the page goes out of sight and comes back. */
@@ -182,16 +219,59 @@ export class Model {
   }
 
   /** Takes a change out of quarantine: tries it again, or skips it for a reason. Returns what went wrong, if anything. */
-  async resolve(id: number, skipReason?: string): Promise<string | undefined> {
-    try {
+  resolve(id: number, skipReason?: string): Promise<string | undefined> {
+    return this.#act(async () => {
       const action =
         skipReason === undefined
           ? ({ case: "retry", value: true } as const)
           : ({ case: "skipReason", value: skipReason } as const);
       const { item } = await this.client.resolveQuarantined({ id, action });
-      this.announce(item?.state === "open" ? "Still in quarantine." : "Taken out of quarantine.");
+      return item?.state === "open" ? "Still in quarantine." : "Taken out of quarantine.";
+    });
+  }
+
+  /** Returns what went wrong, if anything. */
+  controlMigration(database: string, name: string, action: MigrationAction): Promise<string | undefined> {
+    return this.#act(async () => {
+      const { migration } = await this.client.controlMigration({ database, name, action });
+      if (migration !== undefined) this.#operations.replace(database, migration);
+      this.#operations.refresh();
+      return `Migration ${name} is ${migration?.state ?? "changed"}.`;
+    });
+  }
+
+  async migrationRows(database: string, name: string): Promise<readonly MigrationRow[]> {
+    return (await this.client.migrationQuarantine({ database, name })).rows;
+  }
+
+  /** Returns what went wrong, if anything. */
+  skipMigrationRow(database: string, name: string, key: string): Promise<string | undefined> {
+    return this.#act(async () => {
+      await this.client.skipMigrationRow({ database, name, key });
+      return `Row ${key} stays as it is.`;
+    });
+  }
+
+  conflicts(site: string): Promise<ConflictsResponse> {
+    return this.client.conflicts({ site });
+  }
+
+  /** Ends a conflict with the version at a position. Returns what went wrong, if anything. */
+  resolveConflict(site: string, key: Uint8Array, heads: readonly bigint[], take: bigint): Promise<string | undefined> {
+    return this.#act(async () => {
+      await this.client.resolveConflict({ site, key: Uint8Array.from(key), heads: [...heads], take });
+      this.#operations.refresh();
+      return "The conflict is resolved.";
+    });
+  }
+
+  /** Does something that changes the daemon, tells that it did, and asks for a token when that would help. */
+  async #act(action: () => Promise<string>): Promise<string | undefined> {
+    try {
+      this.announce(await action());
       return undefined;
     } catch (error) {
+      if (needsToken(error)) this.askForToken(messageOf(error));
       return messageOf(error);
     }
   }
@@ -214,6 +294,9 @@ export class Model {
       table: this.#table.state,
       key: this.#key.state,
       activity: this.#activity,
+      operations: this.#operations.state,
+      tokenWanted: this.#tokenWanted,
+      hasToken: this.#options.tokens.get() !== undefined,
       samples: this.#samples,
       nowMs: pageNowMs + this.#skewMs,
       pageNowMs,
@@ -240,6 +323,7 @@ export class Model {
     const stream = this.#view.stream ?? this.#streamStatus?.name;
     this.#table.show(this.#view, stream);
     this.#key.open(this.#view.key, this.#view.at);
+    this.#operations.show(this.#view.page === "topics" ? (this.#view.topic ?? "") : "");
     void this.#findMomentTime(this.#view.at);
     this.#changed();
   }
@@ -262,6 +346,9 @@ export class Model {
       if (state.type === "lost") this.announce("Connection to the daemon lost. What is shown is old.");
       if (state.type === "live" && before !== "connecting") this.announce("Connected again.");
     }
+    if (state.type === "live") this.#operations.start();
+    else this.#operations.stop();
+    if (state.type === "locked") this.askForToken(state.reason);
     this.#changed();
   }
 
@@ -275,6 +362,7 @@ export class Model {
     this.#origin = status.origin;
     const wasEmpty = this.#status === undefined;
     this.#takeStatus(status);
+    if (wasEmpty || isOther) void this.#readSamples();
     const isOld = missed === "too much" || isOther;
     // Also when nothing was missed: a read may have failed while the daemon was away.
     if (!wasEmpty && (isOld || this.#table.state.error !== undefined)) this.#table.reload();
@@ -301,6 +389,7 @@ export class Model {
     const before = this.#status === undefined ? undefined : this.#streamStatus?.name;
     const isFirst = this.#status === undefined;
     this.#status = status;
+    this.#operations.take(status);
     if (status.nowMs > 0n) this.#skewMs = Number(status.nowMs) - this.#clock.now();
     // Which stream is shown may only be known now.
     if (isFirst || before !== this.#streamStatus?.name) this.#apply();
@@ -322,6 +411,30 @@ export class Model {
     this.#samples = samples;
     this.#changed();
     this.#clock.setTimer(1_000, () => this.#tick());
+  }
+
+  /** What the daemon saw before the page was opened, for the plots. */
+  async #readSamples(): Promise<void> {
+    try {
+      const { atMs: times, streams } = await this.client.samples({});
+      const all = new Map(this.#samples);
+      for (const { name, changesPerSecond, lagP99Ms } of streams) {
+        const readings = (values: readonly number[]) =>
+          times.map((atMs, index): Sample => {
+            const value = values[index] ?? Number.NaN;
+            return { atMs: Number(atMs) - this.#skewMs, value: Number.isNaN(value) ? undefined : value };
+          });
+        const { lagMs = [], perSecond = [] } = all.get(name) ?? {};
+        all.set(name, {
+          lagMs: withEarlier(lagMs, readings(lagP99Ms)),
+          perSecond: withEarlier(perSecond, readings(changesPerSecond)),
+        });
+      }
+      this.#samples = all;
+      this.#changed();
+    } catch {
+      // Then the plots begin empty.
+    }
   }
 
   /** When history begins, for the time slider. */

@@ -4,7 +4,16 @@ import type { AsOf, History, VersionRecord } from "@tidemark/store-watch";
 import type {
   AdminService,
   AsOf as AsOfMessage,
+  ConflictsResponseSchema,
+  ControlMigrationRequest,
+  MigrationSchema,
+  MigrationsResponseSchema,
+  ResolveConflictRequest,
+  SamplesResponseSchema,
+  SitesResponseSchema,
+  StatusResponseSchema,
   StreamStatus,
+  TopicsResponseSchema,
   VersionSchema,
 } from "../../src/gen/tidemark/admin/v1/admin_pb.ts";
 
@@ -38,7 +47,26 @@ const fromAsOf = (message: AsOfMessage | undefined): AsOf =>
 /** What the page needs to know that no history knows. */
 export type StreamFacts = Partial<Omit<StreamStatus, "$typeName" | "$unknown">>;
 
+/** What the daemon does besides following streams, as the test tells it. */
+export interface Told {
+  status?: MessageInitShape<typeof StatusResponseSchema>;
+  samples?: MessageInitShape<typeof SamplesResponseSchema>;
+  topics?: (detailOf: string) => MessageInitShape<typeof TopicsResponseSchema>;
+  migrations?: MessageInitShape<typeof MigrationsResponseSchema>;
+  control?: (request: ControlMigrationRequest) => MessageInitShape<typeof MigrationSchema>;
+  rows?: { key: string; error: string; skipped: boolean }[];
+  sites?: MessageInitShape<typeof SitesResponseSchema>;
+  conflicts?: MessageInitShape<typeof ConflictsResponseSchema>;
+  resolve?: (request: ResolveConflictRequest) => void;
+  heads?: (key: Uint8Array) => Promise<bigint[]>;
+  /** What a call must carry; undefined: nothing. */
+  token?: string;
+  /** What a call that changes something must carry. */
+  adminToken?: string;
+}
+
 export interface TestAdmin {
+  readonly told: Told;
   readonly service: Partial<ServiceImpl<typeof AdminService>>;
   /** How many pages are told changes now. */
   watching(): number;
@@ -49,6 +77,17 @@ export interface TestAdmin {
 /** The AdminService over a real history, with the watcher's part of the status told by the test. */
 export function createAdmin(history: History, signal: AbortSignal): TestAdmin {
   const facts = new Map<string, StreamFacts>();
+  const told: Told = {};
+  const require = (header: Headers, ...tokens: (string | undefined)[]) => {
+    const wanted = tokens.filter((token) => token !== undefined);
+    if (wanted.length === 0) return;
+    const given = header.get("authorization")?.replace(/^Bearer /, "");
+    if (given === undefined) throw new ConnectError("This daemon wants a token.", Code.Unauthenticated);
+    if (given !== told.token && given !== told.adminToken) {
+      throw new ConnectError("This token is not known.", Code.Unauthenticated);
+    }
+    if (!wanted.includes(given)) throw new ConnectError("This token may only read.", Code.PermissionDenied);
+  };
   let watching = 0;
   let changed = Promise.withResolvers<void>();
   const setFacts = (stream: string, more: StreamFacts) => {
@@ -79,15 +118,21 @@ export function createAdmin(history: History, signal: AbortSignal): TestAdmin {
       ...(record.lastCommitAtMs === undefined ? {} : { lastCommitAtMs: BigInt(record.lastCommitAtMs) }),
       ...facts.get(record.name),
     })),
+    ...told.status,
   });
   const page = (limit: number, after: string) => ({ limit, ...(after === "" ? {} : { after }) });
 
   return {
+    told,
     setFacts,
     watching: () => watching,
     service: {
-      status,
+      status: (_, { requestHeader }) => {
+        require(requestHeader, told.token, told.adminToken);
+        return status();
+      },
       async *watchStatus(_, context) {
+        require(context.requestHeader, told.token, told.adminToken);
         const ended = AbortSignal.any([signal, context.signal]);
         const abort = new Promise<void>((resolve) => ended.addEventListener("abort", () => resolve(), { once: true }));
         let position = -1n;
@@ -111,7 +156,26 @@ export function createAdmin(history: History, signal: AbortSignal): TestAdmin {
       },
       async log({ stream, key, limit, after }) {
         const { items, next } = await history.log(stream, key, page(limit, after));
-        return { versions: items.map(toVersion), next: next ?? "" };
+        return { versions: items.map(toVersion), next: next ?? "", heads: (await told.heads?.(key)) ?? [] };
+      },
+      samples: () => told.samples ?? {},
+      topics: ({ detailOf }) => told.topics?.(detailOf) ?? {},
+      migrations: () => told.migrations ?? {},
+      controlMigration: (request, { requestHeader }) => {
+        require(requestHeader, told.adminToken);
+        const migration = told.control?.(request);
+        return migration === undefined ? {} : { migration };
+      },
+      migrationQuarantine: () => ({ rows: told.rows ?? [] }),
+      skipMigrationRow: ({ key }) => {
+        for (const row of told.rows ?? []) if (row.key === key) row.skipped = true;
+        return {};
+      },
+      sites: () => told.sites ?? {},
+      conflicts: () => told.conflicts ?? {},
+      resolveConflict: (request) => {
+        told.resolve?.(request);
+        return {};
       },
       async diff({ from, to, range, limit }) {
         const { stream = "", prefix = none } = range ?? {};

@@ -4,6 +4,7 @@ import { type AddressInfo, createServer as createTcpServer, connect, type Socket
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { createMigrationSource, createStatus, type MigrationSample } from "@tidemark/status";
 import { toNodeListener } from "@tidemark/status/http";
 import {
   type Frame,
@@ -16,7 +17,7 @@ import {
 import { onTestFinished } from "vitest";
 import { AdminService } from "../../src/gen/tidemark/admin/v1/admin_pb.ts";
 import { createConsoleHandler } from "../../src/index.ts";
-import { createAdmin, type StreamFacts } from "./admin.ts";
+import { createAdmin, type StreamFacts, type Told } from "./admin.ts";
 
 const capabilities: SourceCapabilities = {
   resumable: true,
@@ -38,6 +39,8 @@ export class Daemon {
   readonly #stop = new AbortController();
   readonly #admin: ReturnType<typeof createAdmin>;
   readonly #server: Server;
+  /** What `/healthz` tells of migrations. */
+  samples: readonly MigrationSample[] = [];
   #buffer = new FrameBuffer();
   #revision = 0;
 
@@ -47,9 +50,11 @@ export class Daemon {
     this.#name = stream.name;
     this.#admin = createAdmin(history, this.#stop.signal);
     const page = toNodeListener(createConsoleHandler());
+    const source = createMigrationSource({ read: () => this.samples, ttlMs: 0 });
+    const health = toNodeListener(createStatus({ migrations: source }).handle);
     const services = connectNodeAdapter({ routes: (router) => router.service(AdminService, this.#admin.service) });
     this.#server = createServer((request, response) => {
-      if (!page(request, response)) services(request, response);
+      if (!page(request, response) && !health(request, response)) services(request, response);
     });
   }
 
@@ -116,6 +121,12 @@ export class Daemon {
   /** How many pages are told changes now. */
   get watching(): number {
     return this.#admin.watching();
+  }
+
+  /** What it does besides following a stream. */
+  does(change: Told): void {
+    Object.assign(this.#admin.told, change);
+    this.#admin.setFacts(this.#name, {});
   }
 
   setFacts(facts: StreamFacts): void {

@@ -7,6 +7,11 @@ export interface KeyHistory {
   readonly stream: string;
   readonly key: Uint8Array;
   readonly versions: readonly Version[];
+  /**
+   * Where several sites write: the positions of all versions that nothing has taken the place of. Empty elsewhere, and
+   * until it is known.
+   */
+  readonly heads: readonly bigint[];
   /** For reading on; undefined: the oldest version is here. */
   readonly next: string | undefined;
   /** The version that is shown. Undefined: the newest one, whichever that is. */
@@ -53,4 +58,14 @@ export function comparisonOf(history: KeyHistory, at: Moment | undefined): Compa
 export function isWithin(version: Version, at: Moment | undefined): boolean {
   if (at === undefined) return true;
   return at.type === "time" ? Number(version.committedAtMs) <= at.ms : version.position <= at.position;
+}
+
+/** Whether the versions of the key come from several origins, so that their graph is worth a picture. */
+export const hasGraph = ({ heads, versions }: KeyHistory): boolean =>
+  heads.length > 0 || versions.some(({ parents }) => parents.length > 1);
+
+/** Who made a version of a site's stream: its version is a stamp, which ends with the origin. */
+export function originOf({ version }: Pick<Version, "version">): string {
+  const stamp = /^[0-9a-f]{16}-(.+)$/.exec(version);
+  return stamp?.[1] ?? "this database";
 }

@@ -5,8 +5,15 @@ export type Moment =
   | { readonly type: "time"; readonly ms: number }
   | { readonly type: "position"; readonly position: bigint };
 
+/** The parts of the page, of which one is shown. */
+export const pageNames = ["data", "streams", "topics", "migrations", "sites"] as const;
+export type PageName = (typeof pageNames)[number];
+
 /** What the person asked to see. It is what the address of the page holds. */
 export interface View {
+  readonly page: PageName;
+  /** The topic whose partitions are shown. */
+  readonly topic: string | undefined;
   /** Undefined: the first one. */
   readonly stream: string | undefined;
   /** Only keys that begin with this text. */
@@ -20,6 +27,8 @@ export interface View {
 }
 
 export const firstView: View = {
+  page: "data",
+  topic: undefined,
   stream: undefined,
   prefix: "",
   start: undefined,
@@ -31,6 +40,8 @@ export const firstView: View = {
 /** The view as the fragment of an address. Equal views give equal text. */
 export function toFragment(view: View): string {
   const params = new URLSearchParams();
+  if (view.page !== "data") params.set("view", view.page);
+  if (view.topic !== undefined) params.set("topic", view.topic);
   if (view.stream !== undefined) params.set("stream", view.stream);
   if (view.prefix !== "") params.set("prefix", view.prefix);
   if (view.start !== undefined) params.set("start", encodeKey(view.start));
@@ -53,7 +64,10 @@ export function fromFragment(fragment: string): View {
   const key = keyText === null ? undefined : decodeKey(keyText);
   const keyStream = params.get("of") ?? stream;
   const start = params.get("start");
+  const page = params.get("view");
   return {
+    page: pageNames.find((name) => name === page) ?? "data",
+    topic: params.get("topic") ?? undefined,
     stream,
     prefix: params.get("prefix") ?? "",
     start: start === null ? undefined : decodeKey(start),
@@ -70,8 +84,9 @@ function momentOf(time: string | null, position: string | null): Moment | undefi
 }
 
 /** Whether the table of two views has the same content: only then its rows may stay while it loads. */
-export const isSameTable = (a: View, b: View): boolean =>
-  toFragment({ ...a, key: undefined }) === toFragment({ ...b, key: undefined });
+export const isSameTable = (a: View, b: View): boolean => toFragment(tableOf(a)) === toFragment(tableOf(b));
+
+const tableOf = (view: View): View => ({ ...view, key: undefined, page: "data", topic: undefined });
 
 export const isSameMoment = (a: Moment | undefined, b: Moment | undefined): boolean =>
   toFragment({ ...firstView, at: a }) === toFragment({ ...firstView, at: b });

@@ -38,7 +38,8 @@ export function rateText(perSecond: number): string {
 export function sizeText(bytes: number | bigint): string {
   const size = Number(bytes);
   if (size < 1_024) return `${size} B`;
-  return size < 1_048_576 ? `${trim(size / 1_024, 1)} KiB` : `${trim(size / 1_048_576, 1)} MiB`;
+  if (size < 1_048_576) return `${trim(size / 1_024, 1)} KiB`;
+  return size < 1_073_741_824 ? `${trim(size / 1_048_576, 1)} MiB` : `${trim(size / 1_073_741_824, 1)} GiB`;
 }
 
 const trim = (value: number, digits: number) => String(Number(value.toFixed(digits)));

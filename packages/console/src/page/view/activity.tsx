@@ -8,6 +8,8 @@ const viaTexts: Readonly<Record<string, string>> = {
   snapshot: "from a snapshot",
   sweep: "gone from a snapshot",
   retry: "from quarantine",
+  peer: "from another site",
+  merge: "end of a conflict",
 };
 
 /** The latest changes of all streams. Can be held, for reading what would move on. */

@@ -34,6 +34,13 @@ export function FirstSteps({ stream, status }: FirstStepsProps) {
       </div>
     );
   }
+  if (stream.kind === "graph") {
+    return (
+      <div class="empty">
+        <p>What the sites share appears here. There is nothing yet.</p>
+      </div>
+    );
+  }
   const { protocol, hostname, port, origin } = location;
   const isDefault = protocol === "http:" && ["127.0.0.1", "localhost"].includes(hostname) && port === defaultPort;
   const tidemark = (args: string) =>

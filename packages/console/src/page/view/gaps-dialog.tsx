@@ -10,6 +10,7 @@ const reasons: Readonly<Record<string, string>> = {
   disconnected: "Not connected, and the source cannot tell what happened meanwhile",
   "epoch-changed": "The source was wiped, restored or replaced",
   "scope-changed": "What is followed was changed",
+  "replica-differed": "The replica was not what its source was, and was corrected",
   "source-lost": "The source itself lost changes",
 };
 

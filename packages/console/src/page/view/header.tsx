@@ -8,10 +8,11 @@ const linkTexts: Readonly<Record<LinkState["type"], string>> = {
   connecting: "Connecting",
   live: "Live",
   lost: "Disconnected",
+  locked: "Locked",
   paused: "Paused",
 };
 
-export function Header({ state }: { readonly state: PageState }) {
+export function Header({ model, state }: { readonly model: Model; readonly state: PageState }) {
   const { status, link } = state;
   return (
     <header class="top">
@@ -27,9 +28,14 @@ export function Header({ state }: { readonly state: PageState }) {
           </span>
         </p>
       )}
+      {state.hasToken && (
+        <button type="button" class="link token" onClick={() => model.askForToken("Use another token, or none.")}>
+          Token
+        </button>
+      )}
       <span
         class="state link-state"
-        data-mood={link.type === "live" ? "good" : link.type === "lost" ? "trouble" : "busy"}
+        data-mood={link.type === "live" ? "good" : link.type === "lost" || link.type === "locked" ? "trouble" : "busy"}
       >
         {linkTexts[link.type]}
       </span>
@@ -44,6 +50,18 @@ export function LinkBanner({ model, state }: { readonly model: Model; readonly s
     return (
       <section class="banner" aria-label="Connection">
         Paused while this tab was in the background. Catching up…
+      </section>
+    );
+  }
+  if (link.type === "locked") {
+    return (
+      <section class="banner" data-mood="trouble" aria-label="Connection">
+        <p>
+          <strong>The daemon wants a token:</strong> <SafeText text={link.reason} />
+        </p>
+        <button type="button" onClick={() => model.askForToken(link.reason)}>
+          Enter a token
+        </button>
       </section>
     );
   }

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { Version } from "../../gen/tidemark/admin/v1/admin_pb.ts";
 import type { KeyView } from "../key-reader.ts";
 import type { Model, PageState } from "../model.ts";
-import { comparisonOf, isWithin } from "../state/key-state.ts";
+import { comparisonOf, hasGraph, isWithin } from "../state/key-state.ts";
 import { identity } from "../text/bytes.ts";
 import { atText, sizeText } from "../text/time.ts";
 import { textOf } from "../text/value.ts";
@@ -12,12 +12,15 @@ import { Icon } from "./icons.tsx";
 import { Ago, KeyText, keyLabel, SafeText, ValuePreview } from "./text.tsx";
 import { PastNote } from "./time-bar.tsx";
 import { Choice, DiffView, useFormat, ValueText } from "./value-view.tsx";
+import { VersionGraph } from "./version-graph.tsx";
 
 const viaTexts: Readonly<Record<string, string>> = {
   stream: "as a change",
   snapshot: "in a snapshot",
   sweep: "missing from a snapshot",
   retry: "out of quarantine",
+  peer: "from another site",
+  merge: "as the end of a conflict",
 };
 
 interface KeyPanelProps {
@@ -84,6 +87,7 @@ function Content({ model, state, view }: KeyPanelProps) {
   const { shown, base } = comparisonOf(history, state.view.at);
   const [tab, setTab] = useState<Tab>("value");
   const isDiff = tab === "diff" && base !== undefined;
+  const isGraph = hasGraph(history);
   const { format, choice } = useFormat(
     shown === undefined || shown.deleted ? undefined : shown.value,
     isDiff && !base.deleted ? base.value : undefined,
@@ -119,7 +123,27 @@ function Content({ model, state, view }: KeyPanelProps) {
       ) : (
         <ValueText version={shown} format={format} />
       )}
-      <Timeline model={model} state={state} view={view} shown={shown} base={base} onCompare={() => setTab("diff")} />
+      {isGraph ? (
+        <section class="timeline" aria-labelledby="graph-title">
+          <h3 id="graph-title">History</h3>
+          {history.heads.length > 1 && (
+            <p class="problem">
+              {history.heads.length} versions are in conflict: none of them was made from another. The one that is shown
+              everywhere is the latest.
+            </p>
+          )}
+          <VersionGraph
+            history={history}
+            shown={shown}
+            nowMs={state.nowMs}
+            own={state.status?.origin}
+            onShow={(version) => model.select(version.position, undefined)}
+          />
+          <OlderButton model={model} view={view} />
+        </section>
+      ) : (
+        <Timeline model={model} state={state} view={view} shown={shown} base={base} onCompare={() => setTab("diff")} />
+      )}
     </>
   );
 }
@@ -169,7 +193,7 @@ interface TimelineProps extends KeyPanelProps {
 }
 
 function Timeline({ model, state, view, shown, base, onCompare }: TimelineProps) {
-  const { history, isLoading } = view;
+  const { history } = view;
   return (
     <section class="timeline" aria-labelledby="history-title">
       <h3 id="history-title">History</h3>
@@ -219,12 +243,17 @@ function Timeline({ model, state, view, shown, base, onCompare }: TimelineProps)
           ))}
         </tbody>
       </table>
-      {history.next !== undefined && (
-        <button type="button" disabled={isLoading} onClick={() => model.older()}>
-          Older versions
-        </button>
-      )}
+      <OlderButton model={model} view={view} />
     </section>
+  );
+}
+
+function OlderButton({ model, view }: { readonly model: Model; readonly view: KeyView }) {
+  if (view.history.next === undefined) return null;
+  return (
+    <button type="button" disabled={view.isLoading} onClick={() => model.older()}>
+      Older versions
+    </button>
   );
 }
 

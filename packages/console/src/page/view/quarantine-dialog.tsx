@@ -1,10 +1,11 @@
-import { useId, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import type { Quarantined } from "../../gen/tidemark/admin/v1/admin_pb.ts";
 import type { Model } from "../model.ts";
 import { versionText } from "../text/version-text.ts";
 import { Dialog } from "./dialog.tsx";
 import { Ago, KeyText, keyLabel, SafeText, ValuePreview } from "./text.tsx";
 import { useRead } from "./use-read.ts";
+import { useUniqueId } from "./use-unique-id.ts";
 
 export interface QuarantineDialogProps {
   readonly model: Model;
@@ -43,7 +44,7 @@ function QuarantinedItem({ model, item, nowMs, onDone }: QuarantinedItemProps) {
   const [reason, setReason] = useState("");
   const [isBusy, setIsBusy] = useState(false);
   const [failure, setFailure] = useState<string | undefined>(undefined);
-  const reasonId = useId();
+  const reasonId = useUniqueId();
   const resolve = async (skipReason?: string) => {
     setIsBusy(true);
     const failed = await model.resolve(item.id, skipReason);

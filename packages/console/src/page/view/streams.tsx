@@ -1,9 +1,11 @@
 import { useState } from "preact/hooks";
 import type { StreamStatus } from "../../gen/tidemark/admin/v1/admin_pb.ts";
 import type { Model, PageState } from "../model.ts";
+import { firstView, toFragment } from "../state/view.ts";
 import { countText, durationText, rateText, sizeText } from "../text/time.ts";
 import { GapsDialog } from "./gaps-dialog.tsx";
 import { QuarantineDialog } from "./quarantine-dialog.tsx";
+import { SourceRow } from "./source-row.tsx";
 import { Sparkline } from "./sparkline.tsx";
 import { Ago, SafeText } from "./text.tsx";
 
@@ -46,6 +48,9 @@ export function Streams({ model, state }: { readonly model: Model; readonly stat
   );
 }
 
+/** Where it is told how the sites do. */
+const sites = { ...firstView, page: "sites" } as const;
+
 interface StreamCardProps {
   readonly stream: StreamStatus;
   readonly state: PageState;
@@ -57,6 +62,8 @@ function StreamCard({ stream, state, onOpen }: StreamCardProps) {
   const samples = state.samples.get(stream.name);
   const { nowMs, pageNowMs } = state;
   const isStale = state.link.type !== "live";
+  // What sites share is written here and followed by nobody: nothing is heard, and nothing lags.
+  const isShared = stream.kind === "graph";
   return (
     <li>
       <article class="stream" data-mood={mood}>
@@ -66,82 +73,97 @@ function StreamCard({ stream, state, onOpen }: StreamCardProps) {
           </h2>
           <span class="state" data-mood={mood}>
             {isStale && <span class="faint">Last known: </span>}
-            {text}
+            {isShared && mood === "good" ? <a href={toFragment(sites)}>Shared by sites</a> : text}
           </span>
           <span class="stream-where">
             <SafeText text={stream.description} />
           </span>
         </div>
-        <div class="plots">
-          <figure>
-            <figcaption>
-              Lag <b>{stream.lagP99Ms === undefined ? "–" : durationText(stream.lagP99Ms)}</b>{" "}
-              <span
-                title={
-                  stream.lagP50Ms === undefined ? undefined : `Half of all within ${durationText(stream.lagP50Ms)}`
-                }
-              >
-                p99
-              </span>
-            </figcaption>
-            <Sparkline samples={samples?.lagMs ?? []} nowMs={pageNowMs} name="Lag" format={durationText} />
-          </figure>
-          <figure>
-            <figcaption>
-              Changes <b>{rateText(stream.changesPerSecond)}</b>
-            </figcaption>
-            <Sparkline samples={samples?.perSecond ?? []} nowMs={pageNowMs} name="Changes a second" format={rateText} />
-          </figure>
-        </div>
+        {!isShared && (
+          <div class="plots">
+            <figure>
+              <figcaption>
+                Lag <b>{stream.lagP99Ms === undefined ? "–" : durationText(stream.lagP99Ms)}</b>{" "}
+                <span
+                  title={
+                    stream.lagP50Ms === undefined ? undefined : `Half of all within ${durationText(stream.lagP50Ms)}`
+                  }
+                >
+                  p99
+                </span>
+              </figcaption>
+              <Sparkline samples={samples?.lagMs ?? []} nowMs={pageNowMs} name="Lag" format={durationText} />
+            </figure>
+            <figure>
+              <figcaption>
+                Changes <b>{rateText(stream.changesPerSecond)}</b>
+              </figcaption>
+              <Sparkline
+                samples={samples?.perSecond ?? []}
+                nowMs={pageNowMs}
+                name="Changes a second"
+                format={rateText}
+              />
+            </figure>
+          </div>
+        )}
         <dl class="counts">
           <Count name="Keys" value={countText(stream.keys)} />
           <Count name="Versions" value={countText(stream.versions)} />
-          <Count name="Reconnects" value={countText(stream.reconnects)} />
+          {stream.storedBytes !== undefined && <Count name="Size" value={sizeText(stream.storedBytes)} />}
+          {!isShared && <Count name="Reconnects" value={countText(stream.reconnects)} />}
           {stream.inflightBytes > 0n && <Count name="In flight" value={sizeText(stream.inflightBytes)} />}
           {stream.drops > 0n && <Count name="Lost" value={countText(stream.drops)} isBad />}
-          <div>
-            <dt>Gaps</dt>
-            <dd>
-              {stream.gaps === 0n ? (
-                "0"
-              ) : (
-                <button
-                  type="button"
-                  class="link"
-                  onClick={() => onOpen("gaps")}
-                  aria-label={`${countText(stream.gaps)} gaps in ${stream.name}: show`}
-                >
-                  {countText(stream.gaps)}
-                </button>
-              )}
-            </dd>
-          </div>
-          <div>
-            <dt>Quarantine</dt>
-            <dd>
-              {stream.quarantined === 0n ? (
-                "0"
-              ) : (
-                <button
-                  type="button"
-                  class="link bad"
-                  onClick={() => onOpen("quarantine")}
-                  aria-label={`${countText(stream.quarantined)} in quarantine in ${stream.name}: show`}
-                >
-                  {countText(stream.quarantined)}
-                </button>
-              )}
-            </dd>
-          </div>
-          <div>
-            <dt>Last heard</dt>
-            <dd>{stream.lastFrameAtMs === undefined ? "never" : <Ago ms={stream.lastFrameAtMs} nowMs={nowMs} />}</dd>
-          </div>
+          {!isShared && (
+            <>
+              <div>
+                <dt>Gaps</dt>
+                <dd>
+                  {stream.gaps === 0n ? (
+                    "0"
+                  ) : (
+                    <button
+                      type="button"
+                      class="link"
+                      onClick={() => onOpen("gaps")}
+                      aria-label={`${countText(stream.gaps)} gaps in ${stream.name}: show`}
+                    >
+                      {countText(stream.gaps)}
+                    </button>
+                  )}
+                </dd>
+              </div>
+              <div>
+                <dt>Quarantine</dt>
+                <dd>
+                  {stream.quarantined === 0n ? (
+                    "0"
+                  ) : (
+                    <button
+                      type="button"
+                      class="link bad"
+                      onClick={() => onOpen("quarantine")}
+                      aria-label={`${countText(stream.quarantined)} in quarantine in ${stream.name}: show`}
+                    >
+                      {countText(stream.quarantined)}
+                    </button>
+                  )}
+                </dd>
+              </div>
+              <div>
+                <dt>Last heard</dt>
+                <dd>
+                  {stream.lastFrameAtMs === undefined ? "never" : <Ago ms={stream.lastFrameAtMs} nowMs={nowMs} />}
+                </dd>
+              </div>
+            </>
+          )}
           <div>
             <dt>Last commit</dt>
             <dd>{stream.lastCommitAtMs === undefined ? "none" : <Ago ms={stream.lastCommitAtMs} nowMs={nowMs} />}</dd>
           </div>
         </dl>
+        <SourceRow stream={stream} nowMs={nowMs} />
         {stream.problem !== "" && (
           <p class="problem">
             <SafeText text={stream.problem} />
