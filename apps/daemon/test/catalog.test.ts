@@ -57,6 +57,7 @@ test("configured catalogues are hydrated, followed, and go on where they were af
   entries[0] = { id: "mail", v: 2 };
   await until(async () => (await get(first, "/default/apps/mail")).includes('"v":2'));
   const [status] = await first.json(["status"]);
+  expect(status?.streams).toMatchObject([{ source: { "lists failing": "1", "entries failing": "0" } }]);
   await first.stop("SIGTERM");
   entries.pop();
   const second = await startDaemon([], { cwd: folder });

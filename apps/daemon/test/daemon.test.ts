@@ -104,7 +104,7 @@ test("up --json prints one line, and everything works end to end", async () => {
     },
     async () =>
       expect((await cli(["status"])).stdout).toMatch(
-        /^daemon +http[^]*\nstore {2}.*\n {2}state +live\n {2}holds +1 key, 5 versions\n/,
+        /^daemon +http[^]*\nstore {2}.*\n {2}state +live\n {2}holds +1 key, 5 versions, \d+ bytes in the store\n/,
       ),
     async () => expect(await cli(["gaps"])).toMatchObject({ exitCode: 0, stdout: "" }),
     async () => expect(await cli(["quarantine"])).toMatchObject({ exitCode: 0, stderr: "Nothing is quarantined.\n" }),

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { startDaemon, testFolder, tidemark } from "./support.ts";
 
 const up = (folder: string, ...args: string[]) =>
@@ -73,6 +73,19 @@ test.skipIf(process.getuid?.() === 0)("a data folder without rights says so", as
   const { stderr, exitCode } = await tidemark(["up", "--data", closed]);
   chmodSync(closed, 0o700);
   expect(stderr).toMatch(/cannot be used: /);
+  expect(exitCode).toBe(4);
+});
+
+test("a replica that another program has locked is said to be so, and nothing is to be reported", async () => {
+  const folder = testFolder();
+  const first = await startDaemon(["--data", join(folder, "data")]);
+  await first.stop("SIGTERM");
+  const holder = new Database(join(folder, "data", "replica.db"));
+  onTestFinished(() => void holder.close());
+  holder.exec("BEGIN IMMEDIATE");
+  const { stderr, exitCode } = await up(folder, "--no-topics");
+  expect(stderr).toMatch(/^error: A database of this daemon is locked by another program[^]*\n {2}End /m);
+  expect(stderr).not.toContain("report");
   expect(exitCode).toBe(4);
 });
 

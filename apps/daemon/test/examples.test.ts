@@ -2,13 +2,16 @@ import { readFileSync } from "node:fs";
 import { testExamples } from "@tidemark/tooling/examples";
 import { expect, test } from "vitest";
 import example from "../examples/tidemark.config.ts";
+import mirror from "../examples/mirror.config.ts";
+import sites from "../examples/sites.config.ts";
+import tokens from "../examples/tokens.config.ts";
 import topics from "../examples/topics.config.ts";
 import { checkConfig, settingNames } from "../src/config/config-schema.ts";
 
 testExamples();
 
 test("the examples are valid configurations", () => {
-  for (const config of [example, topics]) expect(checkConfig(config)).toEqual({ config });
+  for (const config of [example, topics, tokens, sites, mirror]) expect(checkConfig(config)).toEqual({ config });
 });
 
 test("the README's tables list every setting", () => {

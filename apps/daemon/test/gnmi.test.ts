@@ -35,6 +35,33 @@ test("follows a device with two flags, keeps its history, and records what a res
   expect(await daemon.stop("SIGTERM")).toBe(0);
 });
 
+test("what a device skipped, sent out of order or refused is in its row", async () => {
+  const device = await testDevice({});
+  device.faults.refuseOnChange = true;
+  const daemon = await startDaemon(["--data", testFolder(), "--gnmi", device.address, "--path", "/interfaces"]);
+  await until(async () => (await fetch(`${daemon.http}/readyz`)).status === 200);
+  const [status] = await daemon.json(["status"]);
+  expect(status).toMatchObject({
+    streams: [
+      {
+        source: {
+          leaves: "1",
+          duplicates: "0",
+          "out of order": "0",
+          unreadable: "0",
+          encoding: "proto",
+          "instead of on_change": expect.stringMatching(/target_defined|sample/),
+        },
+      },
+    ],
+  });
+  const { stdout } = await daemon.cli(["status"]);
+  expect(stdout).toMatch(
+    /source +1 leaves, .*0 duplicates, 0 out of order, 0 unreadable, encoding proto, instead of on_/,
+  );
+  expect(await daemon.stop("SIGTERM")).toBe(0);
+});
+
 test("a configured device with a user is followed, and its password is nowhere", async () => {
   const password = "tr0ub4dor-and-4";
   const device = await testDevice({ credentials: { user: "u", password } });

@@ -1,12 +1,8 @@
 import { readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import Sqlite from "better-sqlite3";
-import { afterAll, expect, test } from "vitest";
-import { bundleCli } from "./cli-bundle.ts";
-import { shellWords, testFolder, tidemark } from "./support.ts";
-
-const { main, definitions, remove } = await bundleCli();
-afterAll(remove);
+import { expect, test } from "vitest";
+import { definitions, shellWords, testFolder, tidemark } from "./support.ts";
 
 const readme = readFileSync(new URL("../../../packages/migrate/README.md", import.meta.url), "utf8");
 
@@ -39,7 +35,7 @@ test("the README of migrations leads from a definition to a verified backfill", 
     const [command = "", ...shown] = step.split("\n");
     const [program, ...args] = shellWords(command);
     expect(program).toBe("tidemark");
-    const { exitCode, stdout, stderr } = await tidemark(args, { main, cwd: folder });
+    const { exitCode, stdout, stderr } = await tidemark(args, { cwd: folder });
     expect(exitCode, `${command}: ${stderr}`).toBe(0);
     // How far a run is when one looks differs; what is shown comes, in this order.
     const real = shape(stdout + stderr);

@@ -5,17 +5,14 @@ import { join } from "node:path";
 import { promisify, stripVTControlCharacters } from "node:util";
 import { serviceTest } from "@tidemark/tooling/services";
 import Sqlite from "better-sqlite3";
-import { afterAll, expect, onTestFinished, test } from "vitest";
-import { bundleCli } from "./cli-bundle.ts";
+import { expect, onTestFinished, test } from "vitest";
 import { mariadbUrl, postgresUrl } from "./sql-servers.ts";
-import { type Json, type RunResult, spawnCli, testFolder, tidemark, until } from "./support.ts";
+import { definitions, type Json, main, type RunResult, spawnCli, testFolder, tidemark, until } from "./support.ts";
 
-const { main, definitions, remove } = await bundleCli();
-afterAll(remove);
 const migrate = (args: readonly string[], env: Readonly<Record<string, string>> = {}, cwd?: string) =>
-  tidemark(["migrate", ...args], { main, env, ...(cwd !== undefined && { cwd }) });
+  tidemark(["migrate", ...args], { env, ...(cwd !== undefined && { cwd }) });
 const spawnMigrate = (args: readonly string[], env: Readonly<Record<string, string>>) =>
-  spawnCli(["migrate", ...args], env, undefined, main);
+  spawnCli(["migrate", ...args], env);
 const jsonOf = ({ stdout }: RunResult): Json[] =>
   stdout
     .split("\n")
@@ -157,13 +154,15 @@ test("one process runs while others look, pause, resume, watch and stop it", { t
   const env = { TIDEMARK_DATABASE: file };
   const at = ["--definitions", definitions("slow")];
   const runner = spawnMigrate(["run", "--json", ...at], env);
+  // It may be gone before the command that pauses it is.
+  const gone = once(runner, "close");
   let seen = "";
   runner.stdout.on("data", (data: Buffer) => (seen += data.toString()));
   await until(() => /"state":"running".*"rowsDone":[1-9]/.test(seen));
 
   const paused = await migrate(["pause", "slow"], env);
   expect(paused).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^slow is paused at \d+ \/ 800 rows\n$/) });
-  const [exitCode] = (await once(runner, "close")) as [number];
+  const [exitCode] = (await gone) as [number];
   // Nothing can go on, and not everything is done.
   expect(exitCode).toBe(1);
   const done = () => db.prepare("select count(*) from people where length = 1").pluck().get();

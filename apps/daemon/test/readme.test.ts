@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { startEtcd, type TestEtcd } from "@tidemark/source-etcd/testing";
+import { freePorts } from "@tidemark/tooling/ports";
 import { hasService } from "@tidemark/tooling/services";
 import Database from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
-import { freePorts, shellWords, spawnCli, testFolder, tidemark, until } from "./support.ts";
+import { shellWords, spawnCli, testFolder, tidemark, until } from "./support.ts";
 
 const readmeFile = new URL("../../../README.md", import.meta.url);
 const readme = readFileSync(readmeFile, "utf8");

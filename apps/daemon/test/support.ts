@@ -1,18 +1,21 @@
 import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
-import { fileURLToPath } from "node:url";
-import { onTestFinished } from "vitest";
+import { inject, onTestFinished } from "vitest";
 
-const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-/** Shared by all runs, and not the one of whoever runs the tests. */
-const compileCache = fileURLToPath(new URL("../node_modules/.cache/compiled", import.meta.url));
+const bundle = inject("bundle");
+/** The command line as a file. */
+export const main: string = join(bundle, "cli/main.js");
+/** Shared by all test files, and not the one of whoever runs the tests. */
+const compileCache = join(bundle, "compiled");
 const nodeArgs = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
+
+/** A folder of definitions of migrations. */
+export const definitions = (name: string): string => join(bundle, "definitions", name);
 
 /** A folder that goes away with the test. */
 export function testFolder(): string {
@@ -33,8 +36,6 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string | Uint8Array;
   readonly signal?: AbortSignal;
-  /** Another file with the command line in it. */
-  readonly main?: string;
 }
 
 function environment(more: Readonly<Record<string, string>> = {}): Record<string, string | undefined> {
@@ -44,7 +45,7 @@ function environment(more: Readonly<Record<string, string>> = {}): Record<string
 
 /** Runs the real command line to its end. */
 export async function tidemark(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const child = spawn(process.execPath, [...nodeArgs, options.main ?? main, ...args], {
+  const child = spawn(process.execPath, [...nodeArgs, main, ...args], {
     cwd: options.cwd ?? tmpdir(),
     env: environment(options.env),
     stdio: "pipe",
@@ -67,9 +68,8 @@ export function spawnCli(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
   cwd: string = tmpdir(),
-  file: string = main,
 ): ChildProcessByStdio<null, Readable, Readable> {
-  const child = spawn(process.execPath, [...nodeArgs, file, ...args], {
+  const child = spawn(process.execPath, [...nodeArgs, main, ...args], {
     cwd,
     env: environment(env),
     stdio: ["ignore", "pipe", "pipe"],
@@ -81,15 +81,6 @@ export function spawnCli(
 /** Looks until it is so; the test's own time limit ends it. */
 export async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
-/** Ports that were free a moment ago. */
-export async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 /** Splits a command like a shell does, as far as a README needs it. */

@@ -1,14 +1,16 @@
 // The real `tidemark topics` is killed again and again, under the real writer and the real reader on the other end of TCP.
 import { seededRng } from "@tidemark/clock";
+import { freePorts } from "@tidemark/tooling/ports";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
 import { openReader, type ReaderBatch } from "@tidemark/topic-reader";
 import { createWriter } from "@tidemark/topic-writer";
 import { expect, test } from "vitest";
-import { freePorts, testFolder } from "./support.ts";
+import { testFolder } from "./support.ts";
 import { bell, startTopics } from "./topics-support.ts";
 
-const rounds = process.env["TIDEMARK_LONG"] === "1" ? 100 : 5;
-const seed = Number(process.env["TIDEMARK_SEED"] ?? Date.now() % 1_000_000);
+const isLong = process.env["TIDEMARK_LONG"] === "1";
+const rounds = isLong ? 100 : 5;
+const seed = Number(process.env["TIDEMARK_SEED"] ?? (isLong ? Date.now() % 1_000_000 : 1));
 const partitions = 3;
 const producers = ["a", "b", "c", "d"];
 const fast = { initialDelayMs: 5, slowInitialDelayMs: 5, maxDelayMs: 50, slowMaxDelayMs: 50 };

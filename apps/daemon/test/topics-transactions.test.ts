@@ -1,14 +1,16 @@
 // Consume, transform, produce: each message exactly once, although the real `tidemark topics` is killed in the middle.
 import { seededRng } from "@tidemark/clock";
+import { freePorts } from "@tidemark/tooling/ports";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
 import { openReader } from "@tidemark/topic-reader";
 import { openWriter } from "@tidemark/topic-writer";
 import { expect, test } from "vitest";
-import { freePorts, testFolder } from "./support.ts";
+import { testFolder } from "./support.ts";
 import { bell, startTopics } from "./topics-support.ts";
 
-const rounds = process.env["TIDEMARK_LONG"] === "1" ? 50 : 2;
-const seed = Number(process.env["TIDEMARK_SEED"] ?? Date.now() % 1_000_000);
+const isLong = process.env["TIDEMARK_LONG"] === "1";
+const rounds = isLong ? 50 : 2;
+const seed = Number(process.env["TIDEMARK_SEED"] ?? (isLong ? Date.now() % 1_000_000 : 1));
 const fast = { initialDelayMs: 5, slowInitialDelayMs: 5, maxDelayMs: 50, slowMaxDelayMs: 50 };
 const partitions = 2;
 const perRound = 120;

@@ -1,4 +1,11 @@
-import type { Difference, Gap, Quarantined, StatusResponse, Version } from "../gen/tidemark/admin/v1/admin_pb.ts";
+import type {
+  Difference,
+  Gap,
+  LastAudit,
+  Quarantined,
+  StatusResponse,
+  Version,
+} from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { textOf } from "./format/bytes.ts";
 
 // What --json prints. Exact: bytes are base64 (with `text` beside it where they are UTF-8), 64-bit integers are strings,
@@ -99,6 +106,7 @@ export function jsonStatus(status: StatusResponse) {
       cursor: orNull(stream.cursor),
       keys: stream.keys,
       versions: stream.versions,
+      storedBytes: stream.storedBytes ?? null,
       gaps: stream.gaps,
       quarantined: stream.quarantined,
       duplicates: stream.duplicates,
@@ -110,8 +118,14 @@ export function jsonStatus(status: StatusResponse) {
       lagP50Ms: stream.lagP50Ms ?? null,
       lagP99Ms: stream.lagP99Ms ?? null,
       changesPerSecond: stream.changesPerSecond,
+      source: Object.fromEntries(stream.sourceFacts.map(({ name, value }) => [name, value.value ?? null])),
+      lastAudit: stream.lastAudit === undefined ? null : jsonLastAudit(stream.lastAudit),
     })),
   };
+}
+
+function jsonLastAudit({ verdict, atMs, differences, truncated, reason }: LastAudit) {
+  return { verdict, at: time(atMs), differences, truncated, reason: orNull(reason) };
 }
 
 /** One line of JSON; bigints become strings. */

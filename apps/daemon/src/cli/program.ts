@@ -9,6 +9,7 @@ type Handler = (...args: never[]) => Promise<number>;
 // A module is loaded when its command runs: `tidemark get` must not pay for the daemon.
 const handlers = {
   up: async () => (await import("./commands/up.ts")).up,
+  audit: async () => (await import("./commands/audit.ts")).audit,
   put: async () => (await import("./commands/put.ts")).put,
   del: async () => (await import("./commands/put.ts")).del,
   get: async () => (await import("./commands/get.ts")).get,
@@ -16,6 +17,8 @@ const handlers = {
   log: async () => (await import("./commands/log.ts")).log,
   diff: async () => (await import("./commands/diff.ts")).diff,
   watch: async () => (await import("./commands/watch.ts")).watch,
+  check: async () => (await import("./commands/check.ts")).check,
+  reload: async () => (await import("./commands/reload.ts")).reload,
   topics: async () => (await import("./commands/topics.ts")).topics,
   status: async () => (await import("./commands/status.ts")).status,
   fsck: async () => (await import("./commands/fsck.ts")).fsck,
@@ -37,7 +40,7 @@ const handlers = {
 const moment = 'a time (2026-11-22T09:30), a duration ("5m ago"), a position (1234) or a cursor (cursor:d1234)';
 
 const exitCodeHelp = `
-Exit codes: 0 done · 1 not found, or fsck, verify or lint found something, or a migration is not done · 2 wrong argument or configuration
+Exit codes: 0 done · 1 not found, or check, fsck, verify or lint found something, or a migration is not done · 2 wrong argument or configuration
             3 no daemon or database there · 4 the daemon cannot start (address, data folder, database), or a database is not fit · 5 anything else
             130, 143 stopped by a signal`;
 
@@ -125,6 +128,20 @@ Examples:
   tidemark up --catalog https://example.org/apps.json`,
     )
     .action(run("up"));
+  command("check", "try everything that the configuration names: files, folders, ports, connections")
+    .option("--config <file>", "configuration (default: tidemark.config.{ts,mts,js,mjs,json} if there is one)")
+    .option("--data <dir>", "folder of everything the daemon keeps (default: ./tidemark-data)")
+    .option("--insecure", "as for `up`")
+    .option("--timeout <seconds>", "how long each connection may take (default: 10)")
+    .addOption(json)
+    .addHelpText(
+      "after",
+      "\nChanges nothing. Ends with 1 when something failed, and with 2 when the configuration is wrong.",
+    )
+    .action(run("check"));
+  talks(command("reload", "have the daemon read its configuration again; what cannot change is refused")).action(
+    run("reload"),
+  );
   command("topics", "serve topics alone: the YDB Topic API over gRPC")
     .option("--config <file>", "configuration (default: tidemark.config.{ts,mts,js,mjs,json} if there is one)")
     .option("--data <dir>", "folder of everything that is kept (default: ./tidemark-data)")
@@ -146,6 +163,14 @@ Examples:
   talks(command("fsck", "check every invariant of the history"))
     .option("--data <dir>", "check the folder of a daemon that is not running")
     .action(run("fsck"));
+  talks(command("audit [stream]", "compare the replica with its sources now, and correct what differs"))
+    .option("--no-repair", "only tell what differs")
+    .option("--last", "show what was found last, without looking again")
+    .addHelpText(
+      "after",
+      "\nBy checksum over all keys, values and versions at one position of the source. Ends with 1 where something differs.",
+    )
+    .action(run("audit"));
   talks(command("gaps", "where history was lost at the source")).addOption(stream).action(run("gaps"));
   const quarantine = command("quarantine", "changes that could not be stored and were set aside");
   const part = (usage: string, summary: string, isDefault = false) =>

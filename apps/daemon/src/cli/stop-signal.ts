@@ -1,8 +1,13 @@
-/** Aborts at the first SIGTERM, SIGINT or SIGHUP; the second one ends the process there and then. */
-export function stopSignal(): AbortSignal {
+/**
+ * Aborts at the first SIGTERM, SIGINT or SIGHUP; the second one ends the process there and then.
+ *
+ * @param onHangup what SIGHUP does instead.
+ */
+export function stopSignal(onHangup?: () => void): AbortSignal {
   const stop = new AbortController();
+  if (onHangup !== undefined) process.on("SIGHUP", onHangup);
   for (const [name, number] of [
-    ["SIGHUP", 1],
+    ...(onHangup === undefined ? ([["SIGHUP", 1]] as const) : []),
     ["SIGINT", 2],
     ["SIGTERM", 15],
   ] as const) {

@@ -55,8 +55,9 @@ export class Interrupted extends Error {
 }
 
 /** Prints what went wrong and what to do; returns the exit code. */
-export function reportFailure(error: unknown, style: Style): number {
-  if (error instanceof Interrupted) return error.exitCode;
+export function reportFailure(failure: unknown, style: Style): number {
+  if (failure instanceof Interrupted) return failure.exitCode;
+  const error = !DaemonError.is(failure) && isLocked(failure) ? lockedError(failure) : failure;
   if (DaemonError.is(error)) {
     process.stderr.write(redact(`${style("red", "error:")} ${error.problem}\n`));
     if (error.fix !== undefined) process.stderr.write(redact(`${error.fix.replace(/^/gm, "  ")}\n`));
@@ -68,4 +69,18 @@ export function reportFailure(error: unknown, style: Style): number {
     redact(`${style("red", "error:")} Tidemark failed unexpectedly. Please report this.\n${text}\n`),
   );
   return 5;
+}
+
+const lockedError = (cause: unknown) =>
+  new DaemonError("DATA_DIR_IN_USE", "A database of this daemon is locked by another program.", {
+    cause,
+    fix: "End what writes there, such as an open transaction of sqlite3 or a backup, and start again.",
+  });
+
+/** Whether SQLite waited in vain for somebody else's transaction to end. */
+function isLocked(error: unknown): boolean {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth++) {
+    if (String((cause as NodeJS.ErrnoException).code).startsWith("SQLITE_BUSY")) return true;
+  }
+  return false;
 }

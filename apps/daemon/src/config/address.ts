@@ -44,19 +44,7 @@ export function formatAddress({ host, port }: Address): string {
 }
 
 /** The URL at which a program of this machine reaches a listener, also one that listens on every interface. */
-export function urlOf({ host, port }: Address): string {
+export function urlOf({ host, port }: Address, isTls = false): string {
   const reachable = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  return `http://${formatAddress({ host: reachable, port })}`;
-}
-
-/** @throws {DaemonError} `USAGE` for an address that other machines can reach, unless that was asked for. */
-export function requireLoopback(address: Address, setting: string, isInsecureAllowed: boolean): void {
-  if (isInsecureAllowed || isLoopback(address.host)) return;
-  throw new DaemonError(
-    "USAGE",
-    `${setting} ${formatAddress(address)} can be reached from other machines, and Tidemark does not ask anybody for a password yet.`,
-    {
-      fix: `Listen on 127.0.0.1 and put a proxy with authentication in front, or pass --insecure if everybody who can reach ${address.host} may read and change everything.`,
-    },
-  );
+  return `${isTls ? "https" : "http"}://${formatAddress({ host: reachable, port })}`;
 }

@@ -1,5 +1,8 @@
 import * as v from "valibot";
 import type { TidemarkConfig } from "./config.ts";
+import { migrationsEntries } from "./migrations-settings.ts";
+import { mirrorEntries, siteEntries } from "./site-settings.ts";
+import { auditSchema, retentionSchema } from "./upkeep-settings.ts";
 import { closest } from "../closest.ts";
 
 // The message of each piece is what it expects, as it ends the sentence "… must be …".
@@ -8,6 +11,11 @@ const flag = v.boolean("true or false");
 const streamName = v.pipe(
   v.string('a name such as "etcd"'),
   v.regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, "a name of at most 63 small letters, digits, dots, dashes and underscores"),
+);
+
+const secret = v.union(
+  [text("text"), v.strictObject({ env: text("a name") }), v.strictObject({ file: text("a path") })],
+  'text, { env: "NAME" } or { file: "path" }',
 );
 
 const tls = v.strictObject(
@@ -28,7 +36,7 @@ const etcd = v.strictObject({
   ),
   prefix: v.optional(v.string("text")),
   username: v.optional(text("text")),
-  password: v.optional(text("text")),
+  password: v.optional(secret),
   tls: v.optional(tls),
 });
 
@@ -37,6 +45,8 @@ const watch = v.strictObject({
   name: v.optional(streamName),
   url: text('a URL such as "http://127.0.0.1:4651"'),
   prefix: v.optional(v.string("text")),
+  token: v.optional(secret),
+  tls: v.optional(tls),
 });
 
 const milliseconds = v.pipe(v.number("a number of milliseconds"), v.minValue(0, "a number of milliseconds"));
@@ -78,8 +88,8 @@ const gnmi = v.strictObject({
     ),
   ),
   username: v.optional(text("text")),
-  password: v.optional(text("text")),
-  token: v.optional(text("text")),
+  password: v.optional(secret),
+  token: v.optional(secret),
   allowPlaintextSecrets: v.optional(flag),
   tls: v.optional(tls),
 });
@@ -118,11 +128,6 @@ const catalog = v.strictObject({
   quarantineAfter: v.optional(count),
 });
 
-const secret = v.union(
-  [text("text"), v.strictObject({ env: text("a name") }), v.strictObject({ file: text("a path") })],
-  'text, { env: "NAME" } or { file: "path" }',
-);
-
 const topicsRight = v.strictObject(
   {
     topic: v.pipe(
@@ -159,13 +164,70 @@ const topicsAuth = v.strictObject(
   'an object such as { users: [{ name: "shop", tokens: [{ env: "NAME" }], rights: "all" }] }',
 );
 
-const topicsTls = v.strictObject(
+const serverTls = v.strictObject(
   {
     certFile: text("the path of a PEM file"),
     keyFile: text("the path of a PEM file"),
     clientCaFile: v.optional(text("the path of a PEM file")),
   },
   'an object such as { certFile: "cert.pem", keyFile: "key.pem" }',
+);
+
+const right = v.picklist(["read", "write", "admin"], '"read", "write" or "admin"');
+const token = v.strictObject(
+  { name: text('a name such as "dashboard"'), token: secret, rights: right },
+  'an object such as { name: "dashboard", token: { env: "NAME" }, rights: "read" }',
+);
+const whole = (min: number, max: number) =>
+  v.pipe(
+    v.number("a whole number"),
+    v.integer("a whole number"),
+    v.minValue(min, `at least ${min}`),
+    v.maxValue(max, `at most ${max}`),
+  );
+const limits = v.strictObject(
+  {
+    connections: v.optional(whole(1, 2 ** 31 - 1)),
+    requestBytes: v.optional(whole(1024, 2 ** 31 - 1)),
+    requestsPerSecond: v.optional(whole(1, 2 ** 31 - 1)),
+  },
+  "an object such as { connections: 100 }",
+);
+
+const history = v.strictObject(
+  {
+    synchronous: v.optional(v.picklist(["normal", "full"], '"normal" or "full"')),
+    database: v.optional(secret),
+    schema: v.optional(
+      v.pipe(
+        v.string('a name such as "tidemark"'),
+        v.regex(/^(?!pg_)[a-z_][a-z0-9_]{0,62}$/, "a name of a-z, 0-9 and _ that does not begin with pg_"),
+      ),
+    ),
+    leaseMs: v.optional(
+      v.pipe(
+        v.number("a number of milliseconds"),
+        v.integer("a whole number of milliseconds"),
+        v.minValue(1000, "at least 1000 milliseconds"),
+        v.maxValue(600_000, "at most 600000 milliseconds"),
+      ),
+    ),
+  },
+  'an object such as { synchronous: "full" }',
+);
+
+const site = v.strictObject(
+  siteEntries(secret),
+  'an object such as { name: "oslo", group: "config", topics: "grpc://127.0.0.1:2136/local" }',
+);
+const mirror = v.strictObject(
+  mirrorEntries(etcd.entries),
+  'an object such as { name: "copy", from: "etcd", to: { … } }',
+);
+
+const migrations = v.strictObject(
+  migrationsEntries(secret),
+  'an object such as { url: "app.db", folder: "./migrations" }',
 );
 
 const schema = v.strictObject(
@@ -183,7 +245,13 @@ const schema = v.strictObject(
     ),
     topicsSync: v.optional(v.picklist(["always", "interval"], '"always" or "interval"')),
     topicsAuth: v.optional(topicsAuth),
-    topicsTls: v.optional(topicsTls),
+    topicsTls: v.optional(serverTls),
+    tokens: v.optional(
+      v.array(token, 'a list such as [{ name: "dashboard", token: { env: "NAME" }, rights: "read" }]'),
+    ),
+    anonymous: v.optional(right),
+    tls: v.optional(serverTls),
+    limits: v.optional(limits),
     insecure: v.optional(flag),
     hosts: v.optional(
       v.array(text('a name such as "tidemark.example.org"'), 'a list such as ["tidemark.example.org"]'),
@@ -201,12 +269,12 @@ const schema = v.strictObject(
         'a list such as [{ kind: "etcd", endpoints: ["http://127.0.0.1:2379"] }]',
       ),
     ),
-    history: v.optional(
-      v.strictObject(
-        { synchronous: v.optional(v.picklist(["normal", "full"], '"normal" or "full"')) },
-        'an object such as { synchronous: "full" }',
-      ),
-    ),
+    sites: v.optional(v.array(site, "a list of sites")),
+    mirrors: v.optional(v.array(mirror, "a list of mirrors")),
+    migrations: v.optional(v.array(migrations, 'a list such as [{ url: "app.db", folder: "./migrations" }]')),
+    history: v.optional(history),
+    audit: v.optional(auditSchema),
+    retention: v.optional(retentionSchema),
     stopTimeoutMs: v.optional(
       v.pipe(
         v.number("a number of milliseconds"),
@@ -224,7 +292,9 @@ export interface ConfigProblem {
   readonly fix: string | undefined;
 }
 
-const isSecret = (path: string) => /password|token|endpoints|address|url|headers/i.test(path);
+// The name of the list is no secret, and neither is what belongs to a token.
+const isSecret = (path: string) =>
+  /password|token|endpoints|address|url|headers|database|peers|\.topics$/i.test(path.replace(/^tokens\[\d+\]\./, ""));
 
 function shown(path: string, value: unknown): string {
   if (value === undefined) return "nothing";
@@ -257,8 +327,18 @@ function siblings(issue: Issue): string[] {
     const kinds = { gnmi, catalog, watch } as const;
     return Object.keys((kinds[input?.kind as keyof typeof kinds] ?? etcd).entries);
   }
-  if (parents[0] === "history") return ["synchronous"];
-  if (parents[0] === "topicsTls") return Object.keys(topicsTls.entries);
+  if (parents[0] === "sites") return Object.keys(site.entries);
+  if (parents[0] === "mirrors") {
+    if (parents.at(-1) === "tls") return Object.keys(tls.entries);
+    return Object.keys(parents.at(-1) === "to" ? mirror.entries.to.entries : mirror.entries);
+  }
+  if (parents[0] === "migrations") return Object.keys(migrations.entries);
+  if (parents[0] === "history") return Object.keys(history.entries);
+  if (parents[0] === "audit") return Object.keys(auditSchema.entries);
+  if (parents[0] === "retention") return Object.keys(retentionSchema.entries);
+  if (parents[0] === "topicsTls" || parents[0] === "tls") return Object.keys(serverTls.entries);
+  if (parents[0] === "tokens") return Object.keys(token.entries);
+  if (parents[0] === "limits") return Object.keys(limits.entries);
   if (parents[0] === "topicsAuth") return Object.keys(topicsEntries(parents));
   return Object.keys(schema.entries);
 }
@@ -305,13 +385,18 @@ export function settingNames(): readonly string[] {
   const inSources = [etcd, gnmi, gnmiSubscription, catalog, catalogEntry, watch]
     .flatMap(({ entries }) => Object.keys(entries))
     .filter((name) => name !== "kind" && name !== "tls");
-  const inTopics = [topicsAuth, topicsUser, topicsRight, topicsTls].flatMap(({ entries }) => Object.keys(entries));
-  const top = Object.keys(schema.entries).filter((name) => name !== "history");
+  const inTopics = [topicsAuth, topicsUser, topicsRight, serverTls, token].flatMap(({ entries }) =>
+    Object.keys(entries),
+  );
+  const parts = { audit: auditSchema, retention: retentionSchema, limits, history };
+  const top = Object.keys(schema.entries).filter((name) => !(name in parts));
   return [
     ...top,
-    "history.synchronous",
+    ...Object.entries(parts).flatMap(([part, { entries }]) => Object.keys(entries).map((name) => `${part}.${name}`)),
     ...inTopics,
     ...inSources,
+    ...Object.keys(site.entries),
+    ...Object.keys(mirror.entries),
     ...Object.keys(tls.entries).map((name) => `tls.${name}`),
   ];
 }

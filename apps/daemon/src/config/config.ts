@@ -1,3 +1,7 @@
+import type { AuditConfig, RetentionConfig } from "./upkeep-settings.ts";
+import type { MigrationsConfig } from "./migrations-settings.ts";
+import type { MirrorConfig, SiteConfig } from "./site-settings.ts";
+
 /** What `tidemark.config.ts` exports. Flags of the command line override it. */
 export interface TidemarkConfig {
   /**
@@ -38,15 +42,25 @@ export interface TidemarkConfig {
    */
   readonly topicsSync?: "always" | "interval";
   /**
-   * Who may do what with topics.
-   * @default whoever reaches `topicsListen` may do everything
+   * Who may do what, at the AdminService, the Watch API and topics alike.
+   * @default whoever reaches a listener may do everything
+   */
+  readonly tokens?: readonly TokenConfig[];
+  /** What those without a token may do, once there are `tokens`. @default nothing */
+  readonly anonymous?: AccessRight;
+  /** TLS for all listeners. @default none */
+  readonly tls?: ServerTlsConfig;
+  readonly limits?: LimitsConfig;
+  /**
+   * Users that only topics know, besides `tokens`.
+   * @default none
    */
   readonly topicsAuth?: TopicsAuthConfig;
   /**
    * TLS for topics. Clients then connect to `grpcs://…`.
-   * @default none
+   * @default `tls`
    */
-  readonly topicsTls?: TopicsTlsConfig;
+  readonly topicsTls?: ServerTlsConfig;
   /**
    * Allows addresses that other machines can reach, although nobody there is asked for a password, or is asked for it in
    * plain text: put a proxy in front.
@@ -67,7 +81,17 @@ export interface TidemarkConfig {
   readonly store?: boolean;
   /** What is followed besides the embedded store. @default [] */
   readonly sources?: readonly SourceConfig[];
+  /** Groups of daemons that share keys, see `SiteConfig`. @default [] */
+  readonly sites?: readonly SiteConfig[];
+  /** Etcds that are kept like another one, see `MirrorConfig`. @default [] */
+  readonly mirrors?: readonly MirrorConfig[];
+  /** Databases whose migrations are shown and controlled, see `MigrationsConfig`. @default [] */
+  readonly migrations?: readonly MigrationsConfig[];
   readonly history?: HistoryConfig;
+  /** How the replica is compared with its sources, see `AuditConfig`. */
+  readonly audit?: AuditConfig;
+  /** How long superseded versions are kept, see `RetentionConfig`. */
+  readonly retention?: RetentionConfig;
   /**
    * How long a stop may take to commit what was received, in milliseconds, in [100, 600_000].
    * @default 10_000
@@ -84,6 +108,20 @@ export interface HistoryConfig {
    * @default "normal"
    */
   readonly synchronous?: "normal" | "full";
+  /**
+   * A PostgreSQL database for the history, `postgres://user:password@host/name`: the text, or where it is. A second daemon
+   * with the same one waits until the first one is gone, and goes on in its place, sites and mirrors included.
+   * @default a SQLite file in `dataDir`
+   */
+  readonly database?: SecretConfig;
+  /** The schema in that database, which is created. @default "tidemark" */
+  readonly schema?: string;
+  /**
+   * How long a daemon that is not heard of keeps the right to write in that database, in milliseconds, in
+   * [1000, 600_000].
+   * @default 10_000
+   */
+  readonly leaseMs?: number;
 }
 
 /** Users, and what they may do with topics. */
@@ -117,8 +155,33 @@ export interface TopicsRightsConfig {
 /** A secret, or where it is read once at the start: `{ env: "NAME" }`, or `{ file: "path" }` without its last line end. */
 export type SecretConfig = string | { readonly env: string } | { readonly file: string };
 
-/** PEM files, relative to the configuration file, read once at the start. */
-export interface TopicsTlsConfig {
+/** What a token allows. Whoever may write may read, and admins may do both. */
+export type AccessRight = "read" | "write" | "admin";
+
+/** Somebody who shows a token: `Authorization: Bearer …`. */
+export interface TokenConfig {
+  /** Who it is; each has a name of its own. */
+  readonly name: string;
+  /** At least 16 letters, digits and signs without a space: `openssl rand -hex 32` makes one. */
+  readonly token: SecretConfig;
+  /**
+   * `read`: keys, history and status, and topics. `write`: also changes keys and writes to topics. `admin`: also decides
+   * about what was set aside, manages topics, reloads.
+   */
+  readonly rights: AccessRight;
+}
+
+export interface LimitsConfig {
+  /** Open connections of each listener; more are refused at once. @default 4096 */
+  readonly connections?: number;
+  /** Largest request, in bytes, in [1024, 2^31). @default 16_777_216 */
+  readonly requestBytes?: number;
+  /** Calls that each token may begin in a second, at topics as well, and all without a token together. @default 10_000 */
+  readonly requestsPerSecond?: number;
+}
+
+/** PEM files, relative to the configuration file, read at the start and at each reload. */
+export interface ServerTlsConfig {
   /** The server's certificate, followed by those above it. */
   readonly certFile: string;
   readonly keyFile: string;
@@ -140,7 +203,7 @@ export interface EtcdSourceConfig {
   /** @default the user in the URLs, or TIDEMARK_ETCD_USERNAME */
   readonly username?: string;
   /** @default the password in the URLs, or TIDEMARK_ETCD_PASSWORD */
-  readonly password?: string;
+  readonly password?: SecretConfig;
   readonly tls?: TlsConfig;
 }
 
@@ -170,9 +233,9 @@ export interface GnmiSourceConfig {
   /** @default TIDEMARK_GNMI_USERNAME */
   readonly username?: string;
   /** @default TIDEMARK_GNMI_PASSWORD */
-  readonly password?: string;
+  readonly password?: SecretConfig;
   /** A bearer token instead of user and password. @default TIDEMARK_GNMI_TOKEN */
-  readonly token?: string;
+  readonly token?: SecretConfig;
   /** Sends password and token also without TLS, where everybody on the way can read them. @default false */
   readonly allowPlaintextSecrets?: boolean;
   readonly tls?: TlsConfig;
@@ -249,8 +312,12 @@ export interface WatchSourceConfig {
   readonly kind: "watch";
   /** Name of the stream in the history. @default "watch" */
   readonly name?: string;
-  /** `http://host:4651`. */
+  /** `http://host:4651`, or `https:` for TLS. */
   readonly url: string;
+  /** A token of the other daemon; without TLS everybody on the way can read it. @default none */
+  readonly token?: SecretConfig;
+  /** Only with `https:`. */
+  readonly tls?: TlsConfig;
   /** Only keys that begin with this. @default "" (every key) */
   readonly prefix?: string;
 }

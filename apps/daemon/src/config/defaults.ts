@@ -7,6 +7,11 @@ export const configDefaults = {
   topicsSync: "always",
   logLevel: "info",
   synchronous: "normal",
+  schema: "tidemark",
+  leaseMs: 10_000,
+  maxConnections: 4096,
+  maxRequestBytes: 16 * 1024 * 1024,
+  requestsPerSecond: 10_000,
   stopTimeoutMs: 10_000,
 } as const;
 

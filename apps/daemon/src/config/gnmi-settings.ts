@@ -1,5 +1,6 @@
 import { DaemonError } from "../daemon-error.ts";
 import { rememberSecret } from "../redact.ts";
+import { type Environment, readSecret } from "./secrets.ts";
 import type { GnmiSourceConfig, GnmiSubscriptionConfig, TlsConfig } from "./config.ts";
 
 /** A device, checked as far as the daemon can; the source checks the rest. */
@@ -21,8 +22,6 @@ export interface GnmiSettings {
   readonly tls: TlsConfig | undefined;
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
 /** @throws {DaemonError} `USAGE`. */
 export function gnmiFromFlags(
   address: string,
@@ -43,8 +42,9 @@ export function gnmiFromFlags(
 export function gnmiFromConfig(config: GnmiSourceConfig, setting: string, env: Environment): GnmiSettings {
   // Whatever stands before an @ could be a password, also where none belongs.
   rememberSecret(/:([^:@]*)@[^@]*$/.exec(config.address)?.[1]);
-  const password = config.password ?? env["TIDEMARK_GNMI_PASSWORD"];
-  const token = config.token ?? env["TIDEMARK_GNMI_TOKEN"];
+  const at = (name: string) => `${setting.replaceAll("`", "")}.${name}`;
+  const password = config.password ? readSecret(config.password, at("password"), env) : env["TIDEMARK_GNMI_PASSWORD"];
+  const token = config.token ? readSecret(config.token, at("token"), env) : env["TIDEMARK_GNMI_TOKEN"];
   const username = config.username ?? env["TIDEMARK_GNMI_USERNAME"];
   rememberSecret(password);
   rememberSecret(token);

@@ -1,13 +1,19 @@
 import { resolve } from "node:path";
 import { DaemonError } from "../daemon-error.ts";
 import { rememberSecret } from "../redact.ts";
-import { type Address, parseAddress, requireLoopback } from "./address.ts";
-import type { LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
+import { type DatabaseSettings, databaseOf } from "./database-settings.ts";
+import { type AccessSettings, accessOf, requireGuard, type ServerTls, serverTlsOf } from "./access-settings.ts";
+import { type Address, parseAddress } from "./address.ts";
+import type { EtcdSourceConfig, LogLevel, TidemarkConfig, TlsConfig } from "./config.ts";
 import { configDefaults, storeStreamName } from "./defaults.ts";
 import { parseEtcdEndpoints } from "./etcd-endpoints.ts";
 import { type CatalogSettings, catalogFromConfig, catalogFromFlags } from "./catalog-settings.ts";
 import { type GnmiSettings, gnmiFromConfig, gnmiFromFlags } from "./gnmi-settings.ts";
+import { type Environment, readSecret } from "./secrets.ts";
+import { type MigrationDatabaseSettings, migrationsOf } from "./migrations-settings.ts";
+import { type MirrorSettings, type SiteSettings, sitesOf } from "./site-settings.ts";
 import { topicsOf, type TopicsSettings } from "./topics-settings.ts";
+import { upkeepOf, type UpkeepSettings } from "./upkeep-settings.ts";
 
 /** What `tidemark up` was given on the command line. */
 export interface UpFlags {
@@ -41,26 +47,37 @@ interface WatchSettings {
   readonly name: string;
   readonly url: string;
   readonly prefix: string;
+  readonly token: string | undefined;
+  readonly tls: TlsConfig | undefined;
 }
 
 export type SourceSettings = CatalogSettings | EtcdSettings | GnmiSettings | WatchSettings;
 
 /** Everything the daemon needs to know, checked, without defaults left to apply. */
-export interface Settings {
+export interface Settings extends UpkeepSettings {
   readonly dataDir: string;
   readonly listen: Address;
   readonly watchListen: Address;
   /** Undefined: topics are not served. */
   readonly topics: TopicsSettings | undefined;
   readonly hosts: readonly string[];
+  readonly access: AccessSettings;
+  /** Of the page and the Watch API; topics may have their own. Undefined: none. */
+  readonly tls: ServerTls | undefined;
+  readonly maxConnections: number;
+  readonly maxRequestBytes: number;
+  readonly requestsPerSecond: number;
   readonly logLevel: LogLevel;
   readonly hasStore: boolean;
   readonly sources: readonly SourceSettings[];
+  readonly migrations: readonly MigrationDatabaseSettings[];
+  readonly sites: readonly SiteSettings[];
+  readonly mirrors: readonly MirrorSettings[];
   readonly synchronous: "normal" | "full";
+  /** Undefined: the history is a file in `dataDir`. */
+  readonly database: DatabaseSettings | undefined;
   readonly stopTimeoutMs: number;
 }
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 /** @throws {DaemonError} `USAGE` or `CONFIG_INVALID`, naming the flag or setting. */
 export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env: Environment = process.env): Settings {
@@ -93,15 +110,40 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
       fix: 'Give each source a `name` of its own; the embedded store\'s is "store".',
     });
   }
+  const database = databaseOf(config.history, env);
+  const shared = sitesOf({
+    sites: config.sites ?? [],
+    mirrors: config.mirrors ?? [],
+    sources,
+    hasStore,
+    database,
+    env,
+    etcdOf: (etcd, setting) => etcdFromConfig(etcd, `\`${setting}`, env),
+  });
+  // What others have of us must not be lost here.
+  const isShared = shared.sites.length + shared.mirrors.length > 0;
+  if (isShared && config.history?.synchronous === "normal") {
+    throw new DaemonError("CONFIG_INVALID", '`sites` and `mirrors` need `history.synchronous` to be "full".', {
+      fix: "Leave it out: with them it is.",
+    });
+  }
   const isInsecureAllowed = flags.insecure ?? config.insecure ?? false;
-  const listen = address("--listen", "listen", flags.listen, config.listen ?? configDefaults.listen, isInsecureAllowed);
+  const guard = {
+    isInsecureAllowed,
+    isAsking: config.tokens !== undefined || config.tls?.clientCaFile !== undefined,
+    isEncrypted: config.tls !== undefined,
+    askWith: "`tokens`",
+    encryptWith: "`tls`",
+  };
+  const listen = address("--listen", "listen", flags.listen, config.listen ?? configDefaults.listen);
+  requireGuard(listen, flags.listen === undefined ? "`listen`" : "--listen", guard);
   const watchListen = address(
     "--watch-listen",
     "watchListen",
     flags.watchListen,
     config.watchListen ?? configDefaults.watchListen,
-    isInsecureAllowed,
   );
+  requireGuard(watchListen, flags.watchListen === undefined ? "`watchListen`" : "--watch-listen", guard);
   const topics =
     (flags.topics ?? true) && (config.topics ?? true)
       ? topicsOf(config, { flag: "--topics-listen", listen: flags.topicsListen, isInsecureAllowed }, env)
@@ -117,10 +159,19 @@ export function resolveSettings(config: TidemarkConfig, flags: UpFlags = {}, env
     watchListen,
     topics,
     hosts: config.hosts ?? [],
+    access: accessOf(config, env),
+    tls: config.tls && serverTlsOf(config.tls, "tls"),
+    maxConnections: config.limits?.connections ?? configDefaults.maxConnections,
+    maxRequestBytes: config.limits?.requestBytes ?? configDefaults.maxRequestBytes,
+    requestsPerSecond: config.limits?.requestsPerSecond ?? configDefaults.requestsPerSecond,
     logLevel: flags.logLevel ?? config.logLevel ?? configDefaults.logLevel,
     hasStore,
     sources,
-    synchronous: config.history?.synchronous ?? configDefaults.synchronous,
+    migrations: migrationsOf(config.migrations ?? [], env),
+    ...shared,
+    synchronous: config.history?.synchronous ?? (isShared ? "full" : configDefaults.synchronous),
+    database,
+    ...upkeepOf(config),
     stopTimeoutMs: config.stopTimeoutMs ?? configDefaults.stopTimeoutMs,
   };
 }
@@ -138,11 +189,8 @@ function requireDifferent(listeners: readonly (readonly [flag: string, address: 
   }
 }
 
-function address(flag: string, key: string, given: string | undefined, otherwise: string, isInsecureAllowed: boolean) {
-  const setting = given === undefined ? `\`${key}\`` : flag;
-  const parsed = parseAddress(given ?? otherwise, setting);
-  requireLoopback(parsed, setting, isInsecureAllowed);
-  return parsed;
+function address(flag: string, key: string, given: string | undefined, otherwise: string) {
+  return parseAddress(given ?? otherwise, given === undefined ? `\`${key}\`` : flag);
 }
 
 function etcdFromFlags(urls: string, prefix: string | undefined, env: Environment): EtcdSettings {
@@ -174,18 +222,29 @@ function configuredSources(config: TidemarkConfig, env: Environment): SourceSett
           `${setting}.url\` must be a URL such as http://127.0.0.1:4651, without a user.`,
         );
       }
-      return { kind: "watch", name: source.name ?? "watch", url: source.url, prefix: source.prefix ?? "" };
+      return {
+        kind: "watch",
+        name: source.name ?? "watch",
+        url: source.url,
+        prefix: source.prefix ?? "",
+        token: source.token && readSecret(source.token, `sources[${index}].token`, env),
+        tls: source.tls,
+      };
     }
-    rememberSecret(source.password);
-    const parsed = parseEtcdEndpoints(source.endpoints, `${setting}.endpoints\``);
-    return {
-      kind: "etcd",
-      name: source.name ?? "etcd",
-      prefix: source.prefix ?? "",
-      tls: source.tls,
-      ...withCredentials(parsed, source, setting, env),
-    };
+    return etcdFromConfig(source, setting, env);
   });
+}
+
+function etcdFromConfig(source: EtcdSourceConfig, setting: string, env: Environment): EtcdSettings {
+  const password = source.password && readSecret(source.password, `${setting.replaceAll("`", "")}.password`, env);
+  const parsed = parseEtcdEndpoints(source.endpoints, `${setting}.endpoints\``);
+  return {
+    kind: "etcd",
+    name: source.name ?? "etcd",
+    prefix: source.prefix ?? "",
+    tls: source.tls,
+    ...withCredentials(parsed, { username: source.username, password }, setting, env),
+  };
 }
 
 interface Credentials {

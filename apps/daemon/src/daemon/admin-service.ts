@@ -4,7 +4,9 @@ import { type History, StoreWatchError, type StoreWatchErrorCode } from "@tidema
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { AdminService, StatusResponseSchema } from "../gen/tidemark/admin/v1/admin_pb.ts";
 import { redact } from "../redact.ts";
+import { DaemonError, type DaemonErrorCode } from "../daemon-error.ts";
 import { fromAsOf, fromKeyRange, toDifference, toGap, toQuarantined, toVersion } from "./admin-mapping.ts";
+import { headsOf, operationMethods, type Operations } from "./admin-operations.ts";
 
 export interface AdminServiceOptions {
   readonly history: History;
@@ -15,6 +17,10 @@ export interface AdminServiceOptions {
   readonly recentStatus: () => Promise<MessageInitShape<typeof StatusResponseSchema>>;
   /** Settles once the replica has what the named streams' sources have now. */
   readonly sync: (streams: readonly string[], signal: AbortSignal) => Promise<void>;
+  /** Topics, migrations and sites, where the daemon has them. */
+  readonly operations?: Operations;
+  /** Reads the configuration again and says what changed; undefined: there is none to read. */
+  readonly reload?: () => Promise<readonly string[]>;
   /** Aborts when the daemon stops; ends every stream. */
   readonly signal: AbortSignal;
   /** How often `WatchStatus` looks for changes, in milliseconds. @default 250 */
@@ -25,7 +31,7 @@ export interface AdminServiceOptions {
 
 /** Answers what people and programs ask, from the history and the watchers. Translation only. */
 export function createAdminService(options: AdminServiceOptions): ServiceImpl<typeof AdminService> {
-  const { history, clock = systemClock, statusIntervalMs = 250 } = options;
+  const { history, operations = {}, clock = systemClock, statusIntervalMs = 250 } = options;
 
   /** The stream that is meant where one is needed; a name nobody knows is an error, not an empty answer. */
   const streamOf = async (name: string): Promise<string> => {
@@ -52,6 +58,11 @@ export function createAdminService(options: AdminServiceOptions): ServiceImpl<ty
   return translated({
     status: () => options.status(),
 
+    async reload() {
+      if (options.reload === undefined) throw new ConnectError("There is nothing to reload.", Code.Unimplemented);
+      return { changes: [...(await options.reload())] };
+    },
+
     async get({ stream, key, at }, { signal }) {
       const version = await history.get(await streamOf(stream), key, { at: fromAsOf(at), signal });
       return version === undefined ? {} : { version: toVersion(version) };
@@ -64,8 +75,10 @@ export function createAdminService(options: AdminServiceOptions): ServiceImpl<ty
     },
 
     async log({ stream, key, limit, after }, { signal }) {
-      const page = await history.log(await streamOf(stream), key, { ...paging(limit, after), signal });
-      return { versions: page.items.map(toVersion), next: page.next ?? "" };
+      const name = await streamOf(stream);
+      const page = await history.log(name, key, { ...paging(limit, after), signal });
+      const heads = await headsOf(operations, name, key);
+      return { versions: page.items.map(toVersion), next: page.next ?? "", heads };
     },
 
     async diff({ from, to, range, limit, after }, { signal }) {
@@ -138,6 +151,8 @@ export function createAdminService(options: AdminServiceOptions): ServiceImpl<ty
       await options.sync(stream === "" ? options.followed() : [await streamOf(stream)], signal);
       return { position: await history.position() };
     },
+
+    ...operationMethods(operations),
   });
 }
 
@@ -161,12 +176,20 @@ const codes: Partial<Record<StoreWatchErrorCode, Code>> = {
   COMMIT_FAILED: Code.FailedPrecondition,
 };
 
+const daemonCodes: Partial<Record<DaemonErrorCode, Code>> = {
+  NOT_FOUND: Code.NotFound,
+  MIGRATION_REFUSED: Code.FailedPrecondition,
+  DATABASE: Code.FailedPrecondition,
+  UNREACHABLE: Code.Unavailable,
+};
+
 /** What a client is told about an error of ours: its sentence, without our codes and without secrets. */
 function toConnectError(error: unknown): ConnectError {
   if (error instanceof ConnectError) return error;
   if (StoreWatchError.is(error)) {
     return new ConnectError(redact(error.message.replace(/^\[[A-Z_]+\] /, "")), codes[error.code] ?? Code.Internal);
   }
+  if (DaemonError.is(error)) return new ConnectError(redact(error.problem), daemonCodes[error.code] ?? Code.Internal);
   const wrapped = ConnectError.from(error, Code.Internal);
   return new ConnectError(redact(wrapped.rawMessage), wrapped.code);
 }

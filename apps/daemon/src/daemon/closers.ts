@@ -35,13 +35,9 @@ export class Closers {
     const result = await Promise.race([closeAll(), late.promise]);
     timer.cancel();
     if (result === "late") {
-      failure ??= new DaemonError(
-        "STOPPED_LATE",
-        `Tidemark did not stop within ${Math.round(withinMs / 1000)} s and was cut.`,
-        {
-          fix: "Nothing is lost: the next start reads it again from its source.",
-        },
-      );
+      failure ??= new DaemonError("STOPPED_LATE", "Tidemark did not stop within `stopTimeoutMs` and was cut.", {
+        fix: "Nothing is lost: the next start reads it again from its source. Allow more where that happens often.",
+      });
     }
     if (failure !== undefined) throw failure;
   }

@@ -79,7 +79,7 @@ const reasons: Readonly<Record<string, string>> = {
   SQLITE_NOTADB: "its daemon.lock is not Tidemark's",
 };
 
-function unusable(path: string, error: unknown): DaemonError {
+export function unusable(path: string, error: unknown): DaemonError {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
   const reason = reasons[String(code)] ?? reasons[String(code).split("_").slice(0, 2).join("_")] ?? String(message);
   return new DaemonError("DATA_DIR", `The data folder ${path} cannot be used: ${reason}.`, {

@@ -1,28 +1,63 @@
+import { basename } from "node:path";
 import type { ConnectRouter } from "@connectrpc/connect";
-import { openStore, serveWatch, StoreError, watchRoutes } from "@tidemark/watch-server";
+import { openStore, serveWatch, type Store, StoreError, watchRoutes } from "@tidemark/watch-server";
+import type { ServerTls } from "../config/access-settings.ts";
 import { type Address, urlOf } from "../config/address.ts";
+import type { Access } from "./access.ts";
 import { DaemonError } from "../daemon-error.ts";
 import { listenError } from "./http-server.ts";
+import type { OwnDatabase } from "./migration-board.ts";
 
 /** A store of our own and its Watch API. */
 export interface EmbeddedStore {
   readonly url: string;
+  /** Where the daemon itself follows it: on this machine, without TLS, with its own token. */
+  readonly ownUrl: string;
   /** The same service for another server's router. */
   readonly routes: (router: ConnectRouter) => void;
+  /** For whoever writes on behalf of other sites. */
+  readonly store: Pick<Store, "txn" | "size">;
+  /** What has yet to be done to a file of an earlier release; undefined: nothing. */
+  readonly upgrade: OwnDatabase | undefined;
+  /** Takes other certificates for connections that are made from now on. */
+  setTls(tls: ServerTls): void;
   close(): Promise<void>;
 }
 
+export interface EmbeddedStoreOptions {
+  readonly file: string;
+  readonly address: Address;
+  readonly access: Access;
+  /** Undefined: none. */
+  readonly tls: ServerTls | undefined;
+  readonly maxConnections: number;
+  readonly maxRequestBytes: number;
+}
+
 /** @throws {DaemonError} `ADDRESS_IN_USE`, `ADDRESS_INVALID`, `SCHEMA_NEWER`, `DATA_DIR_IN_USE` or `DATA_DIR`. */
-export async function openEmbeddedStore(file: string, address: Address): Promise<EmbeddedStore> {
+export async function openEmbeddedStore(options: EmbeddedStoreOptions): Promise<EmbeddedStore> {
+  const { file, address, access, tls, maxConnections, maxRequestBytes } = options;
   try {
     const store = await openStore({ file });
     try {
-      const server = await serveWatch({ store, listen: address });
+      const common = { store, guard: access.guard(), maxRequestBytes };
+      const server = await serveWatch({
+        ...common,
+        listen: address,
+        maxConnections,
+        ...(tls !== undefined && { tls }),
+      });
+      // A certificate for other machines need not hold for this one, and clients may need one of their own.
+      const own = tls === undefined ? undefined : await serveWatch(common);
       return {
-        url: urlOf({ host: server.host, port: server.port }),
+        url: urlOf({ host: server.host, port: server.port }, tls !== undefined),
+        ownUrl: own?.address ?? urlOf({ host: server.host, port: server.port }),
         routes: watchRoutes(store),
+        store,
+        upgrade: store.isUpgrading ? upgradeOf(store, file) : undefined,
+        setTls: (changed) => server.setTls(changed),
         close: async () => {
-          await server.close();
+          await Promise.all([server.close(), own?.close()]);
           await store.close();
         },
       };
@@ -33,6 +68,15 @@ export async function openEmbeddedStore(file: string, address: Address): Promise
   } catch (error) {
     throw storeError(error, file, address);
   }
+}
+
+function upgradeOf(store: Store, file: string): OwnDatabase {
+  return {
+    label: `${basename(file)} of this daemon`,
+    file,
+    definitions: import.meta.resolve("@tidemark/watch-server/migrations"),
+    onDone: async () => void (await store.finishUpgrade()),
+  };
 }
 
 function storeError(error: unknown, file: string, address: Address): unknown {

@@ -1,15 +1,21 @@
+import { isDeepStrictEqual } from "node:util";
 import { openTopicServer, TopicServerError } from "@tidemark/topic-server";
 import type { Clock } from "@tidemark/clock";
+import type { TopicsPort } from "./admin-topics.ts";
 import type { TopicsSettings } from "../config/topics-settings.ts";
 import { DaemonError } from "../daemon-error.ts";
 import { listenError } from "./http-server.ts";
 
 /** A topic service of our own. */
-export interface EmbeddedTopics {
+export interface EmbeddedTopics extends TopicsPort {
   /** What clients connect to: `grpc://127.0.0.1:2136/local`. */
   readonly url: string;
+  /** Takes other users, certificates or limits, without a restart. Other users end streams that are open. */
+  update(after: LiveTopicsSettings): void;
   close(): Promise<void>;
 }
+
+type LiveTopicsSettings = Pick<TopicsSettings, "auth" | "tls" | "maxCallsPerSecond">;
 
 /**
  * @param folder of the service alone.
@@ -22,7 +28,7 @@ export async function openEmbeddedTopics(
   flag: string,
   clock: Clock,
 ): Promise<EmbeddedTopics> {
-  const { listen, publicHost, database, auth, tls, syncIntervalMs } = settings;
+  const { listen, publicHost, database, auth, tls, maxConnections, maxCallsPerSecond, syncIntervalMs } = settings;
   try {
     const server = await openTopicServer({
       dataDir: folder,
@@ -30,11 +36,31 @@ export async function openEmbeddedTopics(
       ...(publicHost !== undefined && { publicHost }),
       database,
       auth,
+      maxConnections,
+      maxCallsPerSecond,
       ...(tls !== undefined && { tls }),
       sync: syncIntervalMs === undefined ? "always" : { intervalMs: syncIntervalMs },
       clock,
     });
-    return { url: server.connectionString, close: () => server.close() };
+    let live: LiveTopicsSettings = settings;
+    return {
+      url: server.connectionString,
+      paths: () =>
+        server.store
+          .topics()
+          .map(({ path }) => path)
+          .toSorted(),
+      report: (path) => server.report(path),
+      update: (after) => {
+        server.update({
+          ...(!isDeepStrictEqual(after.auth, live.auth) && { auth: after.auth }),
+          ...(after.tls !== undefined && { tls: after.tls }),
+          maxCallsPerSecond: after.maxCallsPerSecond,
+        });
+        live = after;
+      },
+      close: () => server.close(),
+    };
   } catch (error) {
     throw topicsError(error, folder, settings, flag);
   }

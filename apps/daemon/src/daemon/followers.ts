@@ -33,6 +33,7 @@ export class Followers {
   readonly #options: FollowersOptions;
   readonly #metrics: StreamMetrics;
   readonly #watchers: Watcher[] = [];
+  readonly #sources = new WeakMap<Watcher, Source>();
 
   constructor(options: FollowersOptions) {
     this.#options = options;
@@ -47,7 +48,24 @@ export class Followers {
     const { history, clock } = this.#options;
     const watcher = await openWatcher({ history, source, name, clock });
     this.#watchers.push(watcher);
+    this.#sources.set(watcher, source);
     void this.#observe(watcher);
+  }
+
+  /**
+   * Commits what was received of a stream and follows it no more; its history stays.
+   *
+   * @throws {StoreWatchError} when not everything could be committed in time; it is read again when it is followed again.
+   */
+  async remove(name: string, closeTimeoutMs: number): Promise<void> {
+    const at = this.#watchers.findIndex((watcher) => watcher.name === name);
+    const [watcher] = at === -1 ? [] : this.#watchers.splice(at, 1);
+    await watcher?.close({ closeTimeoutMs });
+  }
+
+  /** What a watcher of these follows. */
+  sourceOf(watcher: Watcher): Source | undefined {
+    return this.#sources.get(watcher);
   }
 
   describe() {

@@ -1,6 +1,8 @@
 import { createServer, type RequestListener } from "node:http";
+import { createServer as createTlsServer, Server as TlsServer } from "node:https";
 import { type AddressInfo, isIP } from "node:net";
 import { type Address, formatAddress, isLoopback } from "../config/address.ts";
+import type { ServerTls } from "../config/access-settings.ts";
 import { DaemonError } from "../daemon-error.ts";
 
 export interface HttpServer {
@@ -8,6 +10,12 @@ export interface HttpServer {
   readonly address: Address;
   /** From now on requests go here; until then they are told to come back. */
   serve(listener: RequestListener): void;
+  /** What requests are told until then. */
+  wait(text: string): void;
+  /** Takes other certificates for connections that are made from now on. */
+  setTls(tls: ServerTls): void;
+  /** Answers to other names from now on. */
+  setHosts(hosts: readonly string[]): void;
   /** Takes no more requests, lets answers end for at most that long, then cuts. */
   close(graceMs: number): Promise<void>;
 }
@@ -18,14 +26,23 @@ export interface HttpServerOptions {
   readonly flag: string;
   /** Names besides IP addresses and localhost under which the server may be asked. */
   readonly hosts: readonly string[];
+  /** Undefined: none. */
+  readonly tls: ServerTls | undefined;
+  /** More are refused at once. */
+  readonly maxConnections: number;
 }
 
+/** How long a client may take for its headers, and for its whole request, in milliseconds. */
+const headersTimeout = 10_000;
+const requestTimeout = 60_000;
+
 /** @throws {DaemonError} `ADDRESS_IN_USE` or `ADDRESS_INVALID`. */
-export async function openHttpServer({ address, flag, hosts }: HttpServerOptions): Promise<HttpServer> {
-  let handle: RequestListener = (_, response) =>
-    refuse(response, 503, "Tidemark is starting.\n", { "retry-after": "1" });
-  const isHostAllowed = createHostCheck(address, hosts);
-  const server = createServer((request, response) => {
+export async function openHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { address, flag, tls } = options;
+  let waitingFor = "Tidemark is starting.\n";
+  let handle: RequestListener = (_, response) => refuse(response, 503, waitingFor, { "retry-after": "1" });
+  let isHostAllowed = createHostCheck(address, options.hosts);
+  const listener: RequestListener = (request, response) => {
     if (isHostAllowed(request.headers.host)) handle(request, response);
     else
       refuse(
@@ -33,12 +50,24 @@ export async function openHttpServer({ address, flag, hosts }: HttpServerOptions
         403,
         `Tidemark does not know itself as ${JSON.stringify(request.headers.host ?? "")}. Add the name to \`hosts\` of the configuration.\n`,
       );
-  });
+  };
+  const times = { headersTimeout, requestTimeout };
+  const server = tls === undefined ? createServer(times, listener) : createTlsServer({ ...tls, ...times }, listener);
+  server.maxConnections = options.maxConnections;
   const port = await listen(server, address, flag);
   return {
     address: { host: address.host, port },
     serve: (listener) => {
       handle = listener;
+    },
+    wait: (text) => {
+      waitingFor = text;
+    },
+    setTls: (changed) => {
+      if (server instanceof TlsServer) server.setSecureContext(changed);
+    },
+    setHosts: (changed) => {
+      isHostAllowed = createHostCheck(address, changed);
     },
     close: (graceMs) =>
       new Promise((resolve) => {

@@ -7,9 +7,9 @@ import type { GnmiSettings } from "../config/gnmi-settings.ts";
 import type { EtcdSettings, SourceSettings } from "../config/settings.ts";
 
 /** The embedded store, followed like any other: over its Watch API. */
-export async function storeSource(url: string): Promise<Source> {
+export async function storeSource(url: string, token: string): Promise<Source> {
   const { watchSource } = await import("@tidemark/source-watch");
-  return watchSource({ address: url });
+  return watchSource({ address: url, token });
 }
 
 /**
@@ -22,17 +22,17 @@ export async function createSource(settings: SourceSettings, dataDir: string): P
   switch (settings.kind) {
     case "watch": {
       const { watchSource } = await import("@tidemark/source-watch");
-      return watchSource({ address: settings.url, prefix: settings.prefix });
+      const { url, prefix, token, tls, name } = settings;
+      return watchSource({
+        address: url,
+        prefix,
+        ...(token !== undefined && { token }),
+        ...(tls !== undefined && { tls: readTls(tls, name) }),
+      });
     }
     case "etcd": {
       const { etcdSource } = await import("@tidemark/source-etcd");
-      const { endpoints, prefix, username, password, tls } = settings;
-      return etcdSource({
-        endpoints,
-        prefix,
-        ...(username !== undefined && { credentials: { user: username, password: password ?? "" } }),
-        ...(tls !== undefined && { tls: readTls(tls, settings.name) }),
-      });
+      return etcdSource(etcdOptions(settings));
     }
     case "gnmi":
       return createGnmiSource(settings);
@@ -41,6 +41,16 @@ export async function createSource(settings: SourceSettings, dataDir: string): P
     default:
       return settings satisfies never;
   }
+}
+
+/** How an etcd is reached, to follow it and to write to it. @throws {DaemonError} `CONFIG_INVALID` */
+export function etcdOptions({ endpoints, prefix, username, password, tls, name }: EtcdSettings) {
+  return {
+    endpoints,
+    prefix,
+    ...(username !== undefined && { credentials: { user: username, password: password ?? "" } }),
+    ...(tls !== undefined && { tls: readTls(tls, name) }),
+  };
 }
 
 async function createGnmiSource(settings: GnmiSettings): Promise<Source> {

@@ -1,8 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { History, StreamRecord, Watcher, WatcherStatus } from "@tidemark/store-watch";
+import type { History, Source, StreamRecord, Watcher, WatcherStatus } from "@tidemark/store-watch";
 import type { StreamSample } from "@tidemark/status";
 import type { StatusResponseSchema, StreamStatusSchema } from "../gen/tidemark/admin/v1/admin_pb.ts";
+import { storeStreamName } from "../config/defaults.ts";
 import { redact } from "../redact.ts";
+import { factsOf } from "./source-facts.ts";
+import type { RecordedAudit } from "./upkeep/upkeep-types.ts";
 
 export interface StatusReportOptions {
   readonly history: History;
@@ -12,6 +15,16 @@ export interface StatusReportOptions {
   readonly dataDir: string;
   readonly watchUrl: string;
   readonly topicsUrl: string;
+  /** How many databases' migrations the daemon knows. @default 0 */
+  readonly migrationDatabases?: number;
+  /** The sites that run, with the stream that each writes without a watcher. @default none */
+  readonly sites?: readonly { readonly stream: string }[];
+  /** Of the embedded store; undefined: there is none, or it is not known yet. @default there is none */
+  readonly storedBytes?: () => Promise<number | undefined>;
+  /** What a watcher follows. @default nobody knows */
+  readonly sourceOf?: (watcher: Watcher) => Source | undefined;
+  /** The last audit of each stream. @default none */
+  readonly audits?: () => readonly RecordedAudit[];
   /** How this command line is called here; empty: `tidemark`. */
   readonly command: string;
   readonly nowMs: () => number;
@@ -19,6 +32,8 @@ export interface StatusReportOptions {
 
 /** One stream: what the history holds of it, and how its watcher does if it is followed. */
 interface Stream {
+  /** A site that runs here writes it. */
+  readonly isShared: boolean;
   readonly record: StreamRecord | undefined;
   readonly watcher: WatcherStatus | undefined;
 }
@@ -26,42 +41,81 @@ interface Stream {
 async function readStreams({
   history,
   watchers,
-}: Pick<StatusReportOptions, "history" | "watchers">): Promise<readonly Stream[]> {
+  sites = [],
+}: Pick<StatusReportOptions, "history" | "watchers" | "sites">): Promise<readonly Stream[]> {
+  const shared = new Set(sites.map(({ stream }) => stream));
   const records = new Map((await history.streams()).map((record) => [record.name, record]));
   const followed = watchers.map((watcher) => watcher.status());
   const names = new Set(followed.map(({ name }) => name));
   return [
-    ...followed.map((watcher) => ({ watcher, record: records.get(watcher.name) })),
+    ...followed.map((watcher) => ({ watcher, record: records.get(watcher.name), isShared: false })),
     // Followed once, for example before --etcd was given: still in the replica.
-    ...[...records.values()].filter(({ name }) => !names.has(name)).map((record) => ({ record, watcher: undefined })),
+    ...[...records.values()]
+      .filter(({ name }) => !names.has(name))
+      .map((record) => ({ record, watcher: undefined, isShared: shared.has(record.name) })),
   ];
 }
 
 /** Everything the AdminService tells about the daemon. */
 export async function readStatus(options: StatusReportOptions): Promise<MessageInitShape<typeof StatusResponseSchema>> {
-  const streams = await readStreams(options);
+  const [streams, storedBytes] = await Promise.all([readStreams(options), options.storedBytes?.()]);
+  const audits = new Map((options.audits?.() ?? []).map((each) => [each.stream, each]));
+  const sources = new Map(options.watchers.map((watcher) => [watcher.name, options.sourceOf?.(watcher)]));
   return {
     version: options.version,
     startedAtMs: BigInt(options.startedAtMs),
     position: await options.history.position(),
-    streams: streams.map(toStreamStatus),
+    streams: streams.map((stream) => ({
+      ...toStreamStatus(stream),
+      ...about(nameOf(stream), sources, audits),
+      ...(stream.watcher?.name === storeStreamName &&
+        storedBytes !== undefined && { storedBytes: BigInt(storedBytes) }),
+    })),
     dataDir: options.dataDir,
     origin: options.history.origin,
     watchUrl: options.watchUrl,
     topicsUrl: options.topicsUrl,
+    migrationDatabases: options.migrationDatabases ?? 0,
+    sites: options.sites?.length ?? 0,
     command: options.command,
     nowMs: BigInt(options.nowMs()),
   };
 }
 
-function toStreamStatus({ record, watcher }: Stream): MessageInitShape<typeof StreamStatusSchema> {
+/** What a message is made of, and no message. */
+type StreamInit = MessageInitShape<typeof StreamStatusSchema> & { readonly $typeName?: never };
+
+const nameOf = ({ watcher, record }: Stream): string => watcher?.name ?? record?.name ?? "";
+
+function about(
+  name: string,
+  sources: ReadonlyMap<string, Source | undefined>,
+  audits: ReadonlyMap<string, RecordedAudit>,
+): Pick<StreamInit, "sourceFacts" | "lastAudit"> {
+  const source = sources.get(name);
+  const audit = audits.get(name);
+  return {
+    ...(source !== undefined && { sourceFacts: [...factsOf(source)] }),
+    ...(audit !== undefined && {
+      lastAudit: {
+        verdict: audit.verdict,
+        atMs: BigInt(Math.trunc(audit.atMs)),
+        differences: BigInt(audit.missing + audit.extra + audit.changed),
+        truncated: audit.isTruncated,
+        reason: redact(audit.reason ?? ""),
+      },
+    }),
+  };
+}
+
+function toStreamStatus({ record, watcher, isShared }: Stream): StreamInit {
   const lastCommitAtMs = watcher?.lastCommitAtMs ?? record?.lastCommitAtMs;
   const resume = watcher?.resume ?? record;
   return {
     name: watcher?.name ?? record?.name ?? "",
     kind: watcher?.kind ?? record?.kind ?? "",
     description: redact(watcher?.description ?? record?.description ?? ""),
-    state: stateOf(watcher),
+    state: stateOf(watcher, isShared),
     problem: redact(problemOf(watcher) ?? ""),
     epoch: resume?.epoch ?? "",
     cursor: resume?.cursor ?? "",
@@ -82,7 +136,9 @@ function toStreamStatus({ record, watcher }: Stream): MessageInitShape<typeof St
 }
 
 /** The states of the contract; a watcher that is over for good has stopped, with its problem beside it. */
-function stateOf(watcher: WatcherStatus | undefined): string {
+function stateOf(watcher: WatcherStatus | undefined, isShared: boolean): string {
+  // How its site does is told with the sites.
+  if (isShared) return "live";
   return watcher === undefined || watcher.state === "failed" ? "stopped" : watcher.state;
 }
 
@@ -95,12 +151,12 @@ export function problemOf(watcher: WatcherStatus | undefined): string | undefine
 
 /** The same for the metrics. */
 export async function readSamples(
-  options: Pick<StatusReportOptions, "history" | "watchers">,
+  options: Pick<StatusReportOptions, "history" | "watchers" | "sites">,
 ): Promise<readonly StreamSample[]> {
-  return (await readStreams(options)).map(({ record, watcher }) => ({
+  return (await readStreams(options)).map(({ record, watcher, isShared }) => ({
     name: watcher?.name ?? record?.name ?? "",
     kind: watcher?.kind ?? record?.kind ?? "",
-    state: stateOf(watcher),
+    state: stateOf(watcher, isShared),
     hasProblem: problemOf(watcher) !== undefined,
     keys: record?.keys ?? 0,
     versions: record?.versions ?? 0,

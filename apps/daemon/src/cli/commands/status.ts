@@ -1,6 +1,6 @@
-import type { StatusResponse, StreamStatus } from "../../gen/tidemark/admin/v1/admin_pb.ts";
+import type { LastAudit, SourceFact, StatusResponse, StreamStatus } from "../../gen/tidemark/admin/v1/admin_pb.ts";
 import { type CommandFlags, withDaemon } from "../command.ts";
-import { formatSize } from "../format/bytes.ts";
+import { formatSize, safeText } from "../format/bytes.ts";
 import type { Style } from "../format/style.ts";
 import { formatFields } from "../format/table.ts";
 import { formatAgo, formatCount, formatDuration } from "../format/time.ts";
@@ -50,15 +50,49 @@ function formatStream(stream: StreamStatus, style: Style, nowMs: number): string
   ].filter((text) => text !== "");
   const fields: (readonly [string, string])[] = [
     ["state", style(colour, stream.state)],
-    ["holds", `${formatCount(stream.keys, "key")}, ${formatCount(stream.versions, "version")}`],
+    [
+      "holds",
+      [
+        formatCount(stream.keys, "key"),
+        formatCount(stream.versions, "version"),
+        ...(stream.storedBytes === undefined ? [] : [`${formatSize(Number(stream.storedBytes))} in the store`]),
+      ].join(", "),
+    ],
     ["cursor", stream.cursor === "" ? dim("none yet") : stream.cursor],
-    ["commits", `last ${commit}, ${stream.changesPerSecond.toFixed(1)} changes/s${lag}`],
+    // What sites share is followed by nobody who would measure it.
+    [
+      "commits",
+      `last ${commit}${stream.kind === "graph" ? "" : `, ${stream.changesPerSecond.toFixed(1)} changes/s${lag}`}`,
+    ],
+    ...(stream.sourceFacts.length > 0 ? [["source", formatFacts(stream.sourceFacts, style)] as const] : []),
+    ...(stream.lastAudit === undefined ? [] : [["audit", formatAudit(stream.lastAudit, style, nowMs)] as const]),
     ...(stream.inflightBytes > 0n ? [["in flight", formatSize(Number(stream.inflightBytes))] as const] : []),
     ...(troubles.length > 0 ? [["noted", troubles.join(", ")] as const] : []),
     ...(stream.problem === "" ? [] : [["problem", style("yellow", stream.problem)] as const]),
   ];
   const body = formatFields(fields, dim).replace(/^/gm, "  ").trimEnd();
   return `${style("bold", stream.name)}  ${dim(`${stream.kind} ${stream.description}`)}\n${body}\n`;
+}
+
+/** `577 leaves, 3 duplicates, encoding proto`: what should worry stands out. */
+function formatFacts(facts: readonly SourceFact[], style: Style): string {
+  return facts
+    .map(({ name, value, notable }) => {
+      const shown = value.case === "text" ? `${name} ${safeText(value.value)}` : `${value.value ?? 0n} ${name}`;
+      return notable ? style("yellow", shown) : shown;
+    })
+    .join(", ");
+}
+
+function formatAudit(
+  { verdict, atMs, differences, truncated, reason }: LastAudit,
+  style: Style,
+  nowMs: number,
+): string {
+  const colour = verdict === "equal" ? "green" : verdict === "different" || verdict === "failed" ? "red" : "yellow";
+  const found = differences === 0n ? "" : `, ${truncated ? "at least " : ""}${formatCount(differences, "difference")}`;
+  const why = reason === "" ? "" : `: ${safeText(reason)}`;
+  return `${style(colour, verdict)} ${formatAgo(Number(atMs), nowMs)}${found}${why} (see \`tidemark audit --last\`)`;
 }
 
 const formatMs = (ms: number) => (ms < 10 ? `${ms.toFixed(1)}ms` : formatDuration(ms));

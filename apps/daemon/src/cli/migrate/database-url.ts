@@ -87,16 +87,18 @@ function serverAt(dialect: "postgresql" | "mysql", text: string): DatabaseAddres
 /**
  * Connects once, so that a wrong address or password is told at once and for what it is.
  *
+ * @param timeoutMs how long a connection may take
+ *
  * @throws {DaemonError} `UNREACHABLE`, `DATABASE`
  */
-export async function openDatabaseAt(address: DatabaseAddress): Promise<OpenedDatabase> {
+export async function openDatabaseAt(address: DatabaseAddress, timeoutMs = 10_000): Promise<OpenedDatabase> {
   switch (address.dialect) {
     case "sqlite":
       return openFile(address);
     case "postgresql":
-      return openPostgres(address);
+      return openPostgres(address, timeoutMs);
     case "mysql":
-      return openMysql(address);
+      return openMysql(address, timeoutMs);
   }
 }
 
@@ -110,9 +112,9 @@ function openFile(address: DatabaseAddress): OpenedDatabase {
   return { address, database: { dialect: "sqlite", file: location }, close: async () => {} };
 }
 
-async function openPostgres(address: DatabaseAddress): Promise<OpenedDatabase> {
+async function openPostgres(address: DatabaseAddress, timeoutMs: number): Promise<OpenedDatabase> {
   const { default: pg } = await import("pg");
-  const pool = new pg.Pool({ connectionString: address.location, max: 3, connectionTimeoutMillis: 10_000 });
+  const pool = new pg.Pool({ connectionString: address.location, max: 3, connectionTimeoutMillis: timeoutMs });
   // An idle connection that breaks is replaced; whoever uses one hears of it there.
   pool.on("error", () => {});
   try {
@@ -124,9 +126,9 @@ async function openPostgres(address: DatabaseAddress): Promise<OpenedDatabase> {
   return { address, database: { dialect: "postgresql", client: pool }, close: () => pool.end() };
 }
 
-async function openMysql(address: DatabaseAddress): Promise<OpenedDatabase> {
+async function openMysql(address: DatabaseAddress, timeoutMs: number): Promise<OpenedDatabase> {
   const { createPool } = await import("mysql2/promise");
-  const pool = createPool({ uri: address.location, connectionLimit: 3, connectTimeout: 10_000 });
+  const pool = createPool({ uri: address.location, connectionLimit: 3, connectTimeout: timeoutMs });
   try {
     await pool.query("select 1");
   } catch (error) {
