@@ -75,9 +75,39 @@ switch (name) {
     serveRole(createMigrationsServerRole());
     break;
   }
+  case "migrations-pglite": {
+    const { createMigrationsPgliteRole } = await import("./roles/migrations-pglite-role.ts");
+    serveRole(createMigrationsPgliteRole());
+    break;
+  }
   case "migrations-peer": {
     const { createMigrationsPeerRole } = await import("./roles/migrations-peer-role.ts");
     serveRole(createMigrationsPeerRole());
+    break;
+  }
+  case "gnmi-device": {
+    const { createGnmiDeviceRole } = await import("./gnmi/device-role.ts");
+    serveRole(createGnmiDeviceRole());
+    break;
+  }
+  case "gnmi-follow": {
+    const { createGnmiFollowRole } = await import("./gnmi/follow-role.ts");
+    serveRole(createGnmiFollowRole());
+    break;
+  }
+  case "mirror": {
+    const { createMirrorRole } = await import("./roles/mirror-role.ts");
+    serveRole(createMirrorRole());
+    break;
+  }
+  case "topics-broker": {
+    const { createTopicsBrokerRole } = await import("./roles/topics-broker-role.ts");
+    serveRole(createTopicsBrokerRole());
+    break;
+  }
+  case "topics-peer": {
+    const { createTopicsPeerRole } = await import("./roles/topics-peer-role.ts");
+    serveRole(createTopicsPeerRole());
     break;
   }
   default:

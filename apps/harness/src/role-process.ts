@@ -22,6 +22,11 @@ const isSource = import.meta.url.endsWith(".ts");
 const roleMain = fileURLToPath(new URL(isSource ? "./role-main.ts" : "./role-main.js", import.meta.url));
 const sourceArgs = isSource ? ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"] : [];
 
+/** Arguments of Node for a process whose wall clock can be made to jump. */
+export const shiftedClockArgs: readonly string[] = [
+  `--import=${new URL(isSource ? "./process/shifted-clock.ts" : "./process/shifted-clock.js", import.meta.url).href}`,
+];
+
 /** How long a process may take to end once it was told to. */
 const exitTimeoutMs = 10_000;
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { findPackageBench } from "../src/bench/package-benches.ts";
+import { rowsOfOutput } from "../src/bench/output-rows.ts";
 import { count, duration, renderReport, type ReportSection } from "../src/bench/report.ts";
 import { median, percentile, ratios } from "../src/bench/stats.ts";
 import { keyText, nextKey, prefixEnd } from "../src/keys.ts";
@@ -69,4 +70,29 @@ test("a benchmark of a package is found by its whole name, or by its own where t
   expect(findPackageBench("handoff", benches)?.name).toBe("stream/handoff");
   expect(findPackageBench("store", benches)).toBeUndefined();
   expect(findPackageBench("none", benches)).toBeUndefined();
+});
+
+test("what a package's benchmark prints is rows with names and results", () => {
+  const output = [
+    "| what | a second |",
+    "| --- | ---: |",
+    "| put | 12,000 |",
+    "",
+    "1000 rows: first 3.10 ms, then p50 0.4 ms",
+    "100 B  all  writer 80 ns",
+    "┌─────────┬──────────┬───────┐",
+    "│ (index) │ buffer   │ drops │",
+    "├─────────┼──────────┼───────┤",
+    "│ 0       │ 'list'   │ 0     │",
+    "└─────────┴──────────┴───────┘",
+    '{"loopP99Ms":2.1}',
+    "",
+  ].join("\n");
+  expect(rowsOfOutput("a/b", output)).toEqual([
+    { name: "a/b: put", result: "a second 12,000" },
+    { name: "a/b: 1000 rows", result: "first 3.10 ms, then p50 0.4 ms" },
+    { name: "a/b", result: "100 B  all  writer 80 ns" },
+    { name: "a/b: list", result: "drops 0" },
+    { name: "a/b", result: '{"loopP99Ms":2.1}' },
+  ]);
 });

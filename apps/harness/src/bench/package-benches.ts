@@ -36,12 +36,42 @@ export function findPackageBench(name: string, benches: readonly PackageBench[])
   return byFile.length === 1 ? byFile[0] : undefined;
 }
 
-/** Runs it from its sources, in its package's folder, and returns its exit code. */
-export function runPackageBench({ file }: PackageBench, args: readonly string[]): Promise<number> {
+export interface RunPackageBenchOptions {
+  /** Is given what it prints. @default it prints to our own output */
+  readonly onOutput?: (text: string) => void;
+  /** It is ended after so long, in milliseconds. @default never */
+  readonly limitMs?: number;
+}
+
+/**
+ * Runs it from its sources, in its package's folder.
+ *
+ * @returns its exit code; undefined: its time was over
+ */
+export function runPackageBench(
+  { file }: PackageBench,
+  args: readonly string[],
+  { onOutput, limitMs }: RunPackageBenchOptions = {},
+): Promise<number | undefined> {
   const nodeArgs = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning", "--expose-gc"];
-  const child = spawn(process.execPath, [...nodeArgs, file, ...args], { cwd: join(file, "../.."), stdio: "inherit" });
+  const child = spawn(process.execPath, [...nodeArgs, file, ...args], {
+    cwd: join(file, "../.."),
+    stdio: ["inherit", onOutput === undefined ? "inherit" : "pipe", "inherit"],
+    // A group of its own: some start others, which have to end with them.
+    detached: limitMs !== undefined,
+  });
+  if (onOutput !== undefined) child.stdout?.setEncoding("utf8").on("data", onOutput);
+  let isOver = false;
+  const end = () => {
+    isOver = true;
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+  };
+  const timer = limitMs === undefined ? undefined : setTimeout(end, limitMs);
   return new Promise((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (code) => resolve(code ?? 1));
+    child.once("close", (code) => {
+      clearTimeout(timer);
+      resolve(isOver ? undefined : (code ?? 1));
+    });
   });
 }

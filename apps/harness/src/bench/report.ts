@@ -48,7 +48,7 @@ export function renderReport({ name, conditions, sections }: Report): string {
   ].join("\n");
 }
 
-function renderConditions(conditions: Conditions): string[] {
+export function renderConditions(conditions: Conditions): string[] {
   return Object.entries(conditions).map(([name, value]) => `- ${name}: ${value}`);
 }
 
@@ -87,7 +87,7 @@ export function failedGates({ sections }: Report): readonly ReportGoal[] {
 }
 
 /** The first column to the left, all others to the right. */
-function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+export function renderTable(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const widths = head.map((title, column) =>
     Math.max(3, title.length, ...rows.map((row) => (row[column] ?? "").length)),
   );

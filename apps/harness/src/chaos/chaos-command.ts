@@ -1,35 +1,40 @@
 import { duration } from "../bench/report.ts";
-import { type ChaosProgress, runChaos } from "./chaos-run.ts";
-import type { FaultName } from "./faults.ts";
+import type { ChaosLoopOptions, ChaosProgress } from "./chaos-loop.ts";
+import type { StepsOptions } from "./steps.ts";
 
-export interface ChaosCommandOptions {
+export interface ChaosCommandOptions<Name extends string> {
   readonly seed: number;
   readonly minutes: number;
-  readonly only: readonly FaultName[];
+  readonly only: readonly Name[];
   readonly verifyEvery: number;
 }
 
-/** Chaos from the command line: a line that tells how far it is, and a table in the end. */
-export async function chaosCommand({ seed, minutes, only, verifyEvery }: ChaosCommandOptions): Promise<number> {
+type Numbers = Readonly<Record<string, number>>;
+
+/** Chaos from the command line: a line that tells how far it is, and a table in the end. @returns the exit code */
+export async function chaosCommand<Name extends string, Verified extends Numbers>(
+  run: (options: StepsOptions & ChaosLoopOptions<Name, Verified>) => Promise<ChaosProgress<Name, Verified>>,
+  { seed, minutes, only, verifyEvery }: ChaosCommandOptions<Name>,
+): Promise<number> {
   const out = process.stderr;
   const stop = new AbortController();
   process.once("SIGINT", () => stop.abort(new Error("stopped by its user")));
   out.write(`seed ${seed}\n`);
-  const show = (progress: ChaosProgress) => {
-    const line = progressLine(progress);
-    out.write(out.isTTY ? `\r\u001b[K${line}` : `${line}\n`);
-  };
   try {
-    const done = await runChaos({
+    const done = await run({
       seed,
       only,
       verifyEvery,
       signal: stop.signal,
       isDone: ({ elapsedMs }) => elapsedMs >= minutes * 60_000,
-      onProgress: show,
+      onProgress(progress) {
+        const line = progressLine(progress);
+        out.write(out.isTTY ? `\r\u001b[K${line}` : `${line}\n`);
+      },
     });
     if (out.isTTY) out.write("\n");
-    process.stdout.write(finalTable(done));
+    const isLeftOut = only.filter((name) => !done.inflicted.has(name));
+    process.stdout.write(finalTable(done, isLeftOut));
     return 0;
   } catch (error) {
     if (out.isTTY) out.write("\n");
@@ -38,21 +43,27 @@ export async function chaosCommand({ seed, minutes, only, verifyEvery }: ChaosCo
   }
 }
 
-function progressLine({ elapsedMs, total, followerKills, operations, verifications, verified }: ChaosProgress): string {
-  const proof = verified === undefined ? "" : `; proven: ${verified.versions} versions, ${verified.gaps} gaps`;
-  return `${duration(elapsedMs)}: ${total} faults (${followerKills} kills), ${operations} writes, ${verifications} proofs${proof}`;
+type Shown = ChaosProgress<string, Numbers>;
+
+const listed = (numbers: Numbers) =>
+  Object.entries(numbers)
+    .map(([name, value]) => `${value} ${name}`)
+    .join(", ");
+
+function progressLine({ elapsedMs, total, counts, verifications, verified }: Shown): string {
+  const proof = verified === undefined ? "" : `; proven: ${listed(verified)}`;
+  return `${duration(elapsedMs)}: ${total} faults, ${listed(counts)}, ${verifications} proofs${proof}`;
 }
 
-function finalTable({ seed, elapsedMs, inflicted, operations, verifications, verified }: ChaosProgress): string {
+function finalTable(done: Shown, leftOut: readonly string[]): string {
+  const { seed, elapsedMs, inflicted, counts, verifications, verified } = done;
   const rows: [string, string | number][] = [
     ["seed", seed],
     ["time", duration(elapsedMs)],
     ...[...inflicted].toSorted(([a], [b]) => a.localeCompare(b)),
-    ["writes to etcd", operations],
-    ["changes in etcd", verified?.changes ?? 0],
-    ["versions in the history", verified?.versions ?? 0],
-    ["epochs", verified?.epochs ?? 0],
-    ["gaps on record", verified?.gaps ?? 0],
+    ...leftOut.map((name): [string, string] => [name, "left out: not chosen, or this machine cannot"]),
+    ...Object.entries(counts),
+    ...Object.entries(verified ?? {}),
     ["proofs, all without a finding", verifications],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));

@@ -1,5 +1,5 @@
 import type { FsckReport } from "@tidemark/store-watch";
-import { RoleProcess } from "../role-process.ts";
+import { RoleProcess, shiftedClockArgs } from "../role-process.ts";
 import type { FollowEvent, FollowOptions, FollowRole } from "../roles/follow-options.ts";
 
 /** A follower in a process of its own, to be killed and started again. */
@@ -47,7 +47,7 @@ export class ChaosFollower {
     this.#starts++;
     this.#state = "starting";
     const onEvent = (event: FollowEvent) => this.#onEvent(event);
-    const role = new RoleProcess<FollowRole>("follow", { onEvent });
+    const role = new RoleProcess<FollowRole>("follow", { onEvent, nodeArgs: shiftedClockArgs });
     this.#role = role;
     this.#opened = role.ready().then(() => role.call("open", { ...this.#options, tells: true }));
     this.#opened.catch(() => {});
@@ -61,6 +61,12 @@ export class ChaosFollower {
   /** Resolves when it is in this state. */
   async in(state: Extract<FollowEvent, { type: "state" }>["state"]): Promise<void> {
     if (this.#state !== state) await this.next((event) => event.type === "state" && event.state === state);
+  }
+
+  /** Moves its wall clock. */
+  async jumpClock(byMs: number): Promise<void> {
+    await this.#opened;
+    await this.#running().call("jumpClock", byMs);
   }
 
   /** Resolves when it has committed something of another epoch. */
@@ -109,7 +115,7 @@ export class ChaosFollower {
 
   #onEvent(event: FollowEvent): void {
     if (event.type === "state") this.#state = event.state;
-    else this.#last = event;
+    else if (event.type === "committed") this.#last = event;
     const due = this.#watching.filter(({ isIt }) => isIt(event));
     if (due.length === 0) return;
     this.#watching = this.#watching.filter((each) => !due.includes(each));

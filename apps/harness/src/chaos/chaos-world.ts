@@ -5,24 +5,26 @@ import { type SeededRng, seededRng } from "@tidemark/clock";
 import { startEtcd, type TcpProxy, tcpProxy, type TestEtcd } from "@tidemark/source-etcd/testing";
 import { keyText } from "../keys.ts";
 import { ChaosFollower } from "./chaos-follower.ts";
+import type { ChaosSubject, FaultNeed } from "./chaos-loop.ts";
 import { type Era, type KeyState, Ledger } from "./ledger.ts";
 import { type FollowDefect, followName } from "../roles/follow-options.ts";
 import { judge, type OracleFinding } from "./oracle.ts";
 import type { Replica } from "./replica.ts";
 import { readReplica } from "./replica-reader.ts";
+import { freePorts, prepareNeeds } from "./needs.ts";
+import type { SmallDisk } from "./small-disk.ts";
+import { Spoiler } from "./spoiler.ts";
+import { Steps, type StepsOptions } from "./steps.ts";
 import { Workload } from "./workload.ts";
 
-export interface ChaosOptions {
+export interface ChaosOptions extends StepsOptions {
   readonly seed: number;
-  readonly signal?: AbortSignal;
-  /** How long one fault or one check may take before it counts as stuck, in milliseconds. @default 60_000 */
-  readonly stepTimeoutMs?: number;
   /** A follower that is broken on purpose. */
   readonly defect?: FollowDefect;
 }
 
 /** What a verification found to be in order. */
-export interface Verified {
+export type Verified = {
   readonly changes: number;
   readonly versions: number;
   /** Of these, what came by the watch and not in a snapshot. */
@@ -30,13 +32,12 @@ export interface Verified {
   readonly keys: number;
   readonly gaps: number;
   readonly epochs: number;
-}
+};
 
 const prefix = "/chaos/";
 
 /** A real etcd, somebody who writes to it, and a follower behind a proxy: everything that a fault needs. */
-export class ChaosWorld {
-  readonly seed: number;
+export class ChaosWorld implements ChaosSubject<Verified> {
   readonly rng: SeededRng;
   readonly ledger = new Ledger();
   readonly folder: string;
@@ -46,20 +47,29 @@ export class ChaosWorld {
   readonly workload: Workload;
   /** A backup of the store that was made, and what it holds. */
   backup: { readonly file: string; readonly era: Era; readonly revision: bigint } | undefined;
-  readonly #options: ChaosOptions;
+  /** On the way from the proxy to the follower; undefined: nothing may be spoiled there. */
+  readonly spoiler: Spoiler | undefined;
+  /** What the replica is on; undefined: the machine's own, which must not be full. */
+  readonly disk: SmallDisk | undefined;
+  /** What etcd is on; undefined: the machine's own. */
+  readonly storeDisk: SmallDisk | undefined;
+  readonly steps: Steps;
   #serving = Promise.resolve();
-  readonly #log: string[] = [];
 
   /** Use `createChaosWorld`. */
-  constructor(options: ChaosOptions, folder: string, etcd: TestEtcd, proxy: TcpProxy) {
-    this.#options = options;
-    this.seed = options.seed;
+  constructor(options: ChaosOptions, parts: ChaosParts) {
+    const { folder, etcd, proxy, sealed, disk, storeDisk } = parts;
     this.rng = seededRng(options.seed);
     this.folder = folder;
     this.etcd = etcd;
     this.proxy = proxy;
+    this.spoiler = sealed?.spoiler;
+    this.disk = disk;
+    this.storeDisk = storeDisk;
+    this.steps = new Steps(options, () => `${this.workload.acknowledged} writes; ${this.follower.describe()}`);
     this.follower = new ChaosFollower({
-      endpoint: proxy.endpoint,
+      endpoint: sealed === undefined ? proxy.endpoint : `https://127.0.0.1:${sealed.spoiler.port}`,
+      ...(sealed !== undefined && { ca: sealed.ca }),
       prefix,
       file: this.replicaFile,
       heartbeatIntervalMs: 300,
@@ -80,31 +90,27 @@ export class ChaosWorld {
   }
 
   get replicaFile(): string {
-    return join(this.folder, "replica.db");
+    return join(this.disk?.path ?? this.folder, "replica.db");
   }
 
-  /** What happened, for the report of a failure. */
-  get log(): readonly string[] {
-    return this.#log;
+  async begin(): Promise<void> {
+    // The first snapshot finds something.
+    await this.workload.after(50);
+    this.follower.start();
   }
 
-  /** Nothing may hang: what does not come in time is an error that tells where everything stands. */
-  async step<T>(name: string, work: () => Promise<T>): Promise<T> {
-    const { stepTimeoutMs = 60_000, signal } = this.#options;
-    signal?.throwIfAborted();
-    this.#log.push(name);
-    const { promise: stuck, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => {
-      reject(new Error(`stuck for ${stepTimeoutMs / 1000} s in "${name}": ${this.follower.describe()}`));
-    }, stepTimeoutMs);
-    const onAbort = () => reject(signal?.reason);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    try {
-      return await Promise.race([work(), stuck]);
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", onAbort);
-    }
+  async settle(): Promise<void> {
+    // All of it may have been left to the first snapshot, and that would prove little of the watch.
+    await this.follower.in("live");
+    await this.workload.after(150);
+  }
+
+  end(): Promise<void> {
+    return this.follower.close();
+  }
+
+  counts() {
+    return { "kills of the follower": this.follower.kills, "writes to etcd": this.workload.acknowledged };
   }
 
   /** Does something to etcd during which it does not serve; who writes waits until it is done. */
@@ -177,10 +183,13 @@ export class ChaosWorld {
     // In this order: the writers may wait for an etcd that will not come back.
     this.workload.resume();
     await this.follower.kill();
+    await this.spoiler?.[Symbol.asyncDispose]();
     await this.proxy.close();
     this.etcd.thaw();
     await this.workload.stop();
     await this.etcd[Symbol.asyncDispose]();
+    await this.disk?.[Symbol.asyncDispose]();
+    await this.storeDisk?.[Symbol.asyncDispose]();
     await rm(this.folder, { recursive: true, force: true });
   }
 }
@@ -189,10 +198,41 @@ function describeFinding({ kind, message }: OracleFinding): string {
   return `${kind}: ${message}`;
 }
 
-/** Starts all of it; the follower only when it is told to. */
-export async function createChaosWorld(options: ChaosOptions): Promise<ChaosWorld> {
+interface ChaosParts {
+  readonly folder: string;
+  readonly etcd: TestEtcd;
+  readonly proxy: TcpProxy;
+  /** The follower's way is TLS, so that spoiled bytes can be told. */
+  readonly sealed: { readonly spoiler: Spoiler; readonly ca: string } | undefined;
+  readonly disk: SmallDisk | undefined;
+  readonly storeDisk: SmallDisk | undefined;
+}
+
+/** Starts all of it, as the faults need it; the follower only when it is told to. */
+export async function createChaosWorld(
+  options: ChaosOptions,
+  needs: ReadonlySet<FaultNeed> = new Set(),
+): Promise<{ readonly world: ChaosWorld; readonly lacks: ReadonlySet<FaultNeed> }> {
   const folder = await mkdtemp(join(tmpdir(), "tidemark-chaos-"));
-  const etcd = await startEtcd();
-  const proxy = await tcpProxy({ target: etcd.endpoint });
-  return new ChaosWorld(options, folder, etcd, proxy);
+  const { disk, storeDisk, identity, lacks } = await prepareNeeds(needs, folder);
+  const where = storeDisk && { dir: join(storeDisk.path, "etcd") };
+  if (identity === undefined) {
+    const etcd = await startEtcd({ ...where });
+    const proxy = await tcpProxy({ target: etcd.endpoint });
+    return { world: new ChaosWorld(options, { folder, etcd, proxy, sealed: undefined, disk, storeDisk }), lacks };
+  }
+  // Whoever writes and compares speaks to it plainly, beside the follower's way.
+  const [port = 0, sealedPort = 0] = await freePorts(2);
+  const urls = `http://127.0.0.1:${port},https://127.0.0.1:${sealedPort}`;
+  const { certFile, keyFile, ca } = identity;
+  const args = [
+    `--listen-client-urls=${urls}`,
+    `--advertise-client-urls=${urls}`,
+    `--cert-file=${certFile}`,
+    `--key-file=${keyFile}`,
+  ];
+  const etcd = await startEtcd({ port, args, ...where });
+  const proxy = await tcpProxy({ target: `https://127.0.0.1:${sealedPort}` });
+  const spoiler = await Spoiler.open(proxy.port);
+  return { world: new ChaosWorld(options, { folder, etcd, proxy, sealed: { spoiler, ca }, disk, storeDisk }), lacks };
 }

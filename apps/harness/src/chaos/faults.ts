@@ -1,14 +1,8 @@
 import { join } from "node:path";
 import type { SeededRng } from "@tidemark/clock";
+import type { Fault } from "./chaos-loop.ts";
 import type { ChaosWorld } from "./chaos-world.ts";
-
-/** Something bad that happens. It leaves everything running again, but not caught up. */
-export interface Fault {
-  readonly name: FaultName;
-  /** What it needs from before, or it is not chosen. */
-  readonly isPossible?: (world: ChaosWorld) => boolean;
-  inflict(world: ChaosWorld, rng: SeededRng): Promise<void>;
-}
+import type { Spoiling } from "./spoiler.ts";
 
 export type FaultName =
   | "kill-follower"
@@ -22,7 +16,12 @@ export type FaultName =
   | "slow-link"
   | "backup"
   | "wipe"
-  | "restore";
+  | "restore"
+  | "corrupt-link"
+  | "truncate-link"
+  | "full-disk"
+  | "full-etcd-disk"
+  | "clock-jump";
 
 /** SIGKILL at a random moment of its life: while it starts, connects, reads its snapshot or its past, or is live. */
 async function killFollower({ follower, workload }: ChaosWorld, rng: SeededRng): Promise<void> {
@@ -99,7 +98,23 @@ async function replaceStore(world: ChaosWorld, rng: SeededRng, replace: () => Pr
   await follower.inEpochAfter(epoch);
 }
 
-export const faults: readonly Fault[] = [
+/** A byte that is another, or bytes that are missing: over TLS both are noticed, and are the end of the connection. */
+async function spoilLink({ follower, spoiler, workload }: ChaosWorld, rng: SeededRng, how: Spoiling): Promise<void> {
+  await follower.in("live");
+  const direction = rng.float() < 0.8 ? "down" : "up";
+  // Upwards there is little: requests, pings and credit.
+  const afterBytes = rng.int(0, direction === "down" ? 200_000 : 200);
+  const happened = spoiler?.spoil({ how, direction, afterBytes, missingBytes: rng.int(1, 2_000) });
+  await Promise.all([happened, workload.after(10)]);
+  await follower.in("reconnecting");
+}
+
+/** @throws what is no full disk */
+function isFull(error: unknown): void {
+  if (!String(error).includes("no space left")) throw error;
+}
+
+export const faults: readonly Fault<ChaosWorld, FaultName>[] = [
   { name: "kill-follower", inflict: killFollower },
   {
     name: "kill-etcd",
@@ -228,8 +243,55 @@ export const faults: readonly Fault[] = [
       });
     },
   },
+  {
+    name: "corrupt-link",
+    needs: "tls",
+    inflict: (world, rng) => spoilLink(world, rng, "corrupt"),
+  },
+  {
+    name: "truncate-link",
+    needs: "tls",
+    inflict: (world, rng) => spoilLink(world, rng, "truncate"),
+  },
+  {
+    name: "full-disk",
+    needs: "small-disk",
+    async inflict({ disk, follower, workload }, rng) {
+      await follower.in("live");
+      await workload.after(rng.int(0, 200));
+      await disk?.fill(rng.int(0, 100_000));
+      await follower.next(({ type }) => type === "commit-failed");
+      await workload.after(rng.int(0, 500));
+      const dies = rng.float() < 0.3;
+      if (dies) await follower.kill();
+      await disk?.free();
+      if (dies) follower.start();
+    },
+  },
+  {
+    // etcd has an alarm for its quota; of the disk it knows nothing, and ends at the first write that it cannot keep.
+    name: "full-etcd-disk",
+    needs: "store-disk",
+    async inflict(world, rng) {
+      const { storeDisk, etcd, follower, workload } = world;
+      await follower.in("live");
+      await workload.after(rng.int(0, 200));
+      await world.whileDown(async () => {
+        await storeDisk?.fill(rng.int(0, 100_000));
+        await follower.in("reconnecting");
+        // Whoever restarts it without making room: it comes up if it has nothing to write, or ends again.
+        if (rng.float() < 0.5) await etcd.restart().catch(isFull);
+        await storeDisk?.free();
+        await etcd.restart();
+      });
+    },
+  },
+  {
+    name: "clock-jump",
+    async inflict({ follower, workload }, rng) {
+      await follower.in("live");
+      await follower.jumpClock(rng.pick([-86_400_000, -3_600_000, -1_000, 1_000, 3_600_000, 86_400_000]));
+      await workload.after(rng.int(50, 500));
+    },
+  },
 ];
-
-export function faultNamed(name: FaultName): Fault {
-  return faults.find((fault) => fault.name === name) as Fault;
-}

@@ -24,11 +24,19 @@ export function fillDevice(device: GnmiDevice, interfaces: number): void {
   device.apply({ update: [{ path: "/system/state/hostname", value: `device-${device.port}` }, ...update] });
 }
 
-/** Counts up so many counters, one notification each, round and round. Returns what to call next time. */
-export function createCounting(device: GnmiDevice, interfaces: number): (changes: number) => void {
-  const paths = Array.from({ length: interfaces }, (_, index) =>
+/** The counters of a device, in the order in which they count. */
+export function counterPaths(interfaces: number): readonly string[] {
+  return Array.from({ length: interfaces }, (_, index) =>
     statistics.map((name) => `${interfacePath(index)}/state/counters/${name}`),
   ).flat();
+}
+
+/**
+ * Counts up so many counters, one notification each, round and round: change n sets the counter whose turn it is to n.
+ * Returns what to call next time.
+ */
+export function createCounting(device: GnmiDevice, interfaces: number): (changes: number) => void {
+  const paths = counterPaths(interfaces);
   let next = 0;
   return (changes) => {
     // A transaction has one value for a leaf, so more changes than there are leaves are more transactions.

@@ -2,6 +2,8 @@ import type { FsckReport, WatcherState } from "@tidemark/store-watch";
 
 export interface FollowOptions {
   readonly endpoint: string;
+  /** The authority of the endpoint's certificate, in PEM. */
+  readonly ca?: string;
   readonly prefix: string;
   readonly file: string;
   /** The defaults are those of the packages. */
@@ -28,6 +30,7 @@ export type FollowDefect =
 /** What a follower tells while it runs, with `tells`. */
 export type FollowEvent =
   | { readonly type: "state"; readonly state: WatcherState; readonly reason: string }
+  | { readonly type: "commit-failed"; readonly error: string }
   | { readonly type: "committed"; readonly versions: number; readonly epoch: string; readonly cursor: bigint };
 
 export interface Followed {
@@ -47,6 +50,8 @@ export type FollowRole = {
   /** Resolves when everything that etcd had accepted before is committed. */
   sync(): Promise<Followed>;
   fsck(): Promise<FsckReport>;
+  /** Moves the wall clock of the process, which must have been started with `shiftedClockArgs`. */
+  jumpClock(byMs: number): Promise<void>;
   /** Commits what was accepted and stops. */
   close(): Promise<void>;
 };

@@ -28,6 +28,7 @@ export function createFollowRole(): FollowRole {
       const source = etcdSource({
         endpoints: [options.endpoint],
         prefix: options.prefix,
+        ...(options.ca !== undefined && { tls: { ca: options.ca } }),
         ...(options.heartbeatIntervalMs !== undefined && { heartbeatIntervalMs: options.heartbeatIntervalMs }),
         ...(options.silenceTimeoutMs !== undefined && { silenceTimeoutMs: options.silenceTimeoutMs }),
         ...(options.maxBackoffMs !== undefined && {
@@ -66,6 +67,11 @@ export function createFollowRole(): FollowRole {
 
     fsck: () => opened().history.fsck(),
 
+    async jumpClock(byMs) {
+      const { jumpWallClock } = await import("../process/shifted-clock.ts");
+      jumpWallClock(byMs);
+    },
+
     async close() {
       const { history, watcher } = opened();
       await watcher.close();
@@ -95,6 +101,7 @@ async function untilLive(watcher: Watcher): Promise<void> {
 async function tell(watcher: Watcher): Promise<void> {
   for await (const event of watcher.events()) {
     if (event.type === "state-changed") tellParent({ type: "state", state: event.to, reason: event.reason });
+    else if (event.type === "commit-failed") tellParent({ type: "commit-failed", error: event.error });
     else if (event.type === "committed" && event.resume !== undefined) {
       const { versions, resume } = event;
       tellParent({ type: "committed", versions, epoch: resume.epoch, cursor: parseSortableInteger(resume.cursor) });

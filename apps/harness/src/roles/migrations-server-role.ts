@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { seededRng } from "@tidemark/clock";
-import { defineMigration, openMigrations } from "@tidemark/migrate";
+import { defineMigration, type MigrationEvent, openMigrations } from "@tidemark/migrate";
 import { sql } from "drizzle-orm";
 import { bigint as mysqlBigint, mysqlTable } from "drizzle-orm/mysql-core";
 import { bigint, pgTable } from "drizzle-orm/pg-core";
 import { linkTo, type ServerLink } from "../bench/migrations/server-link.ts";
+import type { ServerQueue } from "../bench/migrations/server-queue.ts";
 import type { ServerAddress } from "../bench/migrations/sql-server.ts";
 import { type MigrationRun, timed, watched } from "./migrations-run-role.ts";
 import type { PeerTimes } from "./migrations-peer-role.ts";
@@ -19,6 +20,14 @@ interface ServerJob {
   /** The part of the time that is left to others; undefined: the default. */
   readonly nice?: number;
   readonly targetMs?: number;
+  /** PostgreSQL: whether the engine vacuums the table when it should be. */
+  readonly vacuums?: boolean;
+}
+
+/** A run on a server. */
+export interface ServerRun extends MigrationRun {
+  /** The longest lock without the time in which the server's session, or this process, had no processor. */
+  readonly ownLockMs: number;
 }
 
 /** Whoever has to do with the benchmark's server: who migrates, and who reads and writes meanwhile. */
@@ -26,7 +35,7 @@ export type MigrationsServerRole = {
   connect(address: ServerAddress): Promise<void>;
   single(): Promise<MigrationRun>;
   seed(): Promise<MigrationRun>;
-  tidemark(job: ServerJob): Promise<MigrationRun>;
+  tidemark(job: ServerJob): Promise<ServerRun>;
   start(job: ServerPeerJob): Promise<void>;
   stop(): Promise<PeerTimes>;
 };
@@ -60,12 +69,13 @@ export function createMigrationsServerRole(): MigrationsServerRole {
         const startMs = performance.now();
         await linked().query(`update transmissions set last_seen = ${latest}`);
         const tookMs = performance.now() - startMs;
-        return { tookMs, copyMs: tookMs, maxLockMs: tookMs, chunks: 1 };
+        return { tookMs, copyMs: tookMs, maxLockMs: tookMs, chunks: 1, growthBytes: Number.NaN };
       }),
     seed: () => watched(() => seedLoop(linked())),
-    tidemark: ({ nice, targetMs }) =>
-      watched(async () => {
-        const { database } = linked();
+    async tidemark({ nice, targetMs, vacuums }) {
+      let ownLockMs = 0;
+      const run = await watched(async () => {
+        const { database, queue } = linked();
         const common = {
           name: "last-seen",
           key: "id",
@@ -77,20 +87,43 @@ export function createMigrationsServerRole(): MigrationsServerRole {
           database.dialect === "mysql"
             ? defineMigration({ table: mysqlTransmissions, ...common })
             : defineMigration({ table: pgTransmissions, ...common });
-        await using migrations = await openMigrations({ database, definitions: [definition] });
-        return await timed(migrations);
-      }),
+        await using migrations = await openMigrations({
+          database,
+          definitions: [definition],
+          ...(vacuums === true && { signals: [{ name: "vacuum", vacuums: true }] }),
+        });
+        const locks = longestOwnLock(migrations.events(), queue);
+        const timings = await timed(migrations);
+        await migrations.close();
+        ownLockMs = await locks;
+        return timings;
+      });
+      return { ...run, ownLockMs };
+    },
     async start(job) {
       isStopped = false;
       const operate = job.kind === "reader" ? readerOf(linked(), job) : writerOf(linked(), job);
       for (let warm = 0; warm < 20; warm++) await operate();
-      running = loop(operate, job.everyMs, () => isStopped);
+      running = loop(operate, linked().queue, job.everyMs, () => isStopped);
     },
     stop() {
       isStopped = true;
       return running;
     },
   };
+}
+
+/** What is waited for between two chunks counts for the second one, as nobody can tell it apart. */
+async function longestOwnLock(events: AsyncIterable<MigrationEvent>, queue: ServerQueue): Promise<number> {
+  let longestMs = 0;
+  let queuedMs = queue.readMs();
+  for await (const event of events) {
+    if (event.type !== "progress") continue;
+    const nowMs = queue.readMs();
+    longestMs = Math.max(longestMs, event.lockMs - Math.max(nowMs - queuedMs, 0));
+    queuedMs = nowMs;
+  }
+  return longestMs;
 }
 
 async function seedLoop({ query }: ServerLink) {
@@ -112,11 +145,17 @@ async function seedLoop({ query }: ServerLink) {
     await sleep(100);
   }
   const tookMs = performance.now() - startMs;
-  return { tookMs, copyMs: tookMs, maxLockMs, chunks };
+  return { tookMs, copyMs: tookMs, maxLockMs, chunks, growthBytes: Number.NaN };
 }
 
-async function loop(operate: () => Promise<unknown>, everyMs: number, isStopped: () => boolean): Promise<PeerTimes> {
+async function loop(
+  operate: () => Promise<unknown>,
+  queue: ServerQueue,
+  everyMs: number,
+  isStopped: () => boolean,
+): Promise<PeerTimes> {
   const latencies: number[] = [];
+  const queued: number[] = [];
   let refused = 0;
   const startMs = performance.now();
   for (let index = 1; ; index++) {
@@ -127,10 +166,14 @@ async function loop(operate: () => Promise<unknown>, everyMs: number, isStopped:
       // A timer that was late is not the server's doing; an operation before this one that took too long is.
       dueMs = Math.max(dueMs, performance.now());
     }
+    const queuedMs = queue.readMs();
     // Whom the server picks to end a deadlock has to come again, and has lost that time.
     while (!(await succeeds(operate))) refused++;
     latencies.push(performance.now() - dueMs);
-    if (isStopped()) return { latenciesMs: Float64Array.from(latencies), refused };
+    queued.push(Math.max(queue.readMs() - queuedMs, 0));
+    if (isStopped()) {
+      return { latenciesMs: Float64Array.from(latencies), queuedMs: Float64Array.from(queued), refused };
+    }
   }
 }
 

@@ -76,7 +76,7 @@ async function append({ folder, groupBytes, ms }: LogRun) {
     checkpointOffset: 0,
     onRecovered: () => {},
     onSealed: () => {},
-    onTrim: () => {},
+    onTrim: async () => {},
     onVisible: () => {},
   });
   const payload = payloadsOf(groupBytes)[0] as Buffer;
@@ -90,18 +90,20 @@ async function append({ folder, groupBytes, ms }: LogRun) {
     onStored: () => {
       stored++;
       underWay--;
-      fill();
+      // Once the one that waited is on its way: otherwise it and the new one were one group, of twice the size.
+      setImmediate(fill);
     },
     onLost: (_, error) => over.reject(error),
   };
   const none = new Uint8Array(0);
-  // Two: one is on its way to the disk, one waits.
+  // One waits behind those that are on their way to the disk: two where groups are large, else one.
+  const most = groupBytes >= 128 * 1024 ? 3 : 2;
   const fill = () => {
     if (performance.now() >= untilMs) {
       if (underWay === 0) over.resolve();
       return;
     }
-    while (underWay < 2) {
+    while (underWay < most) {
       underWay++;
       seqNo++;
       const numbers = { count: 1, skip: 0, codec: 1, firstSeqNo: seqNo, lastSeqNo: seqNo, txId: 0 };

@@ -10,7 +10,15 @@ export interface MigrationsBenchOptions {
   readonly say: (line: string) => void;
 }
 
-export const migrationsBenchParts = ["sqlite", "sqlite-lean", "postgres", "mariadb"] as const;
+export const migrationsBenchParts = [
+  "sqlite",
+  "sqlite-cold",
+  "sqlite-lean",
+  "sqlite-rows",
+  "postgres",
+  "mariadb",
+  "pglite",
+] as const;
 export type MigrationsBenchPart = (typeof migrationsBenchParts)[number];
 
 /** How many rows there are and how wide the children are: the seed's, or one that fits into any cache. */
@@ -24,7 +32,7 @@ export interface Shape {
 const seed = { parents: 71_000, children: 1_500_000, ballast: 1_270 } as const satisfies Shape;
 
 export function shapeOf(part: MigrationsBenchPart, quick: boolean): Shape {
-  const ballast = part === "sqlite" ? seed.ballast : 40;
+  const ballast = part === "sqlite" || part === "sqlite-cold" ? seed.ballast : 40;
   if (quick) return { parents: 10_000, children: 200_000, ballast: Math.min(ballast, 200) };
   return { ...seed, ballast };
 }

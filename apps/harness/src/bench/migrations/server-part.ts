@@ -1,20 +1,61 @@
 import { startRole } from "../../role-process.ts";
 import type { MigrationRun } from "../../roles/migrations-run-role.ts";
-import type { MigrationsServerRole } from "../../roles/migrations-server-role.ts";
-import type { ReportGoal, ReportSection } from "../report.ts";
+import type { MigrationsServerRole, ServerRun } from "../../roles/migrations-server-role.ts";
+import { duration, type ReportGoal, type ReportSection } from "../report.ts";
 import { median, ratios } from "../stats.ts";
 import { atLeastPercent, atMost } from "./goals.ts";
 import { type MigrationsBenchOptions, shapeOf } from "./options.ts";
 import { linkTo, type ServerLink } from "./server-link.ts";
 import { resetServer, seedServer, wrongOnServer } from "./server-seed.ts";
-import { nothing, type Side, type Sides, summaryOf, tableOf, valuesOf } from "./sides.ts";
+import { nothing, type Side, summaryOf, tableOf, valuesOf } from "./sides.ts";
 import { type ServerAddress, type ServerName, startSqlServer } from "./sql-server.ts";
 
-const contenders = ["nothing", "single", "seed", "set", "gentle"] as const;
-type ServerContender = (typeof contenders)[number];
+type ServerContender = "nothing" | "single" | "seed" | "set" | "vacuumed" | "gentle";
 
-/** Chunks of about this many milliseconds, one behind the other. */
+/** A table of MariaDB keeps what a row was elsewhere, and has nothing to vacuum. */
+const contendersOf = (server: ServerName): readonly ServerContender[] => [
+  "nothing",
+  "single",
+  "seed",
+  "set",
+  ...(server === "postgres" ? (["vacuumed"] as const) : []),
+  "gentle",
+];
+
+/** Chunks of about this many milliseconds, one behind the other: with 10 each way there and back weighs more. */
 const eager = { nice: 0, targetMs: 15 } as const;
+
+const readEveryMs = 5;
+const writeEveryMs = 10;
+
+const serverOwnNote =
+  "\\*: without the time in which the process that asked, or the session of the server that answered, was ready to run and had no processor, which is the machine's and not the database's. Waits at the same time count twice: what is left may be too little, and no goal is about it.";
+
+/** Beside what there is of every database, what only servers have. */
+interface ServerSide extends Side {
+  /** Bytes of the migrated table after the run, for each before it; NaN where it is not known. */
+  readonly growth: number;
+}
+
+type ServerSides = Map<ServerContender, ServerSide[]>;
+
+/** Medians of the repetitions are what goals are about; a table has the highest. */
+function serverTable(server: ServerName, sides: ServerSides): ReturnType<typeof tableOf> {
+  const { columns, rows } = tableOf(sides);
+  const behind = columns.indexOf("longest lock") + 1;
+  const isGrowing = server === "postgres";
+  return {
+    columns: [...columns.toSpliced(behind, 0, "longest lock*"), ...(isGrowing ? ["growth"] : [])],
+    rows: rows.map((row) => {
+      const runs = sides.get(row.name as ServerContender) ?? [];
+      const cells = row.cells.toSpliced(behind, 0, duration(Math.max(...runs.map(ownLockOf))));
+      const growth = Math.max(...runs.map((side) => side.growth));
+      return { ...row, cells: isGrowing ? [...cells, `${growth.toFixed(2)} ×`] : cells };
+    }),
+  };
+}
+
+const ownLockOf = ({ run }: Side) => ("ownLockMs" in run ? (run as ServerRun).ownLockMs : Number.NaN);
 
 export async function benchServer(server: ServerName, options: MigrationsBenchOptions): Promise<ReportSection[]> {
   const shape = shapeOf(server, options.quick);
@@ -22,7 +63,8 @@ export async function benchServer(server: ServerName, options: MigrationsBenchOp
   await using running = await startSqlServer(server);
   await using link = await linkTo(running.address);
   await seedServer(server, link, shape);
-  const sides: Sides<ServerContender> = new Map(contenders.map((name) => [name, []]));
+  const contenders = contendersOf(server);
+  const sides: ServerSides = new Map(contenders.map((name) => [name, []]));
   for (let rep = 0; rep < options.reps; rep++) {
     for (const contender of contenders) {
       const side = await measure(contender, running.address, link, shape.parents, options);
@@ -37,17 +79,24 @@ export async function benchServer(server: ServerName, options: MigrationsBenchOp
       title: `${running.version}, ${shape.parents} parents, ${shape.children} children`,
       notes: [
         "A reader every 5 ms and a writer of rows of the same table every 10 ms, each in a process of its own.",
-        "set: without rests; gentle: as a definition that says nothing.",
+        `set: without rests, ${eager.targetMs} ms a chunk; gentle: as a definition that says nothing.`,
+        ...(server === "postgres"
+          ? [
+              "vacuumed: set, with the signal `vacuum`, which lets the engine vacuum the table.",
+              "growth: what the table takes after the run, for what it took before.",
+            ]
+          : []),
+        serverOwnNote,
       ],
-      ...tableOf(sides),
+      ...serverTable(server, sides),
       goals: goalsOf(server, sides),
       raw: Object.fromEntries(sides),
     },
   ];
 }
 
-/** B3 of the performance's facts, M5 and M6 of the migrations'. */
-function goalsOf(server: ServerName, sides: Sides<ServerContender>): ReportGoal[] {
+/** B3 of the performance's facts, M5, M6 and M8 of the migrations'. */
+function goalsOf(server: ServerName, sides: ServerSides): ReportGoal[] {
   const of = (name: ServerContender, value: (side: Side) => number) => valuesOf(sides, name, value);
   const middle = (name: ServerContender, value: (side: Side) => number) => median(of(name, value));
   const single = of("single", ({ run }) => run.tookMs);
@@ -93,6 +142,17 @@ function goalsOf(server: ServerName, sides: Sides<ServerContender>): ReportGoal[
       4 * calm,
     ),
     atMost(title("M6", "gentle, time of the single UPDATE"), copied("gentle"), 3.5, 5, " ×"),
+    ...(server === "postgres"
+      ? [
+          atMost(
+            title("M8", "growth of the table, vacuumed"),
+            median((sides.get("vacuumed") ?? []).map(({ growth }) => growth)),
+            1.5,
+            2,
+            " ×",
+          ),
+        ]
+      : []),
   ];
 }
 
@@ -102,15 +162,16 @@ async function measure(
   link: ServerLink,
   parents: number,
   options: MigrationsBenchOptions,
-): Promise<Side> {
+): Promise<ServerSide> {
   await resetServer(address.server, link);
   await using reader = await startRole<MigrationsServerRole>("migrations-server");
   await using writer = await startRole<MigrationsServerRole>("migrations-server");
   await using runner = await startRole<MigrationsServerRole>("migrations-server");
   for (const role of [reader, writer, runner]) await role.call("connect", address);
   const wal = await walOf(address.server, link);
-  await reader.call("start", { kind: "reader", everyMs: 5, parents });
-  await writer.call("start", { kind: "writer", everyMs: 10, parents });
+  const table = await tableBytesOf(address.server, link);
+  await reader.call("start", { kind: "reader", everyMs: readEveryMs, parents });
+  await writer.call("start", { kind: "writer", everyMs: writeEveryMs, parents });
   let run: MigrationRun;
   switch (contender) {
     case "nothing":
@@ -119,6 +180,9 @@ async function measure(
     case "set":
       run = await runner.call("tidemark", eager);
       break;
+    case "vacuumed":
+      run = await runner.call("tidemark", { ...eager, vacuums: true });
+      break;
     case "gentle":
       run = await runner.call("tidemark", {});
       break;
@@ -126,11 +190,13 @@ async function measure(
       run = await runner.call(contender);
   }
   const walBytes = (await walOf(address.server, link)) - wal;
-  const side: Side = {
+  const growth = (await tableBytesOf(address.server, link)) / table;
+  const side: ServerSide = {
     run,
     walBytes,
-    reader: summaryOf(await reader.call("stop")),
-    writer: summaryOf(await writer.call("stop")),
+    growth,
+    reader: summaryOf(await reader.call("stop"), readEveryMs),
+    writer: summaryOf(await writer.call("stop"), writeEveryMs),
   };
   const wrong = contender === "nothing" ? 0 : await wrongOnServer(link);
   if (wrong > 0) throw new Error(`${contender} left ${wrong} rows wrong`);
@@ -143,4 +209,10 @@ async function walOf(server: ServerName, { query }: ServerLink): Promise<number>
     return Number((await query("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")).rows[0]?.[0]);
   }
   return Number((await query("show global status like 'Innodb_os_log_written'")).rows[0]?.[1]);
+}
+
+/** What the rows of the migrated table take; NaN where rows that were are kept elsewhere. */
+async function tableBytesOf(server: ServerName, { query }: ServerLink): Promise<number> {
+  if (server !== "postgres") return Number.NaN;
+  return Number((await query("select pg_relation_size('transmissions')")).rows[0]?.[0]);
 }

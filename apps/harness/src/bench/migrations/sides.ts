@@ -9,6 +9,9 @@ export interface Latencies {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly maxMs: number;
+  /** The worst without the time that a process waited for a processor; NaN where that is not known. */
+  readonly ownMaxMs: number;
+  readonly ownP99Ms: number;
 }
 
 /** One run of one contender, and what the others noticed. */
@@ -19,10 +22,31 @@ export interface Side {
   readonly writer: Latencies;
 }
 
-export function summaryOf({ latenciesMs, refused }: PeerTimes): Latencies {
-  const sorted = Float64Array.from(latenciesMs).sort();
+export function summaryOf(times: PeerTimes, everyMs = Number.NaN): Latencies {
+  const { refused, latenciesMs } = times;
+  const [p50Ms, p99Ms, maxMs] = ranksOf(latenciesMs);
+  const [, ownP99Ms, ownMaxMs] = ranksOf(ownOf(times, everyMs));
+  return { refused, count: latenciesMs.length, p50Ms, p99Ms, maxMs, ownP99Ms, ownMaxMs };
+}
+
+function ranksOf(values: Float64Array): readonly [p50: number, p99: number, max: number] {
+  const sorted = values.toSorted();
   const at = (share: number) => sorted[Math.max(Math.ceil(sorted.length * share) - 1, 0)] ?? Number.NaN;
-  return { refused, count: sorted.length, p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) };
+  return [at(0.5), at(0.99), at(1)];
+}
+
+/** What the operations would have taken had there been a processor for them and for those before them. */
+function ownOf({ latenciesMs, queuedMs }: PeerTimes, everyMs: number): Float64Array {
+  if (queuedMs === undefined) return new Float64Array();
+  let endMs = 0;
+  let ownEndMs = 0;
+  return latenciesMs.map((latencyMs, index) => {
+    const dueMs = (index + 1) * everyMs;
+    const busyMs = dueMs + latencyMs - Math.max(dueMs, endMs);
+    endMs = dueMs + latencyMs;
+    ownEndMs = Math.max(dueMs, ownEndMs) + Math.max(busyMs - (queuedMs[index] ?? 0), 0);
+    return ownEndMs - dueMs;
+  });
 }
 
 /** Every run of every contender. */
@@ -41,13 +65,21 @@ const columns = [
   "reader p50",
   "p99",
   "max",
+  "p99*",
+  "max*",
   "writer p50",
   "p99",
   "max",
+  "p99*",
+  "max*",
   "refused",
   "WAL",
   "RSS",
 ] as const;
+
+/** What the stars say. */
+export const ownNote =
+  "\\*: without the time in which that process was ready to run and had no processor, which is the machine's and not the database's.";
 
 /** Medians of the repetitions; of what is a maximum, the highest of all. */
 export function tableOf<Name extends string>(
@@ -70,9 +102,13 @@ export function tableOf<Name extends string>(
         middle(({ reader }) => reader.p50Ms),
         middle(({ reader }) => reader.p99Ms),
         worst(({ reader }) => reader.maxMs),
+        middle(({ reader }) => reader.ownP99Ms),
+        worst(({ reader }) => reader.ownMaxMs),
         middle(({ writer }) => writer.p50Ms),
         middle(({ writer }) => writer.p99Ms),
         worst(({ writer }) => writer.maxMs),
+        middle(({ writer }) => writer.ownP99Ms),
+        worst(({ writer }) => writer.ownMaxMs),
         String(Math.max(...runs.map(({ reader, writer }) => reader.refused + writer.refused))),
         mega(({ walBytes }) => walBytes),
         mega(({ run }) => run.peakRssBytes),
@@ -86,5 +122,14 @@ export function tableOf<Name extends string>(
 export async function nothing(tookMs: number): Promise<MigrationRun> {
   await new Promise((resolve) => setTimeout(resolve, tookMs));
   const none = Number.NaN;
-  return { tookMs, copyMs: none, maxLockMs: none, chunks: none, loopMaxMs: none, loopP99Ms: none, peakRssBytes: none };
+  return {
+    tookMs,
+    copyMs: none,
+    maxLockMs: none,
+    chunks: none,
+    loopMaxMs: none,
+    loopP99Ms: none,
+    peakRssBytes: none,
+    growthBytes: none,
+  };
 }

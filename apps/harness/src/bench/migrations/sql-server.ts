@@ -80,7 +80,7 @@ async function startPostgres(folder: string, user: readonly string[]): Promise<S
 }
 
 async function startMariaDb(folder: string, user: readonly string[]): Promise<Start> {
-  const common = ["--no-defaults", `--datadir=${join(folder, "data")}`];
+  const common = ["--no-defaults", `--datadir=${join(folder, "data")}`, `--tmpdir=${folder}`];
   const install = [programOf("mariadb-install-db"), ...common, "--auth-root-authentication-method=normal"];
   await runAs(user, [...install, "--skip-test-db", "--skip-name-resolve"]);
   const mariadbd = programOf("mariadbd");

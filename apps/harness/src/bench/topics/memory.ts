@@ -2,6 +2,7 @@ import type { TopicsReadRole } from "../../roles/topics-read-role.ts";
 import type { TopicsSinkRole } from "../../roles/topics-sink-role.ts";
 import type { TopicsWriteRole } from "../../roles/topics-write-role.ts";
 import { count, mebibytes, type ReportGoal, type ReportRow, type ReportSection } from "../report.ts";
+import { median } from "../stats.ts";
 import { profileArgs, type TopicsBenchOptions } from "./options.ts";
 import { MeasuredRole } from "./roles.ts";
 import { topicName } from "./topic-name.ts";
@@ -41,11 +42,14 @@ export async function benchMemory(options: TopicsBenchOptions): Promise<readonly
   ];
 }
 
-/** Flat: what is held in the end is not more than at the second of ten measurements, by a tenth or 4 MiB. */
+/**
+ * Flat: the last three of ten measurements are not above the second to fourth by more than a tenth or 4 MiB. Medians,
+ * because what is on its way at one moment is up to some MiB.
+ */
 function goalOf({ name, heapBytes }: HeapRun): ReportGoal {
-  const [, second = Number.NaN] = heapBytes;
-  const growth = (heapBytes.at(-1) ?? Number.NaN) - second;
-  const isFlat = growth <= Math.max(4 << 20, second / 10);
+  const early = median(heapBytes.slice(1, 4));
+  const growth = median(heapBytes.slice(-3)) - early;
+  const isFlat = growth <= Math.max(4 << 20, early / 10);
   return {
     name: `flat heap, ${name}`,
     gate: "≤ 4 MiB or 10 %",

@@ -1,5 +1,6 @@
 import type { TopicsReadRole, ReaderName } from "../../roles/topics-read-role.ts";
 import type { TopicsSinkRole } from "../../roles/topics-sink-role.ts";
+import { asDaemon } from "../etcd/bench-options.ts";
 import { count, mebibytes, type ReportGoal, type ReportSection } from "../report.ts";
 import { median } from "../stats.ts";
 import { type Contender, type Measured, runsOf } from "./interleave.ts";
@@ -18,6 +19,8 @@ export interface ReadSetting {
   readonly bufferBytes: number | undefined;
   /** Of the link; undefined: loopback. */
   readonly roundTripMs?: number;
+  /** Whether the client's process keeps its young generation small, as `tidemark up` does. */
+  readonly isDaemon?: boolean;
 }
 
 export interface ReadRun {
@@ -33,11 +36,11 @@ export interface ReadRun {
 
 /** A client in a process of its own, reading what a server in another one sends without end. */
 async function runRead(setting: ReadSetting, options: TopicsBenchOptions): Promise<ReadRun> {
-  const { reader, objects, payloadBytes, partitions, bufferBytes, roundTripMs } = setting;
+  const { reader, objects, payloadBytes, partitions, bufferBytes, roundTripMs, isDaemon } = setting;
   await using server = await MeasuredRole.start<TopicsSinkRole>("topics-sink");
   const { port } = await server.role.call("listen");
   await using link = await linkTo(port, roundTripMs);
-  const nodeArgs = reader === "tidemark" ? profileArgs(options) : [];
+  const nodeArgs = [...(isDaemon === true ? asDaemon : []), ...(reader === "tidemark" ? profileArgs(options) : [])];
   await using client = await MeasuredRole.start<TopicsReadRole>("topics-read", { nodeArgs });
   const topic = topicName({ payloadBytes, partitions });
   await client.role.call("open", { reader, port: link.port, topic, partitions, bufferBytes });

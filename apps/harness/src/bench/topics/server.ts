@@ -145,7 +145,7 @@ async function benchDisk(options: TopicsBenchOptions): Promise<ReportSection> {
   return {
     title: "Server: the disk",
     notes: [
-      "Groups of so many bytes, each synced. The disk alone: one synchronous write and fdatasync after the other. The log: with checksums and offsets, while one group is on its way the next one collects.",
+      "Groups of so many bytes, each synced. The disk alone: one synchronous write and fdatasync after the other. The log: with checksums and offsets; one group waits behind those on their way, of which there are two where groups are large.",
     ],
     columns: ["bytes/s"],
     rows: measured.map(({ name, runs }) => ({ name, cells: [`${mebibytes(median(runs))}/s`] })),
