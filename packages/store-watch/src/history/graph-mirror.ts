@@ -272,8 +272,8 @@ export class GraphMirror {
     let view = yield* wait(this.#mirrors.view(object));
     const isIt = this.#isIt.bind(this);
     if (view.epoch !== null && view.epoch !== change.epoch) view = { ...view, intents: [] };
-    // A bound is of the cursors' sequence. A version may be a cursor and something more, and a snapshot has old versions.
-    view = views.withoutBounded(view, change.version < cursor ? change.version : cursor);
+    // A snapshot has old versions at a later cursor.
+    view = views.withoutBounded(view, change.version, cursor);
     let intent = view.intents.find(({ written }) => written === change.version);
     if (intent === undefined) {
       for (const each of view.intents) {

@@ -87,9 +87,13 @@ export function withoutWritten(view: StoreView, upTo: string): StoreView {
   return without(view, (intent) => intent.written !== null && intent.written <= upTo);
 }
 
-/** The store's stream is about to bring this version: attempts that were made before it, or never, have been brought or not. */
-export function withoutBounded(view: StoreView, before: string): StoreView {
-  return without(view, ({ written: at, bound }) => at === null && bound !== null && bound < before);
+/**
+ * The store's stream is about to bring this version, at this cursor: attempts that were made before it, or never, have been
+ * brought or not. A version may be a cursor and something more, and so is at that cursor and not after it.
+ */
+export function withoutBounded(view: StoreView, version: string, cursor: string): StoreView {
+  const isOver = (bound: string) => bound < cursor && bound < version && !version.startsWith(bound);
+  return without(view, ({ written: at, bound }) => at === null && bound !== null && isOver(bound));
 }
 
 /** Attempts up to a version that was recognized: their conditions do not hold any more. */

@@ -366,6 +366,13 @@ export function mirrorsCompliance({ test, openedGraph }: Backend): void {
     await a.graph.lose(at(1));
     await a.watch(put("x", "of the peer", 1, { version: `${at(1)}.0` }), commit(1));
     expect(await a.graph.ingest()).toEqual({ versions: 0, echoes: 1, isEnd: true });
+    const b = await place();
+    await fromPeer(b, "x", "of the peer");
+    await b.graph.storeWrites();
+    await b.graph.lose(at(1));
+    // Its cursor is later than what it has.
+    await b.watch(begin("s"), put("x", "of the peer", 1, { version: `${at(1)}.0` }), end(3));
+    expect(await b.graph.ingest()).toEqual({ versions: 0, echoes: 1, isEnd: true });
   });
 
   test("what expects a version of the store is made again at once, unless it was written together with what does not", async () => {
