@@ -5,8 +5,8 @@ import { mustBe } from "./oracles.ts";
 interface Successor {
   readonly origin: string;
   readonly gen: number;
-  /** The version that is there instead. */
-  readonly version: string;
+  /** The version that is there instead; undefined while only sites were looked at that had pruned it before the link came. */
+  readonly version: string | undefined;
 }
 
 /** What one site was seen to have. */
@@ -41,8 +41,8 @@ export class Archive {
       for (const { gen, child, parent } of reader.linksAfter(origin, known)) {
         const id = nameOf(origin, gen);
         if (!seen.cameMs.has(id)) seen.cameMs.set(id, seen.lookedMs);
-        // What a snapshot brought may lack one of them.
-        if (child !== null && parent !== null) this.#succeed(parent, id, { origin, gen, version: child });
+        // Either may have been pruned before the link came.
+        if (parent !== null) this.#succeed(parent, id, { origin, gen, version: child ?? undefined });
       }
       seen.vector.set(origin, last);
     }
@@ -118,7 +118,8 @@ export class Archive {
 
   #succeed(parent: string, name: string, successor: Successor): void {
     const successors = this.#successors.get(parent) ?? new Map<string, Successor>();
-    this.#successors.set(parent, successors.set(name, successor));
+    const version = successor.version ?? successors.get(name)?.version;
+    this.#successors.set(parent, successors.set(name, { ...successor, version }));
   }
 
   /** Whether something below the horizon took its place that has come, or was pruned in turn for something that has. */
@@ -128,7 +129,7 @@ export class Archive {
       for (const [name, { origin, gen, version: next }] of this.#successors.get(version) ?? []) {
         if (gen > (horizon.get(origin) ?? 0)) continue;
         if (hasCome(name)) return true;
-        done.add(next);
+        if (next !== undefined) done.add(next);
       }
     }
     return false;

@@ -23,6 +23,9 @@ export interface ObservedPruningOptions {
 export function observedPruning(graph: HistoryGraph, options: ObservedPruningOptions): HistoryGraph {
   const { name, clock, archive, fail } = options;
   const call = <T>(run: () => Promise<T>) => run();
+  // A pass goes by what its first call said, whatever the clock has done since.
+  let beforeMs = Number.NEGATIVE_INFINITY;
+  let holdSinceMs = Number.NEGATIVE_INFINITY;
   return {
     ...guardedGraph(graph, { change: call, read: call }),
     async prune(prune) {
@@ -30,11 +33,13 @@ export function observedPruning(graph: HistoryGraph, options: ObservedPruningOpt
       archive.look(name, reader, clock.now());
       const before = reader.horizon();
       const known = reader.vector();
+      beforeMs = Math.max(beforeMs, prune.beforeMs);
+      holdSinceMs = Math.max(holdSinceMs, prune.holdSinceMs);
       const result = await graph.prune(prune);
       try {
         for (const [origin, to] of reader.horizon()) {
           if (to <= (before.get(origin) ?? 0)) continue;
-          const isTooOld = (reader.stampMs(origin, to) ?? Number.POSITIVE_INFINITY) < prune.holdSinceMs;
+          const isTooOld = (reader.stampMs(origin, to) ?? Number.POSITIVE_INFINITY) < holdSinceMs;
           if (isTooOld) continue;
           // A site that nothing was ever heard of is not waited for.
           for (const site of known.keys()) {
@@ -42,7 +47,7 @@ export function observedPruning(graph: HistoryGraph, options: ObservedPruningOpt
           }
         }
         if (result.removed > 0) {
-          const gone = archive.removed(name, reader, prune.beforeMs);
+          const gone = archive.removed(name, reader, beforeMs);
           mustBe(
             gone === result.removed,
             "V9",
@@ -52,6 +57,7 @@ export function observedPruning(graph: HistoryGraph, options: ObservedPruningOpt
       } catch (error) {
         fail(error);
       }
+      if (result.isEnd) [beforeMs, holdSinceMs] = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY];
       return result;
     },
   };
