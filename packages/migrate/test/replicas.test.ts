@@ -1,11 +1,11 @@
 // Servers with a real replica, which is made to fall behind.
 
 import { rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { systemClock } from "@tidemark/clock";
 import type { SignalOption } from "@tidemark/migrate";
 import { openMysql, openPostgres, openSignals, resolveSignals } from "@tidemark/migrate/internal";
+import { freePorts } from "@tidemark/tooling/ports";
 import { serviceTest } from "@tidemark/tooling/services";
 import { createPool } from "mysql2/promise";
 import pg from "pg";
@@ -94,14 +94,6 @@ serviceTest("postgres")("pg: a replica that stands still is behind, and one that
   expect(gone.reason).toBe("0 of 1 replicas are connected");
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as { readonly port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 async function mariaDb(id: number, port: number) {
   const folder = scratchFolder(`mariadb-${id}`);
   const network = ["--bind-address=127.0.0.1", `--port=${port}`, "--log-bin=binlog", "--skip-name-resolve"];
@@ -119,8 +111,8 @@ async function mariaDb(id: number, port: number) {
 serviceTest("mariadb")(
   "mariadb: a replica that waits for a lock is behind, and one that is stopped too",
   async () => {
-    const port = await freePort();
-    const [client, replica] = await Promise.all([mariaDb(1, port), mariaDb(2, await freePort())]);
+    const [port = 0, replicaPort = 0] = await freePorts(2);
+    const [client, replica] = await Promise.all([mariaDb(1, port), mariaDb(2, replicaPort)]);
     await client.query("create user 'copy'@'127.0.0.1' identified by 'copy'");
     await client.query("grant replication slave on *.* to 'copy'@'127.0.0.1'");
     await replica.query(

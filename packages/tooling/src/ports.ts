@@ -5,14 +5,21 @@ import { createServer } from "node:net";
 const lowest = 20_000;
 const highest = 32_000;
 
-/** So many ports of 127.0.0.1 that nobody listens on, and that nobody gets by chance, for programs that have to be told one. */
+/** Each process begins somewhere else, and then takes one after the other: none twice for a long time. */
+let next = randomInt(lowest, highest);
+
+/**
+ * So many ports of 127.0.0.1 that nobody listens on, that nobody gets by chance, and that nobody else in this process was
+ * given lately: for programs that have to be told one, or that come back to theirs.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const ports = new Set<number>();
-  while (ports.size < count) {
-    const port = randomInt(lowest, highest);
-    if (await isFree(port)) ports.add(port);
+  const ports: number[] = [];
+  while (ports.length < count) {
+    const port = next++;
+    if (next === highest) next = lowest;
+    if (await isFree(port)) ports.push(port);
   }
-  return [...ports];
+  return ports;
 }
 
 function isFree(port: number): Promise<boolean> {

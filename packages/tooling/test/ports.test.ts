@@ -11,3 +11,17 @@ test("ports are different, can be listened on, and are none that a system gives 
   await Promise.all(servers.map((server) => once(server, "listening")));
   for (const server of servers) server.close();
 });
+
+test("who asks at the same time, or again, gets others", async () => {
+  const asked = await Promise.all([freePorts(10), freePorts(10), freePorts(10)]);
+  expect(new Set([...asked.flat(), ...(await freePorts(10))]).size).toBe(40);
+});
+
+test("a port that somebody listens on is none of them", async () => {
+  // The next one that would be given.
+  const [last = 0] = await freePorts(1);
+  const server = createServer().listen(last + 1, "127.0.0.1");
+  await Promise.race([once(server, "listening"), once(server, "error")]);
+  expect(await freePorts(5)).not.toContain(last + 1);
+  server.close();
+});

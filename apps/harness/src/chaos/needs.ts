@@ -1,5 +1,4 @@
 import { rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Authority } from "@tidemark/tooling/certificates";
 import type { FaultNeed } from "./chaos-loop.ts";
@@ -53,20 +52,4 @@ async function newIdentity(): Promise<Identity> {
   const authority = await Authority.create();
   process.once("exit", () => rmSync(authority.folder, { recursive: true, force: true }));
   return { ...(await authority.issue("server", "IP:127.0.0.1")), ca: authority.ca };
-}
-
-/** So many ports of 127.0.0.1 that nobody listens on. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve, reject) => {
-          server.once("error", reject);
-          server.listen(0, "127.0.0.1", () => resolve((server.address() as AddressInfo).port));
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

@@ -1,10 +1,11 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type Clock, systemClock } from "@tidemark/clock";
+// Built into what is published: nothing of the kind is installed.
+import { freePorts } from "@tidemark/tooling/ports";
 import type { EtcdTls } from "../endpoint.ts";
 import { EtcdClient } from "../etcd-client.ts";
 import { Permission_Type } from "../gen/etcd/authpb/auth_pb.ts";
@@ -132,7 +133,8 @@ export class TestEtcd {
     child.once("exit", () => children.delete(child));
     const failed = new Promise<never>((_, reject) => {
       child.once("error", reject);
-      child.once("exit", (code) => reject(new Error(`etcd ended with ${code} before it served:\n${this.#log}`)));
+      // Not "exit": only then has everything been read that it said.
+      child.once("close", (code) => reject(new Error(`etcd ended with ${code} before it served:\n${this.#log}`)));
     });
     await Promise.race([this.#untilServing(), failed]);
     failed.catch(() => {});
@@ -263,10 +265,10 @@ export class TestEtcd {
 
 /** Starts a real etcd from PATH with a data folder of its own, on free loopback ports, and resolves when it serves. */
 export async function startEtcd(options: StartEtcdOptions = {}): Promise<TestEtcd> {
-  const [freePort, peerPort] = await freePorts();
+  const [port = 0, peerPort = 0] = await freePorts(2);
   const folder = options.dir === undefined ? await mkdtemp(join(tmpdir(), "tidemark-etcd-")) : undefined;
   const dir = options.dir ?? join(folder ?? "", "data");
-  const etcd = new TestEtcd(options, dir, folder, options.port ?? freePort, options.peerPort ?? peerPort);
+  const etcd = new TestEtcd(options, dir, folder, options.port ?? port, options.peerPort ?? peerPort);
   try {
     await etcd.start();
   } catch (error) {
@@ -278,23 +280,4 @@ export async function startEtcd(options: StartEtcdOptions = {}): Promise<TestEtc
 
 async function etcdctl(args: readonly string[]): Promise<void> {
   await run("etcdctl", [...args], { env: { ...process.env, ETCDCTL_API: "3" } });
-}
-
-/** Both are held at once, so that they differ. */
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()];
-  const ports = await Promise.all(
-    servers.map(
-      (server) =>
-        new Promise<number>((resolve, reject) => {
-          server.once("error", reject);
-          server.listen(0, "127.0.0.1", () => {
-            const address = server.address();
-            resolve(typeof address === "object" && address !== null ? address.port : 0);
-          });
-        }),
-    ),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return [ports[0] ?? 0, ports[1] ?? 0];
 }

@@ -1,4 +1,4 @@
-import { createServer } from "node:net";
+import { freePorts } from "@tidemark/tooling/ports";
 import { startEtcd, type TestEtcd } from "../../src/testing.ts";
 
 /** Three members that know each other. */
@@ -19,7 +19,7 @@ export class TestCluster {
 }
 
 export async function startCluster(): Promise<TestCluster> {
-  const peerPorts = await Promise.all([freePort(), freePort(), freePort()]);
+  const peerPorts = await freePorts(3);
   const cluster = peerPorts.map((port, index) => `m${index}=http://127.0.0.1:${port}`).join(",");
   const timing = ["--heartbeat-interval=50", "--election-timeout=500"];
   // Each of them serves once there are two.
@@ -29,15 +29,4 @@ export async function startCluster(): Promise<TestCluster> {
     ),
   );
   return new TestCluster(members);
-}
-
-function freePort(): Promise<number> {
-  const server = createServer();
-  return new Promise((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 }
