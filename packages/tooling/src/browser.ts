@@ -44,7 +44,7 @@ let browser: Promise<Browser> | undefined;
 /** One browser for the tests of a file; each page has a profile of its own. */
 function launch(): Promise<Browser> {
   if (browser === undefined) {
-    const launched = chromium.launch({ executablePath: chromiumPath(), args });
+    const launched = chromium.launch({ executablePath: chromiumPath(), args, timeout: 55_000 });
     browser = launched;
     onFileFinished(async () => {
       browser = undefined;
@@ -64,7 +64,8 @@ export async function openPage(url: string, options: BrowserContextOptions = {})
   });
   onTestFinished(() => context.close());
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  // Only ends a hang: what is slow is the machine.
+  page.setDefaultTimeout(45_000);
   const complaints: Complaints = { messages: [], foreign: [] };
   page.on("pageerror", (error) => complaints.messages.push(error.message));
   page.on("console", (message) => {

@@ -122,13 +122,14 @@ export function split([file = "", ...args]: readonly string[]): [string, string[
   return [file, args];
 }
 
+/** Resolves when it has ended: then nobody writes into its folder any more. */
 export async function stop(server: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (server.exitCode !== null || server.signalCode !== null) return;
   const ended = once(server, "exit");
-  if (server.exitCode === null && server.signalCode === null) {
-    server.kill(signal);
-    await Promise.race([ended, sleep(10_000, undefined, { ref: false })]);
-  }
+  server.kill(signal);
+  await Promise.race([ended, sleep(10_000, undefined, { ref: false })]);
   server.kill("SIGKILL");
+  await ended;
 }
 
 /**
