@@ -8,6 +8,7 @@ await using history = await openHistory({ file: `${etcd.dir}.history.db` });
 const source = etcdSource({ endpoints: [proxy.endpoint], prefix: "" });
 await using watcher = await openWatcher({ source, history, name: "etcd" });
 
+await watcher.waitFor("now");
 for (let index = 0; index < 100; index++) await etcd.client.put(`key-${index}`, "before");
 proxy.cut();
 await etcd.restart();

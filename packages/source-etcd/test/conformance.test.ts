@@ -12,6 +12,7 @@ let proxy: TcpProxy;
 const source = () => quickSource({ endpoints: [proxy.endpoint], prefix });
 
 const checks = sourceConformance({
+  timeoutMs: 45_000,
   open: source,
   capabilities: quickSource({ endpoints: ["127.0.0.1:1"], prefix }).capabilities,
   driver: {

@@ -6,6 +6,7 @@ import { startEtcd, type TcpProxy, tcpProxy } from "../src/testing.ts";
 import {
   complaint,
   follow,
+  impatient,
   inParallel,
   isLive,
   quickSource,
@@ -18,7 +19,7 @@ import { Ledger } from "./support/ledger.ts";
 const etcdTest = serviceTest("etcd");
 const shared = sharedEtcd();
 const isLong = process.env["TIDEMARK_LONG"] === "1";
-const longer = isLong ? 600_000 : 30_000;
+const longer = isLong ? 600_000 : 120_000;
 
 async function proxied(target = shared.etcd.endpoint): Promise<TcpProxy> {
   const proxy = await tcpProxy({ target });
@@ -234,7 +235,7 @@ etcdTest(
 etcdTest("H12: notices a frozen etcd in time, and goes on when it thaws", async () => {
   await using etcd = await startEtcd();
   const ledger = new Ledger();
-  const probe = follow(quickSource({ endpoints: [etcd.endpoint], prefix: "" }));
+  const probe = follow(quickSource({ endpoints: [etcd.endpoint], prefix: "", ...impatient }));
   await isLive(probe);
   const snapshot = revisionOf(probe.cursor);
   await ledger.put(etcd.client, "a", "1");
@@ -258,7 +259,7 @@ etcdTest("H12: notices a half-open connection, and goes on when the network is b
   const { client } = shared.etcd;
   const ledger = new Ledger("hole/");
   const proxy = await proxied();
-  const probe = follow(quickSource({ endpoints: [proxy.endpoint], prefix: "hole/" }));
+  const probe = follow(quickSource({ endpoints: [proxy.endpoint], prefix: "hole/", ...impatient }));
   await isLive(probe);
   const snapshot = revisionOf(probe.cursor);
   await ledger.put(client, "hole/a", "1");
@@ -274,9 +275,14 @@ etcdTest("H12: notices a half-open connection, and goes on when the network is b
 
 etcdTest("an idle connection lives as long as etcd answers", async () => {
   const { endpoint } = shared.etcd;
-  const probe = follow(quickSource({ endpoints: [endpoint], prefix: "idle/" }));
+  // Signs of life come at most so often: so many of them take longer than the silence that would be its end.
+  const [heartbeatIntervalMs, silenceTimeoutMs, signs] = [500, 4_000, 10];
+  const probe = follow(quickSource({ endpoints: [endpoint], prefix: "idle/", heartbeatIntervalMs, silenceTimeoutMs }));
   await isLive(probe);
-  await systemClock.sleep(2_500);
+  let seen = 0;
+  const done = Promise.withResolvers<void>();
+  probe.alive = () => void (++seen === signs && done.resolve());
+  await done.promise;
   expect(probe.statuses.at(-1)).toEqual({ state: "live" });
   expect(probe.statuses.filter(({ state }) => state === "waiting")).toEqual([]);
 });

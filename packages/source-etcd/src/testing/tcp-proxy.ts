@@ -32,7 +32,7 @@ interface Pair {
 
 /**
  * A TCP proxy on a loopback port that misbehaves on demand: it cuts connections at a chosen byte, swallows everything
- * without a word (a half-open connection), delays, or trickles. One per target; faults hold for all its connections.
+ * without a word (a half-open connection) or all answers, delays, or trickles. One per target; faults hold for all its connections.
  */
 export class TcpProxy {
   readonly port: number;
@@ -46,7 +46,7 @@ export class TcpProxy {
   #bytesDown = 0;
   #cutAtDown = Number.POSITIVE_INFINITY;
   #onCut: (() => void) | undefined;
-  #isBlackHole = false;
+  #swallows: "nothing" | "answers" | "everything" = "nothing";
   #isRefusing = false;
   #delayMs = 0;
   #bytesPerSecond = Number.POSITIVE_INFINITY;
@@ -90,7 +90,12 @@ export class TcpProxy {
 
   /** Forwards nothing any more and says nothing about it: connections stay, and new ones are accepted. */
   blackHole(): void {
-    this.#isBlackHole = true;
+    this.#swallows = "everything";
+  }
+
+  /** Forwards nothing any more that comes from the target; what goes there still arrives. */
+  loseAnswers(): void {
+    this.#swallows = "answers";
   }
 
   /** Cuts what is there and refuses what comes. */
@@ -109,10 +114,10 @@ export class TcpProxy {
     this.#bytesPerSecond = bytesPerSecond;
   }
 
-  /** Behaves from now on. What a black hole swallowed is lost, so its connections are cut. */
+  /** Behaves from now on. What was swallowed is lost, so connections are cut that may miss something. */
   heal(): void {
-    if (this.#isBlackHole) this.cut();
-    this.#isBlackHole = false;
+    if (this.#swallows !== "nothing") this.cut();
+    this.#swallows = "nothing";
     this.#isRefusing = false;
     this.#delayMs = 0;
     this.#bytesPerSecond = Number.POSITIVE_INFINITY;
@@ -150,13 +155,13 @@ export class TcpProxy {
       socket.setNoDelay(true);
       socket.on("error", () => this.#end(pair));
       socket.on("close", () => {
-        if (!this.#isBlackHole) this.#end(pair);
+        if (this.#swallows !== "everything") this.#end(pair);
       });
     }
     for (const pipe of pair.pipes) {
       pipe.from.on("readable", () => void this.#pump(pair, pipe));
       pipe.from.on("end", () => {
-        if (!this.#isBlackHole) pipe.to.end();
+        if (this.#swallows !== "everything") pipe.to.end();
       });
     }
     upstream.connect(this.#targetPort, this.#host);
@@ -170,7 +175,7 @@ export class TcpProxy {
       if (pipe.isDown && this.#bytesPerSecond !== Number.POSITIVE_INFINITY) {
         await this.#clock.sleep((chunk.length * 1_000) / this.#bytesPerSecond);
       }
-      if (this.#isBlackHole) continue;
+      if (this.#swallows === "everything" || (this.#swallows === "answers" && pipe.isDown)) continue;
       if (!this.#pairs.has(pair)) break;
       if (pipe.isDown && this.#bytesDown + chunk.length >= this.#cutAtDown) {
         this.#cutInside(pair, pipe, chunk);
