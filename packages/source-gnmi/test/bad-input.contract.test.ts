@@ -35,7 +35,7 @@ function poisonsOf(probe: SourceProbe): string[] {
 
 /** Runs a source whose poison is kept. */
 function followed(source: ReturnType<typeof gnmiSource>) {
-  const probe = new SourceProbe(systemClock, 20_000);
+  const probe = new SourceProbe(systemClock, 45_000);
   const poisons = poisonsOf(probe);
   probe.start(source);
   onTestFinished(() => probe.stop());
@@ -199,7 +199,7 @@ test("H11: while the sink is full a device can send what the window holds, and n
     call.send(synced);
     void device.flood(call, () => value);
   }).listen();
-  const probe = new SourceProbe(systemClock, 20_000);
+  const probe = new SourceProbe(systemClock, 45_000);
   probe.hold();
   probe.start(sourceOf(device, { windowBytes: 1 << 20 }));
   onTestFinished(() => probe.stop());

@@ -17,6 +17,7 @@ const entry = (name: Uint8Array): GnmiPath => ({
 const open = () => decodingBytes(quickSource(device, { encoding: "proto" }));
 
 const checks = sourceConformance({
+  timeoutMs: 45_000,
   binaryKeys: false,
   open,
   capabilities: open().capabilities,

@@ -26,7 +26,7 @@ test("drift is said, and nothing else happens", async () => {
   const tree: Json = { config: { mtu: 9000, name: "r1" } };
   const desired = { read: () => tree, onDrift: (drift: GnmiDrift) => void drifts.push(drift), intervalMs: 10 };
   follow(quickSource(device, { desired }));
-  await expect.poll(() => drifts.length, { timeout: 10_000 }).toBeGreaterThan(1);
+  await expect.poll(() => drifts.length).toBeGreaterThan(1);
   expect(drifts[0]).toEqual({
     differences: [{ path: "/config/mtu", desired: "9000", running: "1500" }],
     isCorrected: false,
@@ -51,9 +51,10 @@ test("drift is corrected in one transaction, and what comes of it is in the hist
   await probe.until("the correction", () => probe.groups.length > 0);
   expect(device.json()).toEqual({ config: { mtu: 9000, name: "r1" } });
   expect(changesOf(probe).toSorted()).toEqual(["/config/extra=gone", "/config/mtu=9000", '/config/name="r1"']);
-  await expect.poll(() => drifts[0], { timeout: 10_000 }).toMatchObject({ isCorrected: true, error: undefined });
+  await expect.poll(() => drifts[0]).toMatchObject({ isCorrected: true, error: undefined });
   device.set("/config/mtu", 1);
-  await probe.until("the next correction", () => changesOf(probe).at(-1) === "/config/mtu=9000");
+  await probe.until("the next correction", () => changesOf(probe).length > 4);
+  expect(changesOf(probe).slice(3)).toEqual(["/config/mtu=1", "/config/mtu=9000"]);
 });
 
 test("a desired tree that cannot be read, or that never comes, holds up nothing", async () => {
@@ -72,7 +73,7 @@ test("a desired tree that cannot be read, or that never comes, holds up nothing"
   };
   const probe = follow(quickSource(device, { desired }));
   await probe.until("the snapshot", () => probe.snapshots === 1);
-  await expect.poll(() => drifts, { timeout: 10_000 }).toHaveLength(1);
+  await expect.poll(() => drifts).toHaveLength(1);
   expect(drifts[0]?.error?.message).toBe("no such file");
   for (let value = 1; value <= 20; value++) device.set("/a", value);
   await probe.until("all changes", () => changesOf(probe).length === 20);

@@ -2,12 +2,21 @@ import { systemClock } from "@tidemark/clock";
 import type { Frame, FrameSink, Source } from "@tidemark/store-watch/contract";
 import { SourceProbe } from "@tidemark/store-watch/testing";
 import { ReconnectLimiter } from "@tidemark/stream";
+import { freePorts } from "@tidemark/tooling/ports";
 import { onTestFinished } from "vitest";
 import { type GnmiSource, type GnmiSourceOptions, gnmiSource } from "../src/index.ts";
 import { GnmiDevice, type GnmiDeviceOptions } from "../src/testing.ts";
 
 export async function testDevice(options: GnmiDeviceOptions = {}): Promise<GnmiDevice> {
   const device = await new GnmiDevice(options).listen();
+  onTestFinished(() => device.close());
+  return device;
+}
+
+/** One that goes away and comes back: at a port that nobody else gets meanwhile. */
+export async function returningDevice(): Promise<GnmiDevice> {
+  const [port = 0] = await freePorts(1);
+  const device = await new GnmiDevice().listen({ port });
   onTestFinished(() => device.close());
   return device;
 }
@@ -25,7 +34,7 @@ export function quickSource(device: GnmiDevice, options: Partial<GnmiSourceOptio
 }
 
 export function follow(source: Source, from?: SourceProbe): SourceProbe {
-  const probe = new SourceProbe(systemClock, 20_000).start(source, from?.resume);
+  const probe = new SourceProbe(systemClock, 45_000).start(source, from?.resume);
   onTestFinished(() => probe.stop());
   return probe;
 }
