@@ -28,7 +28,7 @@ class Opened implements Source {
     const catalogs = [
       { name: "bytes", url: `${server.url}/list/bytes`, eventsUrl: `${server.url}/events?after={after}` },
     ];
-    this.inner = catalogSource({ catalogs, stateFile: file, everyMs: 1e9 });
+    this.inner = catalogSource({ catalogs, stateFile: file, everyMs: 1e9, detailTimeoutMs: 50_000 });
   }
 
   get capabilities() {
@@ -51,7 +51,7 @@ class Opened implements Source {
 
   /** One look at the server, and all of it told: or as much as there is room for. */
   async look(): Promise<void> {
-    const { cursor } = await this.inner.barrier(AbortSignal.timeout(10_000));
+    const { cursor } = await this.inner.barrier(AbortSignal.timeout(50_000));
     const wanted = parseSortableInteger(cursor);
     while (this.isRunning && this.#told < wanted && !this.#isHeld) {
       await new Promise<void>((resolve) => (this.#wake = resolve));
@@ -111,6 +111,7 @@ const driver: ConformanceDriver = {
 };
 
 const checks = sourceConformance({
+  timeoutMs: 45_000,
   capabilities,
   driver,
   // Between two looks only the last state is seen.

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CycleReport } from "@tidemark/reconcile";
 import { type CatalogSource, type CatalogSourceOptions, catalogSource } from "@tidemark/source-catalog";
-import { systemClock } from "@tidemark/clock";
+import { type Clock, systemClock } from "@tidemark/clock";
 import { type History, openWatcher, type Watcher } from "@tidemark/store-watch";
 import { openThreadlessHistory } from "@tidemark/store-watch/testing";
 import { onTestFinished } from "vitest";
@@ -107,6 +107,13 @@ export function folder(): string {
 /** In the long mode one cycle makes 100,000 detail calls, on a machine that does other things as well. */
 const cycleTimeoutMs = process.env["TIDEMARK_LONG"] === "1" ? 500_000 : 60_000;
 
+/** Longer than any machine stands still: only what hangs is found to. */
+const patient = { fetchTimeoutMs: 50_000, detailTimeoutMs: 50_000 } as const;
+
+/** How far the wall clock of these tests is ahead. */
+let aheadMs = 0;
+const clock: Clock = { ...systemClock, now: () => systemClock.now() + aheadMs };
+
 export interface Followed {
   readonly source: CatalogSource;
   readonly history: History;
@@ -129,11 +136,13 @@ export async function follow(
     retryInitialMs: 1,
     retryMaxMs: 1,
     stateFile: join(home, "state.db"),
+    clock,
+    ...patient,
     ...options,
   });
   // The same database without its threads: these take longer to start than all the rest takes.
   const file = join(home, historyFile);
-  const history = await openThreadlessHistory({ file, origin: "test", clock: systemClock });
+  const history = await openThreadlessHistory({ file, origin: "test", clock });
   const watcher = await openWatcher({ source, history, name: "catalogs" });
   const close = async () => {
     await watcher.close();
@@ -149,6 +158,8 @@ export async function follow(
       return all;
     },
     async cycle() {
+      // So that whatever is due after a millisecond is, however quick the machine.
+      aheadMs += 10;
       await watcher.waitFor(await source.barrier(AbortSignal.timeout(cycleTimeoutMs)));
       return source.status().cycle?.last as CycleReport;
     },
