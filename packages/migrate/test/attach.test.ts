@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { defineMigration, openMigrations } from "@tidemark/migrate";
+import { openSqlite } from "@tidemark/migrate/internal";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { counters, createCounters } from "./support/schema.ts";
@@ -59,6 +60,32 @@ for (const driver of ["better-sqlite3", "node:sqlite"] as const) {
       await using migrations = await open({ file: path, driver });
       expect((await migrations.run())[0]).toMatchObject({ state: "done", rowsDone: 3 });
     }
+  });
+}
+
+for (const driver of ["better-sqlite3", "node:sqlite"] as const) {
+  test(`with ${driver} only a commit that says so waits for the disk`, async () => {
+    const { file } = scratch();
+    const { connection } = await openSqlite({ dialect: "sqlite", file, driver });
+    const level = { sql: "pragma synchronous", params: [] };
+    const levelIn = (commit: "lazy" | "durable") =>
+      connection.transactionFrom?.(
+        () => level,
+        async (_, { rows }) => rows[0]?.[0],
+        commit,
+      );
+    const [normal, full] = [1n, 2n];
+    expect(await levelIn("lazy")).toBe(normal);
+    expect(await levelIn("durable")).toBe(full);
+    expect(await levelIn("lazy")).toBe(normal);
+    const failing = connection.transactionFrom?.(
+      () => level,
+      () => Promise.reject(new Error("no")),
+      "durable",
+    );
+    await expect(failing).rejects.toThrow("no");
+    expect((await connection.execute(level)).rows).toEqual([[normal]]);
+    await connection.close();
   });
 }
 

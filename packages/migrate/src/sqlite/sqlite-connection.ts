@@ -1,4 +1,4 @@
-import type { SqlConnection, SqlExecutor, SqlQuery, SqlResult } from "../connection.ts";
+import type { Commit, SqlConnection, SqlExecutor, SqlQuery, SqlResult } from "../connection.ts";
 import { MigrateError } from "../migrate-error.ts";
 import { Turns } from "../turns.ts";
 import type { SqliteClient } from "./sqlite-client.ts";
@@ -28,16 +28,21 @@ export class SqliteConnection implements SqlConnection {
   }
 
   transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T> {
+    return this.#turns.alone(() => this.#transaction(mode, work));
+  }
+
+  transactionFrom<T>(
+    first: () => SqlQuery,
+    work: (executor: SqlExecutor, result: SqlResult) => Promise<T>,
+    commit: Commit,
+  ): Promise<T> {
     return this.#turns.alone(async () => {
-      // Deferred and then writing can fail with SQLITE_BUSY_SNAPSHOT, for which the busy handler is not even asked.
-      this.#client.execute(mode === "write" ? "begin immediate" : "begin", []);
+      // Not possible inside of a transaction.
+      if (commit === "durable") this.#client.execute("pragma synchronous = full", []);
       try {
-        const result = await work(this.#direct);
-        this.#client.execute("commit", []);
-        return result;
-      } catch (error) {
-        this.#rollBack();
-        throw error;
+        return await this.#transaction("write", async (executor) => work(executor, this.#execute(first())));
+      } finally {
+        if (commit === "durable") this.#client.execute("pragma synchronous = normal", []);
       }
     });
   }
@@ -52,6 +57,19 @@ export class SqliteConnection implements SqlConnection {
 
   close(): Promise<void> {
     return this.#turns.close(() => this.#client.close());
+  }
+
+  async #transaction<T>(mode: "read" | "write", work: (executor: SqlExecutor) => Promise<T>): Promise<T> {
+    // Deferred and then writing can fail with SQLITE_BUSY_SNAPSHOT, for which the busy handler is not even asked.
+    this.#client.execute(mode === "write" ? "begin immediate" : "begin", []);
+    try {
+      const result = await work(this.#direct);
+      this.#client.execute("commit", []);
+      return result;
+    } catch (error) {
+      this.#rollBack();
+      throw error;
+    }
   }
 
   #rollBack(): void {
