@@ -1,8 +1,14 @@
-import { PGlite } from "@electric-sql/pglite";
+import { PGlite, type Results } from "@electric-sql/pglite";
 import { openPostgres } from "@tidemark/migrate/internal";
 import { type Link, numeric } from "./address.ts";
 
 let shared: Promise<PGlite> | undefined;
+
+/** As `pg` gives it. */
+function toResult(statement: string, { rows, fields, affectedRows = 0 }: Results) {
+  const command = statement.trim().split(/\s/)[0]?.toUpperCase() ?? "";
+  return { command, rowCount: affectedRows, rows: rows as unknown[], fields };
+}
 
 /** PostgreSQL in this process, behind what the engine uses of a pool of `pg`. It has one connection: no test of locks. */
 export async function linkToPglite(): Promise<Link> {
@@ -14,14 +20,13 @@ export async function linkToPglite(): Promise<Link> {
   const session = {
     async query(config: { readonly text: string; readonly values: string[] }) {
       const { text: statement, values } = config;
-      const command = statement.trim().split(/\s/)[0]?.toUpperCase() ?? "";
-      if (values.length === 0 && statement.includes(";")) {
-        await db.exec(statement);
-        return { command, rowCount: 0, rows: [], fields: [] };
-      }
       const options = { rowMode: "array", parsers: asText, serializers: asText } as const;
-      const { rows, fields, affectedRows = 0 } = await db.query(statement, values, options);
-      return { command, rowCount: affectedRows, rows: rows as unknown[], fields };
+      // Several statements at once have an answer each, of which the last one counts.
+      if (values.length === 0 && statement.includes(";")) {
+        const answers = await db.exec(statement, options);
+        return answers.map((answer) => toResult("", answer));
+      }
+      return toResult(statement, await db.query(statement, values, options));
     },
     on: () => undefined,
     off: () => undefined,
