@@ -9,6 +9,9 @@ import {
   StreamReconnector,
   type StreamReconnectorOptions,
 } from "@tidemark/stream";
+import { systemClock } from "@tidemark/clock";
+import { createSimulation, type Simulation } from "@tidemark/clock/testing";
+import { freePorts } from "@tidemark/tooling/ports";
 import { expect, onTestFinished, test } from "vitest";
 import {
   type ChatHandler,
@@ -85,6 +88,14 @@ async function after(reconnector: StreamReconnector<string, string, string>, old
   return await reconnector.connected();
 }
 
+/** Lets time pass a little with every turn of the event loop, in which real sockets move. */
+async function passUntil(simulation: Simulation, isThere: () => boolean): Promise<void> {
+  while (!isThere()) {
+    await new Promise<void>((resolve) => systemClock.setImmediate(resolve));
+    await simulation.advance(1);
+  }
+}
+
 test("speaks to a real server and closes in good order", async () => {
   const server = await serve();
   const { reconnector, messages, got } = follow(server.url);
@@ -121,8 +132,11 @@ test("X10: a handshake that the server never answers is cancelled there and trie
   const server = await serve(async function* (lines, _, stream) {
     for await (const line of lines) if (stream === 2) yield line;
   });
-  const { reconnector, events } = follow(server.url, { handshakeTimeoutMs: 300 });
-  await reconnector.connected();
+  const simulation = createSimulation({ seed: 1 });
+  const { reconnector, events } = follow(server.url, { handshakeTimeoutMs: 5000, clock: simulation.clock });
+  await server.reached(1);
+  await simulation.advance(5000);
+  await passUntil(simulation, () => reconnector.current !== undefined);
   await server.reached(1);
   expect(server).toMatchObject({ opened: 2, maxOpen: 1 });
   expect(events.find((event) => event.type === "disconnected")).toMatchObject({ error: { code: "HANDSHAKE_TIMEOUT" } });
@@ -130,7 +144,8 @@ test("X10: a handshake that the server never answers is cancelled there and trie
 });
 
 test("P1: a server that is killed in the middle of a stream is found again, with one stream open", async () => {
-  const first = await serve();
+  const [port = 0] = await freePorts(1);
+  const first = await serve(echo, port);
   const { reconnector, got } = follow(first.url);
   const connection = await reconnector.connected();
   connection.send("before");
@@ -138,7 +153,7 @@ test("P1: a server that is killed in the middle of a stream is found again, with
   await first.kill();
   await connection.closed;
   expect(reconnector.current).toBeUndefined();
-  const second = await serve(echo, first.port);
+  const second = await serve(echo, port);
   const next = await reconnector.connected();
   next.send("after");
   await got("re: after");
@@ -173,13 +188,17 @@ test("X11: a half-open connection is found by pings and left for a new one", asy
   const server = await serve();
   const hole = await startBlackHole(server.port);
   onTestFinished(() => hole.close());
-  const { reconnector, got } = follow(hole.url, { pingIntervalMs: 100, pingTimeoutMs: 200 });
+  const simulation = createSimulation({ seed: 1 });
+  const times = { pingIntervalMs: 30_000, pingTimeoutMs: 20_000 };
+  const { reconnector, got } = follow(hole.url, { ...times, clock: simulation.clock });
   const connection = await reconnector.connected();
   connection.send("before");
   await got("re: before");
   hole.swallow();
+  await simulation.advance(50_000);
   const { error } = await connection.closed;
   expect(error).toMatchObject({ code: "PING_TIMEOUT" });
+  await passUntil(simulation, () => reconnector.current !== undefined);
   const next = await reconnector.connected();
   next.send("after");
   await got("re: after");
