@@ -170,8 +170,28 @@ test("trusts only whom it is told to, and shows its own certificate (TLS, mutual
       closeTimeoutMs: 100,
     });
     await expect(anybody.describeTopic("orders")).rejects.toThrow(TopicError);
-    await using suspicious = createTopicClient(url, { callTimeoutMs: 300 });
-    await expect(suspicious.describeTopic("orders")).rejects.toThrow(/certificate|self-signed/);
+    // It waits for its second try until its time is over, which is when it knows who is there.
+    const simulation = createSimulation({ seed: 1, limitMs: 1e9 });
+    const refused = Promise.withResolvers<void>();
+    const { clock } = simulation;
+    await using suspicious = createTopicClient(url, {
+      clock: {
+        now: () => clock.now(),
+        monotonic: () => clock.monotonic(),
+        setTimer: (ms, callback) => clock.setTimer(ms, callback),
+        setImmediate: (callback) => clock.setImmediate(callback),
+        sleep(_, options) {
+          refused.resolve();
+          return clock.sleep(1e8, options);
+        },
+      },
+    });
+    const failed = expect(suspicious.describeTopic("orders", { timeoutMs: 600_000 })).rejects.toThrow(
+      /certificate|self-signed/,
+    );
+    await refused.promise;
+    await simulation.advance(600_000);
+    await failed;
   } finally {
     await authority.remove();
   }
