@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
 import { openReader, type Reader, type ReaderBatch, type ReaderOptions } from "@tidemark/topic-reader";
+import { freePorts } from "@tidemark/tooling/ports";
 import { expect, onTestFinished, test } from "vitest";
 import { live, temporaryFolder, write } from "./support/live.ts";
 
@@ -233,8 +234,8 @@ async function startServer(dataDir: string, port: number): Promise<{ child: Chil
 
 test("P16: a reader and its commits survive a server that is killed and started again", async () => {
   const dataDir = temporaryFolder();
-  let { child, address } = await startServer(dataDir, 0);
-  const port = Number(new URL(address.replace("grpc:", "http:")).port);
+  const [port = 0] = await freePorts(1);
+  let { child, address } = await startServer(dataDir, port);
   const client = createTopicClient(address);
   onTestFinished(() => client.close());
   await orders(client, { partitions: 2 });

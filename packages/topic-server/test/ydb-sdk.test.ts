@@ -1,3 +1,4 @@
+import { freePorts } from "@tidemark/tooling/ports";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { AnonymousAuthService, Driver, StaticCredentialsAuthService, Ydb } from "ydb-sdk";
 import { topicAdminWire } from "@tidemark/topic/internal";
@@ -12,7 +13,7 @@ async function openDriver(
 ): Promise<Driver> {
   const driver = new Driver({ connectionString, authService, logger: logger as never });
   onTestFinished(() => driver.destroy());
-  expect(await driver.ready(10_000)).toBe(true);
+  expect(await driver.ready(50_000)).toBe(true);
   return driver;
 }
 
@@ -22,10 +23,11 @@ const messages = (texts: readonly string[]) => ({
 });
 
 test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart of the server", {
-  timeout: 60_000,
+  timeout: 180_000,
 }, async () => {
   const dataDir = temporaryFolder();
-  const first = await openTestServer({ dataDir, closeTimeoutMs: 100 });
+  const [port = 0] = await freePorts(1);
+  const first = await openTestServer({ dataDir, listen: { port }, closeTimeoutMs: 100 });
   const driver = await openDriver(first.connectionString);
   await driver.topic.createTopic({ path: "/local/npm", consumers: [{ name: "c" }] });
   // It hands out the answer as it came.
@@ -65,9 +67,8 @@ test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart
     const { partitions } = unpack(topicAdminWire.DescribeConsumerResultSchema, operation);
     return partitions[0]?.partitionConsumerStats?.committedOffset === 2n;
   };
-  await vi.waitUntil(committed, { timeout: 10_000, interval: 20 });
+  await vi.waitUntil(committed, { timeout: 50_000, interval: 20 });
 
-  const { port } = first;
   await first.close();
   const second = await openTestServer({ dataDir, listen: { port }, closeTimeoutMs: 100 });
   // Its writers give up when their stream breaks, or while its driver dials again.
@@ -81,7 +82,7 @@ test("npm's ydb-sdk creates, writes, reads, commits, and goes on after a restart
       return undefined;
     }
   };
-  const after = await vi.waitUntil(sendThree, { timeout: 20_000, interval: 200 });
+  const after = await vi.waitUntil(sendThree, { timeout: 50_000, interval: 200 });
   // Its first reader comes back by itself, and has the partition if it is the first to.
   expect(await Promise.any([before.read(), after.read()])).toBe("three");
   const { partitions } = await rawClient(second).describe("/local/npm");

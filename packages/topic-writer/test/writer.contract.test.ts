@@ -8,6 +8,7 @@ import { systemClock } from "@tidemark/clock";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
 import { openTopicServer, type TopicServer, type TopicServerOptions } from "@tidemark/topic-server";
 import { createWriter, openWriter, WriterError } from "@tidemark/topic-writer";
+import { freePorts } from "@tidemark/tooling/ports";
 import { expect, test as base } from "vitest";
 import { readTopic } from "./support/read-topic.ts";
 import { openTokenGate } from "./support/token-gate.ts";
@@ -22,7 +23,9 @@ const fast = { initialDelayMs: 5, slowInitialDelayMs: 5, maxDelayMs: 100, slowMa
 
 async function openWorld(options: TopicServerOptions = {}): Promise<World & AsyncDisposable> {
   const data = await mkdtemp(join(tmpdir(), "tidemark-writer-"));
-  const server = await openTopicServer({ dataDir: data, ...options });
+  // Nobody gets it while a server that comes back is away.
+  const [port = 0] = await freePorts(1);
+  const server = await openTopicServer({ dataDir: data, listen: { port }, ...options });
   const client = createTopicClient(server.connectionString);
   return {
     data,
@@ -297,7 +300,8 @@ test("X17: an expired token is renewed once, and the writer goes on", async ({ w
 test("X17: a writer with a login goes on although the server no longer takes its token", async () => {
   const data = await mkdtemp(join(tmpdir(), "tidemark-writer-"));
   const auth = { users: [{ name: "u", password: "secret", rights: "all" as const }], tokenLifetimeMs: 60_000 };
-  const first = await openTopicServer({ dataDir: data, auth });
+  const [port = 0] = await freePorts(1);
+  const first = await openTopicServer({ dataDir: data, auth, listen: { port } });
   await using client = createTopicClient(first.connectionString, {
     discovery: false,
     credentials: { user: "u", password: "secret" },
@@ -308,7 +312,7 @@ test("X17: a writer with a login goes on although the server no longer takes its
   await first.close();
   // To this one the token has expired long ago; the client cannot know.
   const clock = Object.assign(Object.create(systemClock), { now: () => systemClock.now() + 3_600_000 });
-  await using _second = await openTopicServer({ dataDir: data, auth, clock, listen: { port: first.port } });
+  await using _second = await openTopicServer({ dataDir: data, auth, clock, listen: { port } });
   expect(await writer.writeAcked("after")).toMatchObject({ offset: 1n, seqNo: 2n });
 });
 
