@@ -265,7 +265,8 @@ test("our client, their server: a farewell lets our calls finish, and the next o
 test("our client, their server: pings are answered both ways while a call is open", async () => {
   const simulation = createSimulation({ seed: 1 });
   const seen = new Seen();
-  const { url } = await startGrpcJsServer(seen, { "grpc.keepalive_time_ms": 1, "grpc.keepalive_timeout_ms": 5000 });
+  const keepalive = { "grpc.keepalive_time_ms": 1, "grpc.keepalive_timeout_ms": 60_000 };
+  const { url } = await startGrpcJsServer(seen, keepalive);
   const channel = openChannel({ baseUrl: url, clock: simulation.clock, pingIntervalMs: 1000 });
   const requests = source<Uint8Array>();
   const answers = channel.stream(both).start(requests);
