@@ -21,7 +21,7 @@ test("every benchmark of every package is in the whole, or in a part of another"
   expect(missing.map(({ name }) => name)).toEqual(["connect-transport/frames", "stream/buffers", "topic/codec"]);
 });
 
-test("benchmarks end in one table, with their goals where they have some", { timeout: 120_000 }, async () => {
+test("benchmarks end in one table, with their goals where they have some", { timeout: 600_000 }, async () => {
   const { code, text } = await printed(["bench", "--quick", "--only", "topics/codec,migrate/start-up"]);
   expect(code).toBe(0);
   expect(text).toMatch(/^\| +\| +result \| +goal \| met \|$/m);

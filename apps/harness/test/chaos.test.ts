@@ -7,7 +7,7 @@ import type { FollowDefect } from "../src/roles/follow-options.ts";
 
 const isLong = process.env["TIDEMARK_LONG"] === "1";
 const seed = Number(process.env["TIDEMARK_SEED"] ?? (isLong ? Date.now() % 1_000_000 : 1));
-const timeoutMs = isLong ? 1_800_000 : 300_000;
+const timeoutMs = isLong ? 1_800_000 : 900_000;
 
 /** Inflicts these faults in turn, so often in all, and proves each time what the title says. */
 async function inflict(only: readonly FaultName[], times: number, signal: AbortSignal): Promise<EtcdChaosProgress> {

@@ -16,15 +16,19 @@ import { sinkConformance } from "../src/conformance/sink-conformance.ts";
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
-test("our own topic service conforms", { timeout: 60_000 }, async () => {
+test("our own topic service conforms", { timeout: 300_000 }, async () => {
   await using server = await openTopicServer();
   const lines: string[] = [];
-  const code = await conformTopics({ endpoint: server.connectionString, say: (line) => lines.push(line) });
+  const code = await conformTopics({
+    endpoint: server.connectionString,
+    timeoutMs: 60_000,
+    say: (line) => lines.push(line),
+  });
   expect(lines.filter((line) => !line.startsWith("ok"))).toEqual(["7 of 7 hold"]);
   expect(code).toBe(0);
 });
 
-test("a service that nobody can reach conforms to nothing", { timeout: 60_000 }, async () => {
+test("a service that nobody can reach conforms to nothing", { timeout: 300_000 }, async () => {
   const lines: string[] = [];
   const endpoint = "grpc://127.0.0.1:1/local";
   expect(await conformTopics({ endpoint, timeoutMs: 200, say: (line) => lines.push(line) })).toBe(1);
@@ -56,7 +60,7 @@ async function harness(cwd: string, ...args: readonly string[]) {
 test.each([
   ["source", /^1\d of 1\d hold, \d skipped$/m],
   ["history", /^18 of 18 hold$/m],
-])("an author checks a %s from a repository of their own", { timeout: 120_000 }, async (kind, verdict) => {
+])("an author checks a %s from a repository of their own", { timeout: 300_000 }, async (kind, verdict) => {
   const { code, output, errors } = await harness(foreignRepository(), "conformance", kind, "./adapters.ts");
   expect(output + errors).toMatch(verdict);
   expect(code).toBe(0);
@@ -161,7 +165,7 @@ function brokenHistory(whole: History, frames: (frame: Frame) => readonly Frame[
 }
 
 test("a history that forgets deletions, gaps, breaks and what it cannot take is found out", {
-  timeout: 120_000,
+  timeout: 300_000,
 }, async () => {
   const isKept = (frame: Frame) =>
     !["gap", "discard", "poison"].includes(frame.type) && !(frame.type === "change" && frame.value === undefined);

@@ -8,7 +8,7 @@ const isLong = process.env["TIDEMARK_LONG"] === "1";
 const seeds = isLong ? 1000 : 25;
 
 test(`O1–O9: ${seeds} whole systems hold what they promise, under every fault, and end equal`, {
-  timeout: isLong ? 3 * 3_600_000 : 300_000,
+  timeout: isLong ? 3 * 3_600_000 : 900_000,
 }, async () => {
   const lines: string[] = [];
   const report = await simulate({
@@ -59,7 +59,7 @@ test("the plan of a seed does not change when something is taken away", () => {
 });
 
 test("what does not fail in the same way is not smaller, and arguments say how to run a world again", {
-  timeout: 120_000,
+  timeout: 600_000,
 }, async () => {
   const folder = simFolder();
   onTestFinished(() => folder.remove());

@@ -29,7 +29,7 @@ test("a heap that grows with every round is a leak, and so is a handle that stay
 });
 
 test("worlds are run until there is enough to judge, with a line after each round and the verdict in the end", {
-  timeout: 120_000,
+  timeout: 600_000,
 }, async () => {
   const lines: string[] = [];
   expect(

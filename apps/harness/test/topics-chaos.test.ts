@@ -5,7 +5,7 @@ import { runTopicsChaos } from "../src/chaos/topics/topics-run.ts";
 
 const isLong = process.env["TIDEMARK_LONG"] === "1";
 const seed = Number(process.env["TIDEMARK_SEED"] ?? (isLong ? Date.now() % 1_000_000 : 1));
-const timeout = isLong ? 1_800_000 : 300_000;
+const timeout = isLong ? 1_800_000 : 900_000;
 
 /** Inflicts these faults in turn, and proves that everything acknowledged is there once and was read. */
 async function inflict(only: readonly TopicsFaultName[], signal: AbortSignal) {

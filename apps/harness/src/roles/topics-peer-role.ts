@@ -12,7 +12,7 @@ const reconnect = {
   slowInitialDelayMs: 5,
   maxDelayMs: 100,
   slowMaxDelayMs: 100,
-  handshakeTimeoutMs: 1_000,
+  handshakeTimeoutMs: 3_000,
   pingIntervalMs: 200,
   pingTimeoutMs: 400,
 };
