@@ -13,7 +13,9 @@ const bump = (tuning = {}) =>
     set: { n: sql`${counters.n} + 1` },
     remaining: sql`${counters.n} = 0`,
     ...eager,
+    // Also after a chunk that took far too long: a test below waits for a certain one.
     initialRows: 10,
+    minRows: 10,
     maxRows: 10,
     ...tuning,
   });

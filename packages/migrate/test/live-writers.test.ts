@@ -17,7 +17,23 @@ test("two live writers go on through a migration, and neither they nor it lose a
   );
   const writers = [1, 2].map((seed) => startProcess("writer", file, String(seed)));
   for (const writer of writers) await writer.ready;
-  const engine = await engineOn(file, [bump, lengths]);
+  // Nobody but the writers has written a length yet. The run waits until they are at it, in the middle of its first rows.
+  const written = db.prepare("select count(*) from notes where length is not null").pluck();
+  let isUnderWay = false;
+  let hasPassed = false;
+  const writersAreSlow = {
+    name: "writers",
+    async read() {
+      hasPassed ||= isUnderWay && (written.get() as number) > 20;
+      return { utilisation: isUnderWay && !hasPassed ? 2 : 0, reason: "they have hardly begun" };
+    },
+  };
+  const engine = await engineOn(file, [bump, lengths], {
+    signals: [writersAreSlow],
+    probe: (point) => {
+      if (point === "after-commit") isUnderWay = true;
+    },
+  });
   const statuses = await engine.run();
   const last: Record<string, string>[] = [];
   for (const writer of writers) {

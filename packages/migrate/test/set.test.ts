@@ -97,7 +97,7 @@ test("B5: parents without children are skipped and do not hold up the loop", asy
 test("B7 and B8: every chunk that had rows is reported once, in order, and no other", async () => {
   const { file, db } = scratch();
   createCounters(db, 12);
-  const engine = await engineOn(file, [bump({ initialRows: 5, maxRows: 5 })]);
+  const engine = await engineOn(file, [bump({ initialRows: 5, minRows: 5, maxRows: 5 })]);
   const seen = collect(engine.events());
   await engine.run();
   await engine.close();

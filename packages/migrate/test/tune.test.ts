@@ -27,7 +27,8 @@ const bump = (tuning = {}) =>
 
 test("a knob that another process turns holds from the next chunk on, and for whoever takes over", async () => {
   const { file, db } = scratch();
-  createCounters(db, 100);
+  // So many that there are enough of them left when a slow operator is done.
+  createCounters(db, 400);
   const operator = await engineOn(file, [bump()], { owner: "operator" });
   let tuned: Promise<void> | undefined;
   const sizes: number[] = [];
@@ -45,7 +46,7 @@ test("a knob that another process turns holds from the next chunk on, and for wh
       before = event.rowsDone;
     }
   })();
-  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 100 });
+  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 400 });
   await engine.close();
   await seen;
   await tuned;

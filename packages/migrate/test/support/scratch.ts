@@ -54,8 +54,8 @@ export async function engineOn(
   return engine;
 }
 
-/** No waits between chunks. */
-export const eager = { nice: 0, minGapMs: 0, maxGapMs: 0 } as const;
+/** No waits between chunks; and a total, also where the machine stands still while rows are counted. */
+export const eager = { nice: 0, minGapMs: 0, maxGapMs: 0, maxCountMs: 60_000 } as const;
 
 /** `n` integers from 1. */
 export const upTo = (n: number): number[] => Array.from({ length: n }, (_, index) => index + 1);
