@@ -56,14 +56,17 @@ test("the probes measure what a reader and a writer beside the chunks have to wa
     ],
     80,
   );
-  expect((await read("writer"))?.utilisation).toBeLessThan(80 / 1e6);
+  // Whoever waits for a lock cannot be faster than this, and the machine may stand still during any single reading.
+  const isFast = (name: string) => expect.poll(async () => (await read(name))?.utilisation).toBeLessThan(80 / 1e6);
+  await isFast("writer");
   db.exec("begin immediate");
   // In WAL mode a writer is in the way of writers alone.
   const waited = await read("writer");
   expect(waited?.utilisation).toBeGreaterThanOrEqual(79 / 1e6);
   expect(waited?.reason).toMatch(/^a small write took \d+\.\d ms, limit 1000000 ms$/);
-  expect((await read("reader"))?.utilisation).toBeLessThan(80 / 1e6);
+  await isFast("reader");
   db.exec("rollback");
+  await isFast("writer");
 });
 
 test("a probe that cannot ask is no reading", async () => {
@@ -115,9 +118,13 @@ test("in a thread, every signal is read, and a limit that is changed lets a run 
   const events = migrations.events();
   const ran = migrations.run();
   for await (const event of events) if (event.type === "state" && event.to === "throttled") break;
-  const { throttleReason, state } = await migrations.get("bump");
-  expect(state).toBe("throttled");
-  expect(throttleReason).toMatch(/disk-free: .* are free on the disk of/);
+  // On a busy machine the first reading may come after the run was held back for want of one.
+  await expect
+    .poll(() => migrations.get("bump"))
+    .toMatchObject({
+      state: "throttled",
+      throttleReason: expect.stringMatching(/disk-free: .* are free on the disk of/),
+    });
   await expect(migrations.adjust({ limits: { blocked: 3 } })).rejects.toMatchObject({ code: "OPTIONS_INVALID" });
   await expect(migrations.adjust({ limits: { "event-loop": -1 } })).rejects.toThrow("above 0");
   await migrations.adjust({ limits: { "disk-free": 1, "event-loop": 2e9 } });
