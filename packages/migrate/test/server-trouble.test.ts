@@ -47,6 +47,13 @@ function migrationOf(stage: Stage, before: (chunk: MigrationChunk, nth: number) 
   } as never);
 }
 
+/** An engine that waits for the locks of a connection that is dying, and whose statements nobody cuts. */
+async function patientEngine(stage: Stage, migration: ReturnType<typeof migrationOf>): Promise<MigrationEngine> {
+  const engine = await stage.engine([migration]);
+  await engine.adjust({ lockTimeoutMs: 60_000, statementTimeoutMs: 120_000 });
+  return engine;
+}
+
 async function expectOnce(stage: Stage): Promise<void> {
   expect(await stage.query("select distinct n from counters")).toEqual([[1]]);
   expect(await stage.query("select count(*), count(distinct id) from effects")).toEqual([[30, 30]]);
@@ -76,7 +83,7 @@ for (const [name, register] of [
         const id = String(asked.rows[0]?.[0]);
         await stage.query(isMysql ? `kill ${id}` : `select pg_terminate_backend(${id})`);
       });
-      const trouble = await troubleOf(await stage.engine([migration]));
+      const trouble = await troubleOf(await patientEngine(stage, migration));
       expect(trouble.map(({ kind }) => kind)).toEqual(["retry"]);
       await expectOnce(stage);
     },
@@ -101,7 +108,7 @@ for (const [name, register] of [
         await stage.query(isMysql ? `kill ${id}` : `select pg_terminate_backend(${id})`);
         await slow;
       });
-      const trouble = await troubleOf(await stage.engine([migration]));
+      const trouble = await troubleOf(await patientEngine(stage, migration));
       expect(trouble.map(({ kind }) => kind)).toEqual(["retry"]);
       await expectOnce(stage);
     },
@@ -135,8 +142,8 @@ for (const [name, register] of [
     });
     const engine = await stage.engine([migration]);
     // Else the wait for the lock would end before the deadlock is seen.
-    await engine.adjust({ lockTimeoutMs: 20_000 });
-    database.connection.limit?.({ lockTimeoutMs: 20_000 });
+    await engine.adjust({ lockTimeoutMs: 60_000 });
+    database.connection.limit?.({ lockTimeoutMs: 60_000 });
     // What the other one does to rows is no effect of ours.
     await stage.query("delete from effects");
     const trouble = await troubleOf(engine);
@@ -200,8 +207,11 @@ for (const [name, register] of [
     const engine = await stage.engine([migration]);
     await engine.adjust({ statementTimeoutMs: 250 });
     const trouble = await troubleOf(engine);
-    // Thirty take 600 ms, fifteen 300, seven 140.
-    expect(trouble.map(({ kind }) => kind).slice(0, 2)).toEqual(["split", "split"]);
+    // Thirty take 600 ms, fifteen 300, seven 140; on a slow machine more of them are too many, and what is no chunk is
+    // asked again.
+    const kinds = trouble.map(({ kind }) => kind).filter((kind) => kind !== "retry");
+    expect(kinds.length).toBeGreaterThanOrEqual(2);
+    expect(new Set(kinds)).toEqual(new Set(["split"]));
     await expectOnce(stage);
   });
 }
