@@ -363,7 +363,10 @@ class EmbeddedStore implements Store, WatcherHost {
     try {
       await this.#compactor.stop();
       await this.#commits.idle();
-      await Promise.all([this.#writer.close(), this.#reader.close()]);
+      // The writer last: then it is the last connection, and SQLite puts everything into the one file. Two that close at
+      // once each take the other for one that stays.
+      await this.#reader.close();
+      await this.#writer.close();
     } finally {
       limit.cancel();
     }
