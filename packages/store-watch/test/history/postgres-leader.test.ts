@@ -3,6 +3,7 @@ import { expect, onTestFinished } from "vitest";
 import { openPostgresHistory } from "../../src/history-postgres/history.ts";
 import { temporarySchema } from "./compliance/postgres-backend.ts";
 import { append, begin, commit, end, openedHistory, put, state, streamOptions } from "./helpers.ts";
+import { letRunOut, openSleeper } from "./sleeping-writer.ts";
 
 // Two histories of one process that go over to another process together.
 
@@ -16,13 +17,13 @@ async function opened(options: Parameters<typeof openPostgresHistory>[0]) {
 
 test("who has the leader takes over what it leads, from whoever has that; who lost the leader does not", async () => {
   const [main, led] = [await temporarySchema(), await temporarySchema()];
-  const first = await opened(main.options);
+  const first = await openSleeper(main.options);
   const firstLed = await opened({ ...led.options, leader: first });
   const stream = await firstLed.openStream(streamOptions());
   await append(stream, [begin("e"), put("a", "1", 1), end(1)]);
 
   // The first one was away for as long as its lease of the leader lasts, and has the other one still.
-  await main.client.query("UPDATE writer SET expires_at = clock_timestamp()");
+  await letRunOut(main);
   const second = await openPostgresHistory(main.options);
   const secondLed = await openPostgresHistory({ ...led.options, leader: second });
   const theirs = await secondLed.openStream(streamOptions());

@@ -1,9 +1,9 @@
 import { serviceTest } from "@tidemark/tooling/services";
 import pg from "pg";
-import { expect, onTestFinished } from "vitest";
-import { openPostgresHistory } from "../../src/history-postgres/history.ts";
+import { expect } from "vitest";
 import { temporarySchema } from "./compliance/postgres-backend.ts";
 import { append, begin, bytes, commit, end, put, streamOptions } from "./helpers.ts";
+import { openSleeper } from "./sleeping-writer.ts";
 
 const test = serviceTest("postgres");
 
@@ -45,8 +45,8 @@ function counted(): { readonly driver: typeof pg; roundTrips(work: () => Promise
 async function opened() {
   const { options } = await temporarySchema();
   const { driver, roundTrips } = counted();
-  const history = await openPostgresHistory({ ...options, driver });
-  onTestFinished(() => history.close());
+  // A heartbeat would be one more.
+  const history = await openSleeper({ ...options, driver });
   return { history, roundTrips };
 }
 

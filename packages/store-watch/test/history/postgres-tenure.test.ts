@@ -4,6 +4,7 @@ import type { HistoryGraph } from "../../src/history/graph-types.ts";
 import { openPostgresHistory } from "../../src/history-postgres/history.ts";
 import { temporarySchema } from "./compliance/postgres-backend.ts";
 import { append, begin, commit, end, put, streamOptions } from "./helpers.ts";
+import { letRunOut, openSleeper } from "./sleeping-writer.ts";
 
 // A graph on PostgreSQL whose writing goes over to another process and comes back.
 
@@ -21,9 +22,6 @@ async function opened(options: Parameters<typeof openPostgresHistory>[0]) {
   return history;
 }
 
-/** As if the holder had not been heard of for as long as its lease lasts. */
-const letRunOut = ({ client }: Schema) => client.query("UPDATE writer SET expires_at = clock_timestamp()");
-
 function tenureOf({ tenure }: HistoryGraph) {
   if (tenure === undefined) throw new Error("expected a graph whose writing can be lost");
   return tenure;
@@ -35,7 +33,7 @@ async function valuesOf({ database }: Schema): Promise<unknown[]> {
 
 test("a graph whose writing was taken over writes nothing, and goes on from what the other one wrote", async () => {
   const schema = await temporarySchema();
-  const sleeper = await opened(schema.options);
+  const sleeper = await openSleeper(schema.options);
   const graph = await sleeper.openGraph(group);
   const tenure = tenureOf(graph);
   await graph.write(edit("a", "1"));
