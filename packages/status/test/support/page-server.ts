@@ -1,5 +1,5 @@
 import { createServer, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { freePorts } from "@tidemark/tooling/ports";
 import { onTestFinished } from "vitest";
 import { createMigrationSource, createStatus, type PlainHandler, toNodeListener } from "../../src/index.ts";
 
@@ -50,10 +50,12 @@ export async function servePage(attributes: string, handle?: PlainHandler): Prom
       server.close(() => resolve());
       server.closeAllConnections();
     });
-  await listen(0);
+  // Nobody else gets it while the server is closed.
+  const [port] = (await freePorts(1)) as [number];
+  await listen(port);
   onTestFinished(close);
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    url: `http://127.0.0.1:${port}/`,
     answer(status, body) {
       const text = () =>
         JSON.stringify(typeof body === "function" ? (body as (count: number) => unknown)(asked) : body);
