@@ -8,6 +8,7 @@ import { openThreadlessHistory } from "@tidemark/store-watch/testing";
 import { createTopicClient, type TopicClient } from "@tidemark/topic";
 import { readerDefaults } from "@tidemark/topic-reader";
 import { openTopicServer } from "@tidemark/topic-server";
+import { freePorts } from "@tidemark/tooling/ports";
 import { expect, onTestFinished, test } from "vitest";
 import type { ChannelBatch } from "../src/channel.ts";
 import { openSite } from "../src/site.ts";
@@ -151,7 +152,9 @@ test("a partition that stays away for too long does not end a site: its messages
   timeout: 180_000,
 }, async () => {
   const dataDir = temporaryFolder();
-  const first = await openTopicServer({ dataDir });
+  // Nobody else gets it while the service is away.
+  const [port] = (await freePorts(1)) as [number];
+  const first = await openTopicServer({ dataDir, listen: { port } });
   onTestFinished(() => first.close());
   const client = createTopicClient(first.connectionString);
   onTestFinished(() => client.close());
@@ -182,7 +185,7 @@ test("a partition that stays away for too long does not end a site: its messages
   // Retryable: the site subscribes again.
   await expect(acknowledged).rejects.toMatchObject({ code: "FAILED", retryable: true });
   await subscription.return?.();
-  const second = await openTopicServer({ dataDir, listen: { port: first.port } });
+  const second = await openTopicServer({ dataDir, listen: { port } });
   onTestFinished(() => second.close());
   const again = await receive(channel.subscribe("a", stop.signal)[Symbol.asyncIterator]());
   expect(again.messages.map(text)).toEqual(["one"]);
