@@ -21,11 +21,14 @@ const open = () =>
   watchSource({
     address: relay.address,
     progressIntervalMs: 100,
+    // A machine that stands still for a while is no silence of the store's.
+    silenceTimeoutMs: 60_000,
     limiter: new ReconnectLimiter({ ratePerSecond: 1000, burst: 100 }),
   });
 
 const checks = sourceConformance({
   open,
+  timeoutMs: 50_000,
   capabilities: watchSource({ address: "http://127.0.0.1:1" }).capabilities,
   driver: {
     async apply(operations) {

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePorts } from "@tidemark/tooling/ports";
 import { openStore, type Store, serveWatch, type WatchServer } from "@tidemark/watch-server";
 import { onTestFinished } from "vitest";
 
@@ -31,9 +32,10 @@ export class Site {
   }
 
   async up(): Promise<this> {
+    // Its own also while it is down: one that the system gives out could be somebody else's by then.
+    if (this.#port === 0) [this.#port] = (await freePorts(1)) as [number];
     this.#store = await openStore({ file: this.file });
     this.#server = await serveWatch({ store: this.#store, listen: { port: this.#port }, closeTimeoutMs: 500 });
-    this.#port = this.#server.port;
     return this;
   }
 
