@@ -29,11 +29,12 @@ export interface Link {
 interface Limits {
   readonly idleTimeoutMs: number;
   readonly lockTimeoutMs: number;
+  readonly statementTimeoutMs?: number;
 }
 
 /** A busy machine stops processes as well, so only those that tests stop are given up soon. */
 export const limitsOf = {
-  patient: { idleTimeoutMs: 20_000, lockTimeoutMs: 500 },
+  patient: { idleTimeoutMs: 60_000, lockTimeoutMs: 500, statementTimeoutMs: 60_000 },
   stopped: { idleTimeoutMs: 300, lockTimeoutMs: 500 },
 } as const satisfies Record<string, Limits>;
 

@@ -13,7 +13,7 @@ const isLong = process.env["TIDEMARK_LONG"] === "1";
 const rows = isLong ? 4000 : 800;
 /** A thousand over the three databases, each of which has a file of its own; TIDEMARK_ROUNDS for a piece of them. */
 const longRounds = Number(process.env["TIDEMARK_ROUNDS"] ?? 340);
-const timeoutMs = isLong ? 3_600_000 : 120_000;
+const timeoutMs = isLong ? 3_600_000 : 300_000;
 
 const points: readonly RunPoint[] = [
   "claimed",

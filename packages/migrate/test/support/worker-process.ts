@@ -18,9 +18,10 @@ if (mode === "schema") {
 }
 
 let left = Number(nth);
-const link = await linkTo(address, limitsOf.stopped);
+const link = await linkTo(address);
+const database = await link.open();
 const engine = await MigrationEngine.open({
-  database: await link.open(),
+  database,
   definitions: definitionsFor(address.dialect),
   options: resolveEngine({ leaseMs: 200, heartbeatMs: 60, pollMs: 20 }),
   clock: systemClock,
@@ -33,6 +34,8 @@ const engine = await MigrationEngine.open({
     if (reached === point && --left === 0) process.kill(process.pid, "SIGKILL");
   },
 });
+// Only those that tests stop are given up soon, and only once they are at work: nobody tries an opening again.
+if (mode === "forever") database.connection.limit?.(limitsOf.stopped);
 process.stdout.write("ready\n");
 if (mode === "forever") {
   engine.start();
