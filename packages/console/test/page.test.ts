@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { openPage, type Page } from "@tidemark/tooling/browser";
+import { freePorts } from "@tidemark/tooling/ports";
 import { serviceTest } from "@tidemark/tooling/services";
 import { expect } from "vitest";
 import { LastAuditSchema, SourceFactSchema } from "../src/gen/tidemark/admin/v1/admin_pb.ts";
@@ -135,7 +136,7 @@ pageTest("the table shows any moment, and goes back to now", async () => {
   await page.getByText("position 1,").first().waitFor();
   await row(page, "b").waitFor({ state: "detached" });
   await row(page, "a").getByText("one").waitFor();
-  expect(await page.locator("pre.value-text").textContent()).toBe("one");
+  await expect.poll(() => page.locator("pre.value-text").textContent()).toBe("one");
   // What comes meanwhile is counted, not shown.
   await daemon.put(["c", "new"]);
   await page.locator(".keys").getByText("Meanwhile 1 more change came").waitFor();
@@ -149,11 +150,11 @@ pageTest("the table shows any moment, and goes back to now", async () => {
   await dialog.waitFor({ state: "detached" });
   await page.locator(".keys .past-note").getByRole("button", { name: "Back to now" }).click();
   await row(page, "c").waitFor();
-  expect(await keysOf(page)).toEqual(["a", "b", "c"]);
+  await expect.poll(() => keysOf(page)).toEqual(["a", "b", "c"]);
   // The browser's back button is the way to the past again.
   await page.goBack();
   await row(page, "c").waitFor({ state: "detached" });
-  expect(await keysOf(page)).toEqual(["a"]);
+  await expect.poll(() => keysOf(page)).toEqual(["a"]);
 });
 
 pageTest("the time slider goes back in time by keyboard", async () => {
@@ -182,43 +183,39 @@ pageTest("a link to a key and a moment opens both", async () => {
 });
 
 pageTest("a lost connection is said at once and greys out; it comes back by itself", async () => {
-  const daemon = await Daemon.open();
+  const [port = 0] = await freePorts(1);
+  const daemon = await Daemon.open({ port });
   await daemon.put(["a", "one"]);
   const { page } = await openPage(daemon.url);
   await row(page, "a").waitFor();
-  const { port } = daemon;
   await daemon.close();
   await page.getByText("No connection to the daemon:").waitFor();
   await page.locator("main[data-stale=true]").waitFor();
   await page.getByText("Last known:").first().waitFor();
-  expect(await page.title()).toBe("Disconnected – Tidemark");
-  expect(await page.locator(".link-state").textContent()).toBe("Disconnected");
+  await expect.poll(() => page.title()).toBe("Disconnected – Tidemark");
+  await page.locator(".link-state", { hasText: /^Disconnected$/ }).waitFor();
   await daemon.put(["a", "two"], ["b", "while away"]);
   expect(await row(page, "a").locator("td.value").textContent()).toBe("one");
   await daemon.listen(port);
   await page.locator("main[data-stale=false]").waitFor();
   await row(page, "b").getByText("while away").waitFor();
-  expect(await row(page, "a").locator("td.value").textContent()).toBe("two");
-  expect(await page.getByText("No connection to the daemon:").count()).toBe(0);
+  await expect.poll(() => row(page, "a").locator("td.value").textContent()).toBe("two");
+  await page.getByText("No connection to the daemon:").waitFor({ state: "detached" });
 });
 
-pageTest(
-  "a line that is frozen is noticed although nobody is told",
-  async () => {
-    const daemon = await Daemon.open();
-    await daemon.put(["a", "one"]);
-    const line = await openLine(daemon.port);
-    const { page } = await openPage(line.url);
-    await row(page, "a").waitFor();
-    line.freeze();
-    await page.locator("main[data-stale=true]").waitFor();
-    await daemon.put(["a", "two"]);
-    line.thaw();
-    await row(page, "a").getByText("two").waitFor();
-    await page.locator("main[data-stale=false]").waitFor();
-  },
-  60_000,
-);
+pageTest("a line that is frozen is noticed although nobody is told", async () => {
+  const daemon = await Daemon.open();
+  await daemon.put(["a", "one"]);
+  const line = await openLine(daemon.port);
+  const { page } = await openPage(line.url);
+  await row(page, "a").waitFor();
+  line.freeze();
+  await page.locator("main[data-stale=true]").waitFor();
+  await daemon.put(["a", "two"]);
+  line.thaw();
+  await row(page, "a").getByText("two").waitFor();
+  await page.locator("main[data-stale=false]").waitFor();
+});
 
 pageTest("a tab in the background lets go of its connections, and catches up when it is looked at", async () => {
   const daemon = await Daemon.open();
@@ -232,17 +229,21 @@ pageTest("a tab in the background lets go of its connections, and catches up whe
     page.evaluate((value) => {
       Object.defineProperty(document, "visibilityState", { value, configurable: true });
       document.dispatchEvent(new Event("visibilitychange"));
+      return Date.now();
     }, state);
-  await setVisibility("hidden");
+  const hiddenAtMs = await setVisibility("hidden");
   await page.clock.fastForward(9_000);
-  expect(daemon.watching).toBe(1);
+  const { watching } = daemon;
+  // The page's clock also goes on by itself: it may let go only when its ten seconds are over by then.
+  const hiddenForMs = (await page.evaluate(() => Date.now())) - hiddenAtMs;
+  if (hiddenForMs < 10_000) expect(watching).toBe(1);
   await page.clock.fastForward(1_500);
   await expect.poll(() => daemon.watching).toBe(0);
   await daemon.put(["a", "two"], ["b", "new"]);
   await setVisibility("visible");
   await row(page, "b").waitFor();
   await row(page, "a").getByText("two").waitFor();
-  expect(daemon.watching).toBe(1);
+  await expect.poll(() => daemon.watching).toBe(1);
   await expect.poll(() => page.locator(".link-state").textContent()).toBe("Live");
 });
 
@@ -372,10 +373,10 @@ pageTest("everything can be done by keyboard", async () => {
   await page.keyboard.press("Enter");
   await page.locator(".timeline").waitFor();
   // The focus is where the content is, and goes back where it came from.
-  expect(await focused()).toBe("b");
-  expect(await page.evaluate(() => document.activeElement?.tagName)).toBe("H2");
+  await expect.poll(focused).toBe("b");
+  await expect.poll(() => page.evaluate(() => document.activeElement?.tagName)).toBe("H2");
   await page.keyboard.press("Escape");
   await page.locator(".timeline").waitFor({ state: "detached" });
-  expect(await page.evaluate(() => document.activeElement?.tagName)).toBe("A");
+  await expect.poll(() => page.evaluate(() => document.activeElement?.tagName)).toBe("A");
   expect(await focused()).toBe("b");
 });

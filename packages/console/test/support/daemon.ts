@@ -58,13 +58,13 @@ export class Daemon {
     });
   }
 
-  static async open({ name = "store", kind = "watch" } = {}): Promise<Daemon> {
+  static async open({ name = "store", kind = "watch", port = 0 } = {}): Promise<Daemon> {
     const folder = mkdtempSync(join(tmpdir(), "tidemark-console-"));
     const history = await openHistory({ file: join(folder, "history.db") });
     const stream = await history.openStream({ name, kind, description: "embedded store", scope: "all", capabilities });
     const daemon = new Daemon(history, stream);
     await daemon.#append([{ type: "reset", epoch: "one" }]);
-    await daemon.listen();
+    await daemon.listen(port);
     onTestFinished(async () => {
       daemon.#stop.abort();
       await daemon.close();
