@@ -11,7 +11,7 @@ import { spawnCli, startDaemon, testFolder, tidemark, until } from "./support.ts
 const password = "a-very-secret-word";
 
 /** A configuration whose history is in the database, following a store that both daemons reach. */
-async function configured(schema: string, source: string, leaseMs = 2000) {
+async function configured(schema: string, source: string, leaseMs: number) {
   const folder = testFolder();
   const file = join(folder, "tidemark.config.json");
   const history = { database: { env: "HISTORY_URL" }, schema, leaseMs };
@@ -40,7 +40,7 @@ serviceTest("postgres")(
   "a second daemon on the same database stands by, and goes on when the first one is killed",
   async () => {
     await using store = await storeServer();
-    const { args, env } = await configured("pair", store.address);
+    const { args, env } = await configured("pair", store.address, 6_000);
     const first = await startDaemon(args("one"), { env });
     await store.put("colour", "blue");
     expect((await first.cli(["get", "colour", "--fresh"])).stdout).toBe("blue\n");
@@ -83,7 +83,7 @@ interface Version {
 
 serviceTest("postgres")("a daemon that stands by stops at once, and with 0", async () => {
   await using store = await storeServer();
-  const { args, env } = await configured("stopped", store.address);
+  const { args, env } = await configured("stopped", store.address, 60_000);
   const first = await startDaemon(args("one"), { env });
   const child = spawnCli(["up", "--listen", "127.0.0.1:0", ...args("two")], env);
   let stderr = "";
