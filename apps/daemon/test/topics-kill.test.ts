@@ -78,7 +78,7 @@ function take(batch: ReaderBatch, known: ReadonlyMap<string, Producer>, next: Ma
 }
 
 test(`P16-P18: writes, reads and commits over TCP survive SIGKILL of the server, ${rounds} times (seed ${seed})`, {
-  timeout: rounds * 30_000,
+  timeout: rounds * 120_000,
 }, async () => {
   const rng = seededRng(seed);
   const folder = testFolder();

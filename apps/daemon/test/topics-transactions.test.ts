@@ -36,7 +36,7 @@ async function committed(client: TopicClient): Promise<number> {
 }
 
 test(`P22, P23, X5: what transactions read and write is there once, or not at all, after ${rounds} SIGKILLs (seed ${seed})`, {
-  timeout: rounds * 30_000,
+  timeout: rounds * 120_000,
 }, async () => {
   const rng = seededRng(seed);
   const folder = testFolder();
