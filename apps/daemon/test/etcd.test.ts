@@ -10,6 +10,7 @@ import { startDaemon, testFolder, tidemark, until } from "./support.ts";
 test("an etcd that cannot be reached does not keep the daemon down", async () => {
   const daemon = await startDaemon(["--data", testFolder(), "--etcd", "http://127.0.0.1:1"]);
   expect(daemon.watch).toBeNull();
+  await until(() => daemon.output().stderr.includes("it is tried again until it works"));
   const ready = await fetch(`${daemon.http}/readyz`);
   expect(ready.status).toBe(503);
   expect(await ready.json()).toMatchObject({ ready: false, reason: expect.stringMatching(/etcd.*127\.0\.0\.1:1/) });
@@ -20,7 +21,6 @@ test("an etcd that cannot be reached does not keep the daemon down", async () =>
   ]);
   const human = await daemon.cli(["status"]);
   expect(human.stdout).toMatch(/problem +.*127\.0\.0\.1:1/);
-  await until(() => daemon.output().stderr.includes("it is tried again until it works"));
   const fresh = await daemon.cli(["ls", "--fresh"]);
   expect(fresh.stderr).toMatch(
     /^error: The replica did not catch up with its source within 10 s\.\n {2}`tidemark status`/,

@@ -36,8 +36,7 @@ test.skipIf(!has("systemd-notify") || !has("python3"))(
     await until(() => heard.includes("bound"));
     const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "1000000" };
     const daemon = await startDaemon(["--data", testFolder(), "--no-topics"], { env });
-    await until(() => heard.includes("READY=1"));
-    expect(heard).toContain(`STATUS=serves ${daemon.http}`);
+    await until(() => heard.includes("READY=1") && heard.includes(`STATUS=serves ${daemon.http}`));
     await until(() => heard.split("WATCHDOG=1").length > 3);
     const closed = once(daemon.child, "close");
     daemon.child.kill("SIGTERM");

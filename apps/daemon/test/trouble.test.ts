@@ -40,8 +40,9 @@ test("a change that cannot be stored is set aside, shown, and stored or skipped 
   const early = await cli(["quarantine", "retry", "1"]);
   expect([early.exitCode, early.stderr]).toEqual([1, expect.stringMatching(/poison is refused/)]);
   // The other one stays refused: the daemon tries again by itself, and would have stored it before somebody skips it.
-  database.exec("DROP TRIGGER refuse");
+  database.exec("BEGIN IMMEDIATE; DROP TRIGGER refuse");
   refuse("poison 2");
+  database.exec("COMMIT");
   expect(await cli(["quarantine", "retry", "1"])).toMatchObject({
     exitCode: 0,
     stdout: expect.stringMatching(/^bad retried: /),

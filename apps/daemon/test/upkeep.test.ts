@@ -202,7 +202,7 @@ etcdTest("superseded versions are removed after the time that they are kept, and
   expect((await history.fsck()).isClean).toBe(true);
 });
 
-test("a catalogue is audited against all that it has published, and repaired", async () => {
+test("a catalogue is audited against all that it has published, and repaired", async ({ signal }) => {
   const server = createServer((_, response) => response.end('[{"id": "mail"}, {"id": "wiki"}]'));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
@@ -218,7 +218,6 @@ test("a catalogue is audited against all that it has published, and repaired", a
   });
   const { folder, history, watcher, upkeep } = await kept(source, {}, async () => source);
   await watcher.waitFor("now");
-  const signal = AbortSignal.timeout(20_000);
   expect(await upkeep().audit("main", true, signal)).toMatchObject({ verdict: "equal", keys: 3 });
   tamper(folder, `UPDATE versions SET value = x'00' WHERE pos = ${head("/default/apps/wiki")}`);
   expect(await upkeep().audit("main", false, signal)).toMatchObject({ verdict: "different", changed: 1 });
