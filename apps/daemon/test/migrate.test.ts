@@ -150,7 +150,7 @@ serviceTest("mariadb")(
 );
 
 test("one process runs while others look, pause, resume, watch and stop it", { timeout: 120_000 }, async () => {
-  const { file, db } = sqlitePeople(800);
+  const { file, db } = sqlitePeople(8_000);
   const env = { TIDEMARK_DATABASE: file };
   const at = ["--definitions", definitions("slow")];
   const runner = spawnMigrate(["run", "--json", ...at], env);
@@ -161,7 +161,10 @@ test("one process runs while others look, pause, resume, watch and stop it", { t
   await until(() => /"state":"running".*"rowsDone":[1-9]/.test(seen));
 
   const paused = await migrate(["pause", "slow"], env);
-  expect(paused).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^slow is paused at \d+ \/ 800 rows\n$/) });
+  expect(paused).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/^slow is paused at [\d,]+ \/ 8,000 rows\n$/),
+  });
   const [exitCode] = (await gone) as [number];
   // Nothing can go on, and not everything is done.
   expect(exitCode).toBe(1);
@@ -179,7 +182,7 @@ test("one process runs while others look, pause, resume, watch and stop it", { t
   const watcher = spawnMigrate(["watch"], env);
   let watched = "";
   watcher.stdout.on("data", (data: Buffer) => (watched += data.toString()));
-  await until(() => /slow running [\d,]+ \/ 800 rows \d+% \d+\/s ETA/.test(watched));
+  await until(() => /slow running [\d,]+ \/ 8,000 rows \d+% \d+\/s ETA/.test(watched));
   const closed = once(second, "close");
   second.kill("SIGINT");
   expect(await closed).toEqual([130, null]);
@@ -198,7 +201,7 @@ test("one process runs while others look, pause, resume, watch and stop it", { t
 });
 
 test("on a terminal there is a bar, drawn over itself", { timeout: 120_000 }, async () => {
-  const { file } = sqlitePeople(60);
+  const { file } = sqlitePeople(400);
   const line = `stty cols 100; ${process.execPath} ${main} migrate run --database ${file} --definitions ${definitions("slow")}`;
   // `script` runs a command on a terminal of its own.
   const { stdout } = await promisify(execFile)("script", ["-qec", line, "/dev/null"], {
@@ -208,8 +211,8 @@ test("on a terminal there is a bar, drawn over itself", { timeout: 120_000 }, as
   const drawn = stripVTControlCharacters(stdout)
     .split(/\r?\n|\r/)
     .filter((each) => each.startsWith("slow"));
-  expect(drawn.some((each) => /^slow {2}█+░+ {2}running {2} *\d+% {2}\d+ \/ 60 rows/.test(each))).toBe(true);
-  expect(drawn.at(-1)).toMatch(/^slow {2}█{24} {2}done {2}100% {2}60 \/ 60 rows$/);
+  expect(drawn.some((each) => /^slow {2}█+░+ {2}running {2} *\d+% {2}\d+ \/ 400 rows/.test(each))).toBe(true);
+  expect(drawn.at(-1)).toMatch(/^slow {2}█{24} {2}done {2}100% {2}400 \/ 400 rows$/);
   for (const each of drawn) expect(each.length).toBeLessThanOrEqual(100);
 });
 
