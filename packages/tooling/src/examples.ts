@@ -26,7 +26,7 @@ export function testExamples({ args = {}, notRun = [] }: ExampleOptions = {}): v
   const files = readdirSync(folder).filter((name) => name.endsWith(".ts"));
 
   for (const file of files.filter((name) => !notRun.includes(name))) {
-    test(`examples/${file} runs`, { timeout: 60_000 }, async ({ signal }) => {
+    test(`examples/${file} runs`, { timeout: 300_000 }, async ({ signal }) => {
       const path = join(folder, file);
       const conditions = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
       await run(process.execPath, [...conditions, path, ...(args[file] ?? [])], { signal });
