@@ -31,15 +31,16 @@ export interface SupervisorParts {
  */
 export class Supervisor {
   readonly #parts: SupervisorParts;
-  #problem: string | undefined;
+  /** Of each part that waits to be tried again, and of the graph while its writing is lost. */
+  readonly #problems = new Map<Part | GraphTenure, string>();
 
   constructor(parts: SupervisorParts) {
     this.#parts = parts;
   }
 
-  /** What is waited for, for a person. */
+  /** What is waited for, for a person: the latest of what is wrong. */
   get problem(): string | undefined {
-    return this.#problem;
+    return [...this.#problems.values()].at(-1);
   }
 
   /** Until the signal is aborted, which it is to be after a failure. */
@@ -72,10 +73,11 @@ export class Supervisor {
           return;
         }
         const delayMs = this.#delayMs(attempt);
-        this.#problem = textOf(error);
+        this.#problems.set(part, textOf(error));
         onRetry(error, delayMs);
         await this.#sleep(delayMs, signal);
-        this.#problem = undefined;
+        // Its own alone: what else is wrong still is.
+        this.#problems.delete(part);
       }
     }
   }
@@ -84,7 +86,7 @@ export class Supervisor {
     const { turns, onLost, onResumed, onFailed } = this.#parts;
     let known: unknown;
     const tell = (error: unknown) => {
-      this.#problem = textOf(error);
+      this.#problems.set(tenure, textOf(error));
       // How long it may take changes with every answer, and is not worth telling.
       if (known !== codeOf(error)) onLost(error);
       known = codeOf(error);
@@ -93,7 +95,7 @@ export class Supervisor {
     for (let attempt = 1; !stop.aborted; attempt++) {
       try {
         await turns.take(() => tenure.resume());
-        this.#problem = undefined;
+        this.#problems.delete(tenure);
         onResumed();
         return;
       } catch (error) {
