@@ -27,12 +27,17 @@ etcdTest("authenticates with user and password, and again when the token has exp
   const probe = follow(source);
   await isLive(probe);
   await reached(probe, await etcd.client.put("mine/a", "1"));
-  // The token lives for three seconds, give or take one; every connection begins with calls that need it.
-  await systemClock.sleep(5_000);
-  proxy.cut();
-  await reached(probe, await etcd.newClient().put("mine/a", "later"));
+  for (let round = 0; round < 2; round++) {
+    // The token lives for three seconds, give or take one; every connection begins with calls that need it.
+    await systemClock.sleep(5_000);
+    proxy.cut();
+    await reached(probe, await etcd.newClient().put("mine/a", `later ${round}`));
+  }
   const complaints = probe.statuses.flatMap((status) => (status.state === "waiting" ? [status.error] : []));
-  expect(complaints).toEqual([expect.stringMatching(/cut the connection/)]);
+  expect(complaints).toEqual([
+    expect.stringMatching(/cut the connection/),
+    expect.stringMatching(/cut the connection/),
+  ]);
   expect(probe.gaps).toEqual([]);
 });
 
