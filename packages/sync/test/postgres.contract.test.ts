@@ -195,7 +195,8 @@ test(
       return isEqual && (await a.versions()).length >= edits.length && (await b.versions()).length >= edits.length;
     });
     expect(one.events).toContain("resumed");
-    await until(both, [a, b], async () => (await one.site.status()).state === "running");
+    // No event tells that there is nothing more to wait for.
+    await expect.poll(async () => (await one.site.status()).state).toBe("running");
     // Every edit is there once, in both; what decided conflicts is a link and no version.
     for (const each of [a, b]) expect(await each.versions()).toEqual(edits.toSorted());
     await Promise.all(both.map(({ site }) => site.flush()));
