@@ -3,7 +3,8 @@ import { dirname, join, relative } from "node:path";
 import { defineMigration, openMigrations } from "@tidemark/migrate";
 import { openSqlite } from "@tidemark/migrate/internal";
 import Database from "better-sqlite3";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { SqliteConnection } from "../src/sqlite/sqlite-connection.ts";
 import { counters, createCounters } from "./support/schema.ts";
 import { eager, scratch } from "./support/scratch.ts";
 
@@ -88,6 +89,22 @@ for (const driver of ["better-sqlite3", "node:sqlite"] as const) {
     await connection.close();
   });
 }
+
+test("only chunks of effects outside of the database wait for the disk", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 100);
+  const commits = vi.spyOn(SqliteConnection.prototype, "transactionFrom");
+  onTestFinished(() => commits.mockRestore());
+  const levels = async (definition: typeof fill) => {
+    commits.mockClear();
+    await using migrations = await open({ file }, { definitions: [definition] });
+    expect((await migrations.run())[0]).toMatchObject({ state: "done", rowsDone: 100 });
+    return new Set(commits.mock.calls.map(([, , commit]) => commit));
+  };
+  const send = { name: "send", table: counters, key: "id", delivery: "at-least-once", read: ["n"], ...eager } as const;
+  expect(await levels(fill)).toEqual(new Set(["lazy"]));
+  expect(await levels(defineMigration({ ...send, effect() {} }))).toEqual(new Set(["durable"]));
+});
 
 test("definitions cannot be sent to a thread, and the refusal says what can", async () => {
   const { file } = scratch();
