@@ -365,7 +365,11 @@ class EmbeddedStore implements Store, WatcherHost {
       await this.#commits.idle();
       // The writer last: then it is the last connection, and SQLite puts everything into the one file. Two that close at
       // once each take the other for one that stays.
-      await this.#reader.close().finally(() => this.#writer.close());
+      try {
+        await this.#reader.close();
+      } finally {
+        await this.#writer.close();
+      }
     } finally {
       limit.cancel();
     }
