@@ -12,8 +12,15 @@ export interface ChunkInOne {
   readonly range: KeyRange & { readonly isLast: boolean };
   /** The UPDATE of a range, of its rows that satisfy a condition as well. */
   readonly effect: (range: KeyRange, and?: SQL) => SQL;
-  /** Rows that the next chunk is to have. */
+  /** Rows that the next chunks are to have. */
   readonly rows: number;
+  /** The ends of how many next chunks are looked for. */
+  readonly ends: number;
+  /**
+   * Not the first of several that were sent at once: it does nothing where so many milliseconds have gone since they came to
+   * the server.
+   */
+  readonly withinMs?: number;
   readonly bound: Key;
   /** Time that the books do not have yet. */
   readonly spent: { readonly spentMs: number; readonly yieldedMs: number };
@@ -30,11 +37,13 @@ export interface ChunkParts {
    * whose connection is lost, and commit it when it has been given up here.
    */
   readonly isHeld: SQL;
+  /** Milliseconds since the server was asked, within which the chunk has to begin. */
+  readonly withinMs: SQL | undefined;
   /** The UPDATE; `and`: of rows for which that is so, too. */
   readonly effect: (and?: SQL) => SQL;
   /** What becomes of the books; `done`: how many rows the UPDATE was about. */
   readonly books: (done: SQL) => SQL;
-  /** To be joined where there is such a row: where the next chunk ends. */
+  /** Joins of where the next chunks end, where there are such rows. */
   readonly next: SQL;
   /** What is selected in the end, of the books and of `next`. */
   readonly answer: (done: SQL) => SQL;
@@ -58,8 +67,8 @@ export function chunkInOne(
   chunk: ChunkInOne,
   together: (parts: ChunkParts) => SQL,
 ): SqlQuery {
-  const { range, effect, rows, bound, spent } = chunk;
-  const now = plan.database.dialect.now ?? sql`null`;
+  const { range, effect, rows, ends, bound, spent, withinMs } = chunk;
+  const { now = sql`null`, sinceMs = sql`null` } = plan.database.dialect;
   const values = [
     lease.name,
     lease.fence,
@@ -69,22 +78,25 @@ export function chunkInOne(
     spent.yieldedMs,
     worker.heartbeatMs,
     worker.leaseMs,
-    rows - 1,
     range.after === undefined ? null : encodeKey(range.after),
+    withinMs ?? null,
+    ...Array.from({ length: ends }, (_, index) => (index + 1) * rows - 1),
     ...bound,
   ];
   return plan.queryOf(
-    "in one",
+    `in one, ${ends}${withinMs === undefined ? "" : ", within"}`,
     range,
     (symbolic, slots) => {
       const at = (index: number) => sql`${sql.param(slots[index])}`;
-      const { ends, next } = plan.endsOf({ after: symbolic.upTo, upTo: slots.slice(10) }, at(8));
+      const behind = { after: symbolic.upTo, upTo: slots.slice(10 + ends) };
+      const found = Array.from({ length: ends }, (_, index) => plan.endOf(behind, at(10 + index), `ahead_${index}`));
       return together({
         runs,
         isRun: sql`name = ${at(0)}`,
         isHeld: sql`name = ${at(0)} and fence = ${at(1)} and state = 'running' and ${cursor} ${
-          symbolic.after === undefined ? sql`is null` : sql`= ${at(9)}`
+          symbolic.after === undefined ? sql`is null` : sql`= ${at(8)}`
         }`,
+        withinMs: withinMs === undefined ? undefined : at(9),
         effect: (and) => effect(symbolic, and),
         books(done) {
           const finished = sql`rows_done + rows_quarantined + ${done}`;
@@ -107,8 +119,11 @@ export function chunkInOne(
             lease_expires_at: sql`${now} + ${at(7)}`,
           });
         },
-        next: sql`(${next}) ahead`,
-        answer: (done) => sql`${columns}, ${done}, ${ends}`,
+        next: sql.join(
+          found.map(({ table }) => sql`left join ${table} on true`),
+          sql` `,
+        ),
+        answer: (done) => sql.join([columns, done, sinceMs, ...found.flatMap((each) => each.columns)], sql`, `),
       });
     },
     values,
@@ -122,13 +137,19 @@ export function chunkInOne(
  */
 export function didInOne(
   lease: Lease,
-  { range, rows, bound }: ChunkInOne,
+  { range, rows, ends, bound }: ChunkInOne,
   { rows: [found] }: SqlResult,
-): { readonly row: RunRow; readonly done: number; readonly ahead: Ahead } {
+): { readonly row: RunRow; readonly done: number; readonly ahead: readonly Ahead[]; readonly sinceMs: number } {
   if (found === undefined) throw new LeaseLost(`the lease ${lease.fence} of "${lease.name}" is over`);
   const width = runColumnNames.length;
-  const end = found.slice(width + 1);
-  // No part of a key is NULL, so a NULL means that there are fewer rows than that.
-  const next = end[0] === null ? { upTo: bound, isLast: true } : { upTo: end, isLast: false };
-  return { row: toRunRow(found), done: Number(found[width]), ahead: { after: range.upTo, rows, ...next } };
+  const ahead: Ahead[] = [];
+  for (let after = range.upTo; ahead.length < ends && ahead.at(-1)?.isLast !== true; ) {
+    const from = width + 2 + ahead.length * bound.length;
+    const end = found.slice(from, from + bound.length);
+    // No part of a key is NULL, so a NULL means that there are fewer rows than that.
+    const next = end[0] === null ? { upTo: bound, isLast: true } : { upTo: end, isLast: false };
+    ahead.push({ after, rows, ...next });
+    after = next.upTo;
+  }
+  return { row: toRunRow(found), done: Number(found[width]), ahead, sinceMs: Number(found[width + 1]) };
 }

@@ -53,8 +53,8 @@ export interface ChunkResult extends Effect {
   readonly isLast: boolean;
   /** The rows that were looked at, whether or not the migration is about them. */
   readonly rows: number;
-  /** Where the next chunk ends, if that is known already. */
-  readonly ahead?: Ahead;
+  /** Where the next chunks end, as far as that is known already. */
+  readonly ahead?: readonly Ahead[];
   /** How long the transaction took. */
   readonly lockMs: number;
   /** How long all of it took. */
@@ -92,6 +92,8 @@ export interface Spent {
 /**
  * Does the next chunk: effect, cursor, counters and fence in one transaction, so that no crash can part them.
  *
+ * `ends`: where how many next chunks end is to be looked for, where that costs next to nothing.
+ *
  * @throws {LeaseLost}, and whatever the database or the body throws; then nothing of the chunk remains.
  */
 export async function performChunk(
@@ -102,6 +104,7 @@ export async function performChunk(
   limit: number,
   spent: Spent,
   ahead?: Ahead,
+  ends = 1,
 ): Promise<ChunkResult> {
   const { plan, ledger, lease, worker, probe, monotonic } = context;
   let startMs = monotonic();
@@ -155,7 +158,7 @@ export async function performChunk(
     const { dialect, connection } = plan.database;
     const { together } = dialect;
     if (connection.inOne === undefined || together === undefined) return inSteps();
-    const chunk = { range: at, effect, rows: limit, bound, spent };
+    const chunk = { range: at, effect, rows: limit, ends, bound, spent };
     probe("before-effect");
     const found = await connection.inOne(
       locking(() => chunkInOne(plan, lease, worker, chunk, together)),
@@ -166,8 +169,8 @@ export async function performChunk(
       const holding = await connection.execute(ledger.holding(lease));
       requireAt(ledger.held(lease, holding, ["running"]), after);
     }
-    const { done, ...next } = didInOne(lease, chunk, found);
-    return { done, changed: done, poison: [], ...next, rows, isLast: at.isLast };
+    const { row, done, ahead: next } = didInOne(lease, chunk, found);
+    return { row, done, changed: done, poison: [], ahead: next, rows, isLast: at.isLast };
   };
   const result =
     body.statement === undefined || range === undefined ? await inSteps() : await inOne(range, body.statement);
@@ -182,7 +185,7 @@ export async function performChunk(
  *
  * @throws {DatabaseAway}
  */
-function requireAt({ cursor }: RunRow, after: Key | undefined): void {
+export function requireAt({ cursor }: RunRow, after: Key | undefined): void {
   if (cursor === (after === undefined ? undefined : encodeKey(after))) return;
   throw new DatabaseAway("whether the chunk before was committed is not as it was taken to be");
 }

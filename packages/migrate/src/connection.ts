@@ -82,6 +82,14 @@ export interface SqlConnection extends SqlExecutor {
    * not possible, or not known to be.
    */
   readonly inOne?: ((query: () => SqlQuery, commit: Commit) => Promise<SqlResult>) | undefined;
+  /**
+   * `write` transactions of one statement of `together` each, one behind the other, in one way there and back. Each is committed
+   * by itself. When one fails, the error comes out, those before it stay, and those behind it are not begun. Resolves with
+   * the answer to each. Undefined where that is not possible.
+   */
+  readonly inSeries?:
+    | ((queries: () => readonly SqlQuery[], commits: readonly Commit[]) => Promise<readonly SqlResult[]>)
+    | undefined;
   /** Runs `work` while no transaction of this connection does; undefined where nobody would notice. */
   alone?<T>(work: () => T | Promise<T>): Promise<T>;
   /**

@@ -7,6 +7,7 @@ import {
   quarantineNext,
   retryQuarantined,
 } from "./chunk.ts";
+import { performSeries, takesSeries } from "./chunk-series.ts";
 import { decodeKey, encodeKey } from "./key-codec.ts";
 import { LeaseLost } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
@@ -14,11 +15,15 @@ import { gapAfter, lockGapMs, lockTargetMs, retryDelayMs } from "./pace.ts";
 import type { MigrationTuning } from "./options.ts";
 import type { Ahead } from "./plan.ts";
 import type { RunHandle } from "./run-handle.ts";
-import { initialServo, nextServo, type ServoEvent, type ServoState } from "./servo.ts";
+import { heldTo, initialServo, nextServo, type ServoEvent, type ServoState } from "./servo.ts";
 import { Stride } from "./stride.ts";
 
 /** Chunks of the smallest size that may be cut short in a row. */
 const maxCuts = 5;
+
+/** How long all chunks of a series should take, in milliseconds, and how many they are at most. */
+const seriesMs = 60;
+const maxSeries = 4;
 
 /** How far the size of a chunk may be above or below what is wanted by now, where that spares a way to the database. */
 const aheadSlack = { above: 1.1, below: 1.5 } as const;
@@ -39,8 +44,8 @@ export class Copier {
   readonly #body: BodyRunner;
   readonly #chunks: ChunkContext;
   #servo: ServoState;
-  /** Where the next chunk ends, if the last one saw it. */
-  #ahead: Ahead | undefined;
+  /** Where the next chunks end, as far as the last one saw it. */
+  #ahead: readonly Ahead[] = [];
   /** What tells where chunks end; undefined: that is looked for. */
   #stride: Stride | undefined;
   /** Rows that a search for a poisonous row allows; undefined while there is none. */
@@ -68,21 +73,26 @@ export class Copier {
     for (let failures = 0; !this.#run.row.isExhausted; ) {
       await this.#run.waitForSignals();
       const limit = Math.min(this.#servo.rows, this.#narrowed ?? Number.POSITIVE_INFINITY);
-      let result: ChunkResult;
+      let results: readonly ChunkResult[];
       try {
-        const run = this.#run;
-        const ahead = this.#aheadFor(limit);
-        result = await performChunk(this.#chunks, this.#body, run.cursor(), run.bound(), limit, run.spent, ahead);
+        results = await this.#perform(limit);
       } catch (error) {
-        this.#ahead = undefined;
+        this.#ahead = [];
         this.#run.signal.throwIfAborted();
         failures++;
         await this.#recover(error, limit, failures);
         continue;
       }
       failures = 0;
-      this.#ahead = result.ahead;
-      await this.#account(result);
+      this.#ahead = results.at(-1)?.ahead ?? [];
+      for (const result of results) this.#account(result);
+      if (results.length > 1) this.#servo = heldTo(this.#servo, limit, this.#tuning);
+      this.#run.spentAnew(results.reduce((sum, { tookMs }) => sum + tookMs, 0));
+      this.#requireFewQuarantined();
+      const [last] = results.slice(-1);
+      if (last === undefined || this.#run.row.isExhausted) continue;
+      await this.#run.tidyUp();
+      await this.#run.rest(this.#gapAfter(last));
     }
     this.#run.context.probe("exhausted");
   }
@@ -124,23 +134,45 @@ export class Copier {
     return Stride.of(plan, this.#run.bound(), row.total);
   }
 
-  /** Where a chunk of so many rows ends, if that is known: from the stride, or because the last chunk saw it. */
-  #aheadFor(limit: number): Ahead | undefined {
+  /** The next chunk of at most so many rows; where nobody is rested for, several at once. */
+  async #perform(limit: number): Promise<readonly ChunkResult[]> {
+    const run = this.#run;
+    const ends = this.#inSeries();
+    const ranges = this.#aheadFor(limit);
+    // While chunks grow, each tells how large the next one may be.
+    const isSteady = ranges[0] !== undefined && limit <= ranges[0].rows * aheadSlack.above;
+    if (ends > 1 && ranges.length > 1 && isSteady) {
+      const { targetMs } = this.#tuning;
+      const series = { ranges, bound: run.bound(), rows: limit, ends, spent: run.spent, targetMs };
+      return performSeries(this.#chunks, this.#body, series);
+    }
+    const [ahead] = ranges;
+    return [await performChunk(this.#chunks, this.#body, run.cursor(), run.bound(), limit, run.spent, ahead, ends)];
+  }
+
+  /** How many chunks go to the server at once: none waits behind another for longer than a person notices. */
+  #inSeries(): number {
+    const { nice, minGapMs, targetMs } = this.#tuning;
+    if (nice > 0 || minGapMs > 0 || this.#narrowed !== undefined || !takesSeries(this.#run.plan, this.#body)) return 1;
+    return Math.max(Math.min(Math.floor(seriesMs / targetMs), maxSeries), 1);
+  }
+
+  /** Where the next chunks of so many rows end, as far as that is known: from the stride, or because the last chunk saw it. */
+  #aheadFor(limit: number): readonly Ahead[] {
     const after = this.#run.cursor();
     // A chunk of one row has to have it.
     if (this.#stride !== undefined && after !== undefined && limit > 1) {
-      return { ...this.#stride.next(after, limit), after, rows: limit };
+      return [{ ...this.#stride.next(after, limit), after, rows: limit }];
     }
-    const ahead = this.#ahead;
-    if (ahead === undefined || this.#run.row.cursor !== encodeKey(ahead.after)) return undefined;
+    const [ahead] = this.#ahead;
+    if (ahead === undefined || this.#run.row.cursor !== encodeKey(ahead.after)) return [];
     const most = Math.min(limit * aheadSlack.above, this.#tuning.maxRows);
-    return ahead.rows <= most && limit <= ahead.rows * aheadSlack.below ? ahead : undefined;
+    return ahead.rows <= most && limit <= ahead.rows * aheadSlack.below ? this.#ahead : [];
   }
 
-  async #account(result: ChunkResult): Promise<void> {
+  #account(result: ChunkResult): void {
     const tuning = this.#tuning;
     this.#run.advanced(result.row);
-    this.#run.spentAnew(result.tookMs);
     if (this.#narrowed !== undefined) {
       this.#narrowed = this.#narrowed * 2 >= this.#servo.rows ? undefined : this.#narrowed * 2;
     }
@@ -154,10 +186,6 @@ export class Copier {
       this.#run.trouble("quarantine", `${result.poison.length} rows; the first: ${result.poison[0]?.error}`);
     }
     if (result.done + result.poison.length > 0) this.#run.tell(result.lockMs, this.#servo.rows);
-    this.#requireFewQuarantined();
-    if (this.#run.row.isExhausted) return;
-    await this.#run.tidyUp();
-    await this.#run.rest(this.#gapAfter(result));
   }
 
   #gapAfter({ tookMs, lockMs }: ChunkResult): number {

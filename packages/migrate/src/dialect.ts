@@ -71,6 +71,8 @@ export interface Dialect {
   readonly lockSuffix: SQL;
   /** The clock that leases are measured by, in ms since the epoch; undefined: that of this machine. */
   readonly now: SQL | undefined;
+  /** Milliseconds since the server was sent what it does now, with several statements all of them; undefined: it does not tell. */
+  readonly sinceMs?: SQL;
   classify(error: unknown): SqlFailure;
   /** The columns a table has; empty: there is no such table. */
   columnNames(executor: SqlExecutor, table: string): Promise<string[]>;

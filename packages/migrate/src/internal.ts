@@ -1,5 +1,7 @@
 export { books, bookTables } from "./bookkeeping.ts";
+export { type ChunkContext } from "./chunk.ts";
 export { chunkInOne, didInOne } from "./chunk-in-one.ts";
+export { type ChunkSeries, performSeries } from "./chunk-series.ts";
 export { MigrationEngine } from "./engine.ts";
 export { resolveEngine } from "./engine-options.ts";
 export { decodeKey, encodeKey } from "./key-codec.ts";
@@ -8,7 +10,7 @@ export { gapAfter, paceDefaults, retryDelayMs } from "./pace.ts";
 export { Plan } from "./plan.ts";
 export type { RunPoint } from "./run-handle.ts";
 export { isActive, isStalled, nextRunState, type RunEvent } from "./run-state.ts";
-export { initialServo, nextServo, percentile90, servoDefaults, type ServoState } from "./servo.ts";
+export { heldTo, initialServo, nextServo, percentile90, servoDefaults, type ServoState } from "./servo.ts";
 export { classifyMysqlError, mysqlDialect } from "./mysql/mysql-dialect.ts";
 export { openMysql } from "./mysql/open-mysql.ts";
 export { openPostgres } from "./postgres/open-postgres.ts";

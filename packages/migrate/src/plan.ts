@@ -98,18 +98,15 @@ export class Plan {
     return { after, upTo: found.slice(0, this.key.length), isLast: false };
   }
 
-  /** The key that is `offset` rows behind the start of a range, as a subquery, and its columns when that is called `ahead`. */
-  endsOf(range: KeyRange, offset: SQL): { readonly ends: SQL; readonly next: SQL } {
+  /** The key that is `offset` rows behind the start of a range, as a table of that name to be joined, and its columns. */
+  endOf(range: KeyRange, offset: SQL, name: string): { readonly columns: readonly SQL[]; readonly table: SQL } {
     const names = this.key.map((_, index) => sql.identifier(`end_${index}`));
     const { dialect } = this.database;
     const columns = this.key.map((column, index) => sql`${dialect.selectKey(column)} as ${names[index]}`);
     return {
-      ends: sql.join(
-        names.map((name) => sql`ahead.${name}`),
-        sql`, `,
-      ),
-      next: sql`select ${sql.join(columns, sql`, `)} from ${this.table} where ${this.inRange(range)}
-        order by ${this.#order("asc")} limit 1 offset ${offset}`,
+      columns: names.map((column) => sql`${sql.identifier(name)}.${column}`),
+      table: sql`(select ${sql.join(columns, sql`, `)} from ${this.table} where ${this.inRange(range)}
+        order by ${this.#order("asc")} limit 1 offset ${offset}) ${sql.identifier(name)}`,
     };
   }
 

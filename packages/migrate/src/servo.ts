@@ -35,7 +35,7 @@ const windowSize = 10;
 /** A chunk may be this much larger than the last one. */
 const maxGrowth = 1.5;
 /** A chunk this much over its target is no noise: the next one shrinks at once by the same measure. */
-const panicFactor = 5;
+export const panicFactor = 5;
 /** So many chunks in a row that promise room for at least twice the rows mean that what is remembered is of the past. */
 const recoveryRun = 3;
 /** So many chunks tell a wait that they all have from one that a few had. */
@@ -94,6 +94,11 @@ export function nextServo(
   const most = Math.max(state.rows * maxGrowth, state.rows + 1);
   const rows = clamp(Math.floor(Math.min(Math.max(wanted, worthwhile(chunks, targetMs)), most)), options);
   return [{ rows, chunks }, undefined];
+}
+
+/** After several chunks of one size: the next one may be as much larger than them as it may be than one. */
+export function heldTo(state: ServoState, rows: number, options: Required<ServoOptions>): ServoState {
+  return { ...state, rows: clamp(Math.min(state.rows, Math.floor(Math.max(rows * maxGrowth, rows + 1))), options) };
 }
 
 /**

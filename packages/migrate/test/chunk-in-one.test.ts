@@ -45,6 +45,7 @@ async function claimed(stage: Stage) {
     effect: (range: never, and?: never) =>
       sql`update ${table} set n = n + 1 where ${plan.matching(range)}${and === undefined ? sql`` : sql` and ${and}`}`,
     rows: 15,
+    ends: 1,
     bound: [BigInt(rows)],
     spent: { spentMs: 1.5, yieldedMs: 2 },
   };
@@ -79,7 +80,7 @@ for (const [name, register] of [
     expect({ row, done, ahead }).toMatchObject({
       row: { state: "running", rowsDone: 10, rowsChanged: 10, chunks: 1, total: 10, spentMs: 1.5, yieldedMs: 2 },
       done: 10,
-      ahead: { after: [10n], upTo: [25n], rows: 15, isLast: false },
+      ahead: [{ after: [10n], upTo: [25n], rows: 15, isLast: false }],
     });
     expect(await stage.query("select id from counters where n = 1 order by id")).toHaveLength(10);
     expect(await stage.query("select rows_done, chunks, is_exhausted from tidemark_migrations")).toEqual([[10, 1, 0]]);

@@ -1,4 +1,11 @@
-import { initialServo, nextServo, percentile90, servoDefaults, type ServoState } from "@tidemark/migrate/internal";
+import {
+  heldTo,
+  initialServo,
+  nextServo,
+  percentile90,
+  servoDefaults,
+  type ServoState,
+} from "@tidemark/migrate/internal";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
@@ -150,4 +157,15 @@ test("a percentile is a value that was measured", () => {
   expect(percentile90([])).toBe(0);
   expect(percentile90([3])).toBe(3);
   expect(percentile90([10, 1, 2, 3, 4, 5, 6, 7, 8, 9])).toBe(9);
+});
+
+test("after several chunks of one size the next one grows as if it came behind one", () => {
+  let state: ServoState = { rows: 100, chunks: [] };
+  for (let chunk = 0; chunk < 4; chunk++) {
+    [state] = nextServo(state, { type: "measured", rows: 100, tookMs: 1 }, options);
+  }
+  expect(state.rows).toBeGreaterThan(400);
+  expect(heldTo(state, 100, options).rows).toBe(150);
+  expect(heldTo({ ...state, rows: 80 }, 100, options).rows).toBe(80);
+  expect(heldTo(state, 1, options).rows).toBe(2);
 });

@@ -63,7 +63,7 @@ function together({ runs, isRun, isHeld, effect, books, next, answer }: ChunkPar
       set tidemark_done = row_count();
       update ${runs} set ${books(done)} where ${isHeld};
     end if;
-    select ${answer(done)} from ${runs} left join ${next} on true where ${isRun} and tidemark_held = 1;
+    select ${answer(done)} from ${runs} ${next} where ${isRun} and tidemark_held = 1;
     commit;
   end`;
 }

@@ -77,6 +77,11 @@ export interface PostgresPort {
     beginning: string,
     work: (executor: SqlExecutor, begun: SqlResult) => Promise<T>,
   ): Promise<T>;
+  /**
+   * Transactions as one text, none of whose statements has parameters; resolves with the answers of those that give rows.
+   * When one fails, it is rolled back. Undefined where the driver has no way to do that.
+   */
+  series?(text: string): Promise<readonly SqlResult[]>;
 }
 
 /** The parameter has no type of its own, and takes that of what it is compared with or assigned to. */
@@ -101,9 +106,7 @@ export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): Pos
   const on = (client: PgPoolClient): Required<Pick<SqlExecutor, "execute" | "executeEach">> => ({
     async execute({ sql, params }) {
       // Of several statements at once the last one counts.
-      const { rows, rowCount, fields, command } = (await query(client, sql, params)).at(-1) as PgResult;
-      const types = fields.map(({ dataTypeID }) => dataTypeID);
-      return toResult(rows as (string | null)[][], types, command, rowCount);
+      return ofPg((await query(client, sql, params)).at(-1) as PgResult);
     },
     async executeEach(sql, lists) {
       const changes: number[] = [];
@@ -129,26 +132,42 @@ export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): Pos
       client.release(lost);
     }
   };
+  const rolledBack = async <T>(client: PgPoolClient, work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      // What cannot be rolled back is closed, which comes to the same.
+      await query(client, "rollback", []).catch((failed: unknown) => {
+        throw isAway(error) ? error : new DatabaseAway("the transaction cannot be rolled back", { cause: failed });
+      });
+      throw error;
+    }
+  };
   return {
     execute: (statement) => using((client) => on(client).execute(statement)),
     transaction: (begin, beginning, work) =>
-      using(async (client) => {
-        const executor = on(client);
-        const { execute } = executor;
-        try {
-          const begun = await execute({ sql: `begin ${begin}; ${beginning}`, params: [] });
+      using((client) =>
+        rolledBack(client, async () => {
+          const executor = on(client);
+          const begun = await executor.execute({ sql: `begin ${begin}; ${beginning}`, params: [] });
           const result = await work(executor, begun);
-          await execute({ sql: "commit", params: [] });
+          await executor.execute({ sql: "commit", params: [] });
           return result;
-        } catch (error) {
-          // What cannot be rolled back is closed, which comes to the same.
-          await execute({ sql: "rollback", params: [] }).catch((failed: unknown) => {
-            throw isAway(error) ? error : new DatabaseAway("the transaction cannot be rolled back", { cause: failed });
-          });
-          throw error;
-        }
-      }),
+        }),
+      ),
+    series: (text) =>
+      using((client) =>
+        rolledBack(client, async () => {
+          const results = await query(client, text, []);
+          return results.filter(({ fields }) => fields.length > 0).map(ofPg);
+        }),
+      ),
   };
+}
+
+function ofPg({ rows, rowCount, fields, command }: PgResult): SqlResult {
+  const types = fields.map(({ dataTypeID }) => dataTypeID);
+  return toResult(rows as (string | null)[][], types, command, rowCount);
 }
 
 async function connected(pool: PgPool, clock: Clock, answerTimeoutMs: number): Promise<PgPoolClient> {

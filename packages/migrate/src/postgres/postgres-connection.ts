@@ -75,6 +75,25 @@ export class PostgresConnection implements SqlConnection {
     });
   }
 
+  get inSeries() {
+    const { series } = this.#port;
+    if (series === undefined) return undefined;
+    return (queries: () => readonly SqlQuery[], commits: readonly Commit[]): Promise<readonly SqlResult[]> =>
+      this.#turns.alone(async () => {
+        const asked = queries();
+        const texts = asked.map(withLiterals);
+        if (!texts.includes(undefined)) {
+          const each = texts.map((text, at) => `begin ${writing}; ${this.#settings(commits[at])}; ${text}; commit`);
+          return series(each.join("; "));
+        }
+        const results: SqlResult[] = [];
+        for (const [at, query] of asked.entries()) {
+          results.push(await this.#from(query, (_, result) => Promise.resolve(result), commits[at] ?? "durable"));
+        }
+        return results;
+      });
+  }
+
   #from<T>(
     query: SqlQuery,
     work: (executor: SqlExecutor, result: SqlResult) => Promise<T>,

@@ -17,6 +17,9 @@ const columnsOf = (key: readonly Column[]) => tuple(key.map((column) => sql`${co
 const paramsOf = (values: readonly SqlValue[]) => tuple(values.map((value) => sql`${sql.param(value)}`));
 const isInteger = (column: Column) => /^(small|big)?(int|serial)/.test(column.getSQLType());
 
+/** The time of the statement is that of the message it came in. */
+const sinceMs = sql`(extract(epoch from clock_timestamp() - statement_timestamp()) * 1000)::float8`;
+
 export const postgresDialect: Dialect = {
   name: "postgresql",
   toQuery(statement) {
@@ -44,6 +47,7 @@ export const postgresDialect: Dialect = {
   // Blocks neither foreign keys that point here nor readers.
   lockSuffix: sql.raw(" for no key update"),
   now: sql`(extract(epoch from clock_timestamp()) * 1000)::bigint`,
+  sinceMs,
   classify: classifyPostgresError,
   columnNames,
   prepare,
@@ -51,12 +55,14 @@ export const postgresDialect: Dialect = {
   estimateRows,
 };
 
-function together({ runs, isHeld, effect, books, next, answer }: ChunkParts): SQL {
+function together({ runs, isHeld, withinMs, effect, books, next, answer }: ChunkParts): SQL {
   const done = sql`(select n from counted)`;
-  return sql`with held as (select 1 from ${runs} where ${isHeld} for no key update),
+  // Asked once: what was begun is finished.
+  const begins = withinMs === undefined ? isHeld : sql`${isHeld} and ${sinceMs} <= ${withinMs}`;
+  return sql`with held as (select 1 from ${runs} where ${begins} for no key update),
     effect as (${effect(sql`exists (select 1 from held)`)} returning 1),
     counted as (select count(*) as n from effect)
-    update ${runs} set ${books(done)} from held left join ${next} on true where ${isHeld} returning ${answer(done)}`;
+    update ${runs} set ${books(done)} from held ${next} where ${isHeld} returning ${answer(done)}`;
 }
 
 /** What an UPDATE is joined to cannot be missing, so the rows themselves are joined to it before. */
