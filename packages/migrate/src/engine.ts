@@ -388,7 +388,9 @@ export class MigrationEngine implements Migrations {
     if (claimed === "drifted") return true;
     const { row, lease } = claimed;
     this.#hub.emit({ type: "state", name: row.name, from: "registered", to: row.state });
-    const board = new SignalBoard(signals, definition, clock, () => {
+    let session: RunSession | undefined;
+    const run = { table: definition.table, rowsChanged: () => session?.rowsChanged ?? row.rowsChanged };
+    const board = new SignalBoard(signals, run, clock, () => {
       return { ...this.#options, intervalMs: this.#options.signalIntervalMs };
     });
     try {
@@ -405,7 +407,8 @@ export class MigrationEngine implements Migrations {
         emit: this.#hub.emit,
         probe: probe ?? (() => {}),
       };
-      await new RunSession(context, definition, row, lease, stop).work();
+      session = new RunSession(context, definition, row, lease, stop);
+      await session.work();
     } finally {
       board.close();
     }

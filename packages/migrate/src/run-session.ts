@@ -41,6 +41,10 @@ export class RunSession {
     this.#copier = new Copier(this.#run, aggregateRunner(this.#run) ?? bodyRunner(this.#run.plan, this.#run.signal));
   }
 
+  get rowsChanged(): number {
+    return this.#run.row.rowsChanged;
+  }
+
   /** Works until the run is over or the lease is. Rejects only when not even a failure could be written. */
   async work(): Promise<RunOutcome> {
     const { ledger, worker, clock, probe } = this.#run.context;

@@ -25,6 +25,8 @@ export interface Reading {
 /** The run that a signal is read for. */
 export interface SignalRun {
   readonly table: Table;
+  /** How many rows it has changed since it began, by what is known here. */
+  rowsChanged(): number;
 }
 
 /** A signal of the engine's own, which may look at the table of the run. */

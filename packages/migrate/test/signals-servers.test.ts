@@ -30,10 +30,10 @@ async function signalsOn(name: StageName, rows: number, options: readonly Signal
     await link.end();
   });
   const table = tablesOf(stage.dialect).counters;
-  const read = async (signal: string) => {
+  const read = async (signal: string, rowsChanged = 0) => {
     const found = own.signals.find((each) => each.name === signal);
     if (found === undefined) throw new Error(`no ${signal}`);
-    return found.read({ table });
+    return found.read({ table, rowsChanged: () => rowsChanged });
   };
   return { stage, read, database, limits: resolved.limits };
 }
@@ -136,6 +136,33 @@ serviceTest("postgres")("pg: the WAL of a server is a rate, and idling has none"
   const busy = await read("wal-rate");
   expect(busy.utilisation).toBeGreaterThan(1);
   expect(busy.reason).toMatch(/^the server writes \d+\.\d MB of WAL a second, limit 0\.0 MB$/);
+});
+
+serviceTest("postgres")("pg: what the run's session has not told the server of counts as dead rows, too", async () => {
+  const { stage, read } = await signalsOn("pg", 4000, [{ name: "vacuum", limit: 0.2 }]);
+  await stage.query("alter table counters set (autovacuum_enabled = false)");
+  // What this session has to tell comes before, not between two readings.
+  await stage.query("select pg_stat_force_next_flush()");
+  await stage.query("analyze counters");
+  // What another run has changed before.
+  expect((await read("vacuum", 500)).utilisation).toBe(0);
+  const untold = await read("vacuum", 2500);
+  expect(untold.utilisation).toBeGreaterThan(1);
+  // A session tells its numbers later by itself.
+  await stage.query(
+    "do $$ begin update counters set n = 5 where id <= 2000; perform pg_stat_force_next_flush(); end $$",
+  );
+  const told = await until(
+    () => read("vacuum", 500),
+    ({ utilisation }) => utilisation > 0,
+  );
+  expect(told).toEqual(untold);
+  expect(await read("vacuum", 2500)).toEqual(untold);
+  await stage.query("select pg_stat_reset_single_table_counters('counters'::regclass)");
+  await until(
+    () => read("vacuum", 2500),
+    ({ utilisation }) => utilisation === 0,
+  );
 });
 
 serviceTest("postgres")(

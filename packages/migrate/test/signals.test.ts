@@ -9,7 +9,7 @@ import { counters, createCounters, createNotes } from "./support/schema.ts";
 import { eager, engineOn, scratch } from "./support/scratch.ts";
 
 const wal = { maxWalBytes: 2 ** 20 };
-const run = { table: counters };
+const run = { table: counters, rowsChanged: () => 0 };
 
 async function signalsOf(file: string, options: readonly SignalOption[], busyTimeoutMs = 5000) {
   const database = await openSqlite({ dialect: "sqlite", file });

@@ -68,7 +68,7 @@ test("M7: behind a reader that does not end a run stops before the WAL is long, 
   const [signal] = own.signals;
   if (signal === undefined) throw new Error("the WAL is watched in any case");
   const engine = await engineOn(file, [definition], {
-    signals: [{ name: signal.name, read: () => signal.read({ table: pages }) }],
+    signals: [{ name: signal.name, read: () => signal.read({ table: pages, rowsChanged: () => 0 }) }],
   });
   const reasons: (string | undefined)[] = [];
   let walBytes = 0;
@@ -130,7 +130,7 @@ test("the signal of the WAL leaves there what is always there, and moves what is
   const database = await openSqlite({ dialect: "sqlite", file });
   onTestFinished(() => database.connection.close());
   const own = openSignals(resolveSignals("sqlite", [], { maxWalBytes: 32 * 2 ** 20 }), database, systemClock);
-  const read = async () => (await own.signals[0]?.read({ table: pages }))?.utilisation;
+  const read = async () => (await own.signals[0]?.read({ table: pages, rowsChanged: () => 0 }))?.utilisation;
   fill(db, 600);
   expect(await read()).toBe(0);
   expect(filling(db)).toMatchObject({ moved: 0 });

@@ -15,6 +15,8 @@ export class PostgresSignals {
   readonly #monotonic: () => number;
   #lastWal: { readonly bytes: number; readonly atMs: number } | undefined;
   #vacuuming: Promise<void> | undefined;
+  /** Of a table, when the server's numbers were first asked for, or began anew. */
+  readonly #updates = new Map<string, { readonly byServer: number; readonly byRun: number; readonly seen: number }>();
 
   constructor(database: Database, side: SqlConnection, monotonic: () => number) {
     this.#database = database;
@@ -79,18 +81,19 @@ export class PostgresSignals {
   }
 
   /** Dead rows make a table larger for ever, so somebody has to clean up before there are more. */
-  async vacuum(limit: number, { table }: SignalRun, { vacuums = false }: SignalRequest): Promise<Reading> {
-    const name = this.#database.dialect.toQuery(sql`${table}`).sql;
+  async vacuum(limit: number, run: SignalRun, { vacuums = false }: SignalRequest): Promise<Reading> {
+    const name = this.#database.dialect.toQuery(sql`${run.table}`).sql;
     const [row] = await this.#rows(
-      `select s.n_live_tup::float8, s.n_dead_tup::float8, p.phase from pg_stat_all_tables s
+      `select s.n_live_tup::float8, s.n_dead_tup::float8, s.n_tup_upd::float8, p.phase from pg_stat_all_tables s
         left join pg_stat_progress_vacuum p on p.relid = s.relid where s.relid = to_regclass($1)`,
       name,
     );
     if (row === undefined) throw new Error(`the server has no statistics of ${name}`);
-    const [live, dead] = [Number(row[0]), Number(row[1])];
+    const live = Number(row[0]);
+    const dead = Number(row[1]) + this.#untold(name, Number(row[2]), run.rowsChanged());
     // Few rows are cleaned up by whoever reads their page next.
     const share = dead < 1000 ? 0 : dead / Math.max(live, 1);
-    const isRunning = row[2] !== null || this.#vacuuming !== undefined;
+    const isRunning = row[3] !== null || this.#vacuuming !== undefined;
     if (share > limit && vacuums && !isRunning) this.#vacuum(name);
     const doing = isRunning ? "vacuum is on it" : vacuums ? "vacuum starts" : "autovacuum has not come yet";
     const percent = (value: number) => `${(value * 100).toFixed(0)} %`;
@@ -98,6 +101,15 @@ export class PostgresSignals {
       utilisation: share / limit,
       reason: `${percent(share)} of ${name} is dead rows, limit ${percent(limit)}; ${doing}`,
     };
+  }
+
+  /** Rows that the run has changed and its session has not told the server of, which it does once a second. */
+  #untold(name: string, byServer: number, byRun: number): number {
+    let since = this.#updates.get(name);
+    // Its statistics begin anew when somebody asks for that, or behind a crash.
+    if (since === undefined || byServer < since.seen) since = { byServer, byRun, seen: byServer };
+    this.#updates.set(name, { ...since, seen: byServer });
+    return Math.max(byRun - since.byRun - (byServer - since.byServer), 0);
   }
 
   #vacuum(name: string): void {
