@@ -145,6 +145,30 @@ test("a store goes on where it stopped, and what both did meanwhile comes togeth
   expect(await b.values("x")).toEqual(["a1", "b1"]);
 });
 
+test("what is lost on its way to an empty store is written there once its watch has said that it is empty", {
+  timeout: 90_000,
+}, async () => {
+  const world = await setup();
+  const a = await startPlace(world, "a");
+  let lost = 0;
+  const b = await startPlace(world, "b", (store) => {
+    const sink = ownStoreSink(store);
+    return {
+      ...sink,
+      apply: async (writes, signal) => {
+        if (lost > 0) return sink.apply(writes, signal);
+        lost++;
+        throw Object.assign(new Error("the request was lost"), { retryable: true });
+      },
+    };
+  });
+  await a.store.put("x", "a1");
+  await until([a, b], async () => (await contents(b))["x"] === "a1");
+  expect(lost).toBe(1);
+  // It was written once.
+  expect(await b.store.list()).toMatchObject({ revision: 1n });
+});
+
 test("without a sink a store is only a source, and a dry run only tells", { timeout: 90_000 }, async () => {
   const world = await setup();
   const told: string[] = [];

@@ -64,6 +64,8 @@ interface Place {
   /** The first site of a world keeps everything. */
   readonly retention: SiteRetention | undefined;
   readonly upkeepMs: number;
+  /** Longest time until a watch sees a store that it has never seen. */
+  readonly firstLookMs: number;
   site: Site | undefined;
   /** What its user was told is durable. */
   readonly written: Written[];
@@ -156,6 +158,7 @@ export class World {
         record: new SinkRecord(),
         retention: prune && index > 0 ? { keepMs: rng.pick([0, 500]), holdMs } : undefined,
         upkeepMs: rng.pick([200, 1000]),
+        firstLookMs: rng.fork(`first look of ${name}`).pick([0, 0, 300]),
         site: undefined,
         written: [],
         crashes: 0,
@@ -323,14 +326,14 @@ export class World {
     const committed = new Level();
     const watch = async () => {
       let cursor = place.memory.append(sourceOptions, [])?.cursor;
-      if (cursor === undefined) place.memory.append(sourceOptions, [{ type: "reset", epoch: "e" }]);
-      // Now and then the store has forgotten what came after the cursor.
-      let isSnapshot = cursor !== undefined && rng.float() < 0.3;
+      // As real ones do, a watch without a cursor begins with all that is there, also where that is nothing. Now and then the
+      // store has forgotten what came after the cursor.
+      let isSnapshot = cursor === undefined || rng.float() < 0.3;
       while (!life.isOver) {
         const seen = store.grown.count;
         const after = cursor === undefined ? 0n : parseSortableInteger(cursor);
-        if (store.revision > after) {
-          await clock.sleep(rng.float() * 300);
+        if (cursor === undefined || store.revision > after) {
+          await clock.sleep(rng.float() * (cursor === undefined ? place.firstLookMs : 300));
           if (life.isOver) return;
           const { frames, missed } = isSnapshot ? store.snapshot(after) : { frames: store.frames(after), missed: [] };
           isSnapshot = false;
@@ -475,11 +478,7 @@ export class World {
       );
       const now = `${vectors[0]} ${stores}`;
       const isCalm =
-        (isCaughtUp || stores.includes("0")) &&
-        isSent &&
-        isEmpty &&
-        vectors.every((vector) => vector === vectors[0]) &&
-        now === before;
+        isCaughtUp && isSent && isEmpty && vectors.every((vector) => vector === vectors[0]) && now === before;
       quiet = isCalm ? quiet + 1 : 0;
       // Longer than a site takes to look again at a store that tells it nothing.
       if (quiet > 12) return;

@@ -326,6 +326,20 @@ export function mirrorsCompliance({ test, openedGraph }: Backend): void {
     expect(await a.findings()).toEqual([]);
   });
 
+  test("a write that was lost on its way to an empty store is made again once a watch has said that it is empty", async () => {
+    const a = await place();
+    await fromPeer(a, "x", "of the peer");
+    await a.graph.storeWrites();
+    // Nothing ever happened there, and no watch has come to it.
+    await a.graph.lose(at(0));
+    await a.graph.ingest();
+    expect(await a.graph.storeWrites()).toEqual([]);
+    await a.watch(begin("e"), end(0));
+    expect(await a.graph.ingest()).toEqual({ versions: 0, echoes: 0, isEnd: true });
+    expect(plain(await a.graph.storeWrites())).toEqual([[["x", "of the peer", undefined]]]);
+    expect(await a.findings()).toEqual([]);
+  });
+
   test("what a user does between two attempts is not taken for the first, and what he does after it not for either", async () => {
     const a = await place();
     await fromPeer(a, "x", "of the peer");
