@@ -5,8 +5,9 @@ import { defineMigration, type Migration, type MigrationEvent, openMigrations } 
 import { type ChunkContext, Ledger, LeaseLost, performSeries, Plan } from "@tidemark/migrate/internal";
 import { serviceTest } from "@tidemark/tooling/services";
 import { type SQL, sql } from "drizzle-orm";
-import { expect, onTestFinished } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { linkTo } from "./support/address.ts";
+import { linkToPglite } from "./support/pglite.ts";
 import { eager } from "./support/scratch.ts";
 import { createStatements, tablesOf } from "./support/shared-tables.ts";
 import { type Stage, stageOn } from "./support/stage.ts";
@@ -236,6 +237,13 @@ onPostgres("an engine that rests between chunks asks for one at a time", async (
   );
   expect(status).toMatchObject({ state: "done" });
   expect(asked.every((text) => text.split("with held").length === 2)).toBe(true);
+});
+
+test("a database of this process is asked for one at a time, as everybody in it would wait for all", async () => {
+  const { open } = await linkToPglite();
+  const { connection } = await open();
+  await connection.execute({ sql: "select 1", params: [] });
+  expect(connection.inSeries).toBeUndefined();
 });
 
 onPostgres(

@@ -79,9 +79,10 @@ export interface PostgresPort {
   ): Promise<T>;
   /**
    * Transactions as one text, none of whose statements has parameters; resolves with the answers of those that give rows.
-   * When one fails, it is rolled back. Undefined where the driver has no way to do that.
+   * When one fails, it is rolled back. Undefined where the driver has no way to do that, or the server is in this process and
+   * everybody here would wait for all of them; known when the first connection is open.
    */
-  series?(text: string): Promise<readonly SqlResult[]>;
+  readonly series?: ((text: string) => Promise<readonly SqlResult[]>) | undefined;
 }
 
 /** The parameter has no type of its own, and takes that of what it is compared with or assigned to. */
@@ -98,6 +99,8 @@ export function isPostgresJs(client: unknown): client is PostgresJs {
 /** A pool of `pg`: a connection for each transaction, thrown away when it fails in the middle of one. */
 export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): PostgresPort {
   const within = <T>(answer: PromiseLike<T>) => answerWithin(clock, answerTimeoutMs, answer);
+  // A client of `pg` has one; what stands for a client in front of PGlite does not.
+  let isRemote = false;
   const query = async (client: PgPoolClient, text: string, params: readonly unknown[]): Promise<PgResult[]> => {
     const config = { text, values: params.map(toText) as string[], rowMode: "array", types: asText } as const;
     const results = await within(client.query(config)).catch(toldAway);
@@ -118,6 +121,7 @@ export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): Pos
   });
   const using = async <T>(work: (client: PgPoolClient) => Promise<T>): Promise<T> => {
     const client = await connected(pool, clock, answerTimeoutMs);
+    isRemote ||= "connection" in client;
     // Without a listener, a connection that is lost between two statements ends the process.
     let lost: Error | undefined;
     const onError = (error: Error) => (lost = error);
@@ -143,6 +147,13 @@ export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): Pos
       throw error;
     }
   };
+  const series = (text: string) =>
+    using((client) =>
+      rolledBack(client, async () => {
+        const results = await query(client, text, []);
+        return results.filter(({ fields }) => fields.length > 0).map(ofPg);
+      }),
+    );
   return {
     execute: (statement) => using((client) => on(client).execute(statement)),
     transaction: (begin, beginning, work) =>
@@ -155,13 +166,9 @@ export function pgPort(pool: PgPool, clock: Clock, answerTimeoutMs: number): Pos
           return result;
         }),
       ),
-    series: (text) =>
-      using((client) =>
-        rolledBack(client, async () => {
-          const results = await query(client, text, []);
-          return results.filter(({ fields }) => fields.length > 0).map(ofPg);
-        }),
-      ),
+    get series() {
+      return isRemote ? series : undefined;
+    },
   };
 }
 
