@@ -156,13 +156,17 @@ export class PostgresMirrorTables implements MirrorTables {
     this.#dirty.set(object, false);
   }
 
-  dirty(stream: number, aboveHead: number): Promise<{ readonly object: number; readonly head: number }[]> {
+  dirty(
+    stream: number,
+    aboveHead: number,
+    limit = dirtyAtOnce,
+  ): Promise<{ readonly object: number; readonly head: number }[]> {
     const text = `SELECT d.object, o.head FROM dirty d JOIN objects o ON o.id = d.object
       JOIN mirrored s ON s.stream = o.stream LEFT JOIN mirrors m ON m.object = d.object
       WHERE o.stream = $1 AND o.head > $2 AND (m.refused IS NULL OR m.refused < s.position)
         AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.object = d.object AND i.bound IS NOT NULL)
-      ORDER BY o.head LIMIT ${dirtyAtOnce}`;
-    return all(this.#session, text, [stream, aboveHead], "mirror_dirty");
+      ORDER BY o.head LIMIT $3`;
+    return all(this.#session, text, [stream, aboveHead, limit], "mirror_dirty");
   }
 
   async #writeViews(views: readonly (readonly [number, StoreView])[]): Promise<void> {

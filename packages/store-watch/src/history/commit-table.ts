@@ -13,7 +13,7 @@ export class CommitTable implements CommitRows {
     );
     this.#last = db.prepare<[], number | null>("SELECT max(committed_at) FROM commits").pluck();
     this.#lastCursor = db
-      .prepare<[number, number], string | null>("SELECT max(cursor) FROM commits WHERE stream = ? AND epoch = ?")
+      .prepare<[number, number], string | null>("SELECT max(cursor) FROM commits WHERE stream = +? AND epoch = +?")
       .pluck();
   }
 

@@ -5,9 +5,9 @@ import { graphKind } from "./ddl.ts";
 import { type Flow, wait } from "./flow.ts";
 import type { GraphEdits } from "./graph-edits.ts";
 import type { GraphNames } from "./graph-names.ts";
-import type { GraphRow, GraphTables } from "./graph-tables.ts";
+import type { GraphRow, GraphTables, ObjectRow } from "./graph-tables.ts";
 import type { GraphEdit, GraphIngested, StoreResult, StoreTransaction, StoreWrite } from "./graph-types.ts";
-import type { MirrorTables, SourceChange, StoreView } from "./mirror-tables.ts";
+import { type MirrorTables, type SourceChange, type StoreView, unseen } from "./mirror-tables.ts";
 import * as views from "./store-view.ts";
 import type { StreamState } from "./stream-state.ts";
 
@@ -184,7 +184,9 @@ export class GraphMirror {
   *#settle(results: readonly StoreResult[]): Flow<void> {
     const mirrors = this.#mirrors;
     const epoch = (yield* wait(mirrors.mirrored(this.#state.id)))?.epoch ?? null;
-    yield* wait(mirrors.readAhead(results.map(({ object }) => object)));
+    const objects = results.map(({ object }) => object);
+    yield* wait(mirrors.readAhead(objects));
+    yield* wait(this.#tables.readAhead(this.#state.id, { objects }));
     for (const { object, want, known, version } of results) {
       const view = yield* wait(mirrors.view(object));
       if (version === undefined) {
@@ -195,6 +197,7 @@ export class GraphMirror {
       // The store's stream may have been faster.
       const after = isPast ? views.settled(view, want) : views.written(view, want, version, epoch);
       yield* wait(mirrors.save(object, after));
+      if (isAlike(after, yield* wait(this.#tables.objectById(object)))) yield* wait(mirrors.clean(object));
     }
   }
 
@@ -233,10 +236,10 @@ export class GraphMirror {
   ): Flow<void> {
     const last = new Map(changes.map((change) => [change.key.toString("latin1"), change]));
     const edits: GraphEdit[] = [];
-    const made: SourceChange[] = [];
+    const made: { readonly change: SourceChange; readonly view: StoreView | undefined }[] = [];
     for (const change of last.values()) {
       const object = yield* wait(this.#tables.object(this.#state.id, change.key));
-      const shown = object && (yield* this.#recognize(object.id, change, cursor));
+      const shown = object && (yield* this.#recognize(object, change, cursor));
       if (shown?.isEcho === true) {
         counts.echoes++;
         continue;
@@ -244,32 +247,34 @@ export class GraphMirror {
       const { key, value, attributes } = change;
       const before = shown?.version == null ? undefined : yield* wait(this.#tables.version(shown.version));
       const parents = shown?.version == null ? [] : [yield* this.#names.versionId(before as GraphRow)];
-      made.push(change);
+      made.push({ change, view: shown?.view });
       edits.push({ type: "version", key, value: value ?? undefined, attributes: attributes ?? undefined, parents });
     }
     if (edits.length === 0) return;
     const before = this.#edits.position;
     counts.versions += (yield* this.#edits.add(edits, nowMs, now)).versions;
-    for (const change of made) {
+    for (const { change, view = unseen } of made) {
       const object = yield* wait(this.#tables.object(this.#state.id, change.key));
       // A deletion of what is deleted made nothing.
       if (object === undefined) continue;
-      const version = yield* wait(this.#tables.newestOf(object.id));
-      const view = yield* wait(this.#mirrors.view(object.id));
-      yield* this.#show(object.id, view, version > before ? version : object.head, change);
+      // Its stamp is the greatest of all, so it is what is shown.
+      const isShown = object.head > before;
+      const newest = isShown ? object.head : yield* wait(this.#tables.newestOf(object.id));
+      yield* this.#show(object, view, newest > before ? newest : object.head, change);
     }
   }
 
   /**
    * Whether a change of the store is what was written there, what may have been, or what it showed already; if not, which
-   * version it took the place of. Forgets what was to be recognized by this change, or can be no more after it.
+   * version it took the place of. Forgets what was to be recognized by this change, or can be no more after it: where it is no
+   * echo, that is for the caller to save.
    */
   *#recognize(
-    object: number,
+    object: ObjectRow,
     change: SourceChange,
     cursor: string,
-  ): Flow<{ readonly isEcho: boolean; readonly version: number | null }> {
-    let view = yield* wait(this.#mirrors.view(object));
+  ): Flow<{ readonly isEcho: boolean; readonly version: number | null; readonly view: StoreView }> {
+    let view = yield* wait(this.#mirrors.view(object.id));
     const isIt = this.#isIt.bind(this);
     if (view.epoch !== null && view.epoch !== change.epoch) view = { ...view, intents: [] };
     // A snapshot has old versions at a later cursor.
@@ -285,24 +290,24 @@ export class GraphMirror {
     view = views.withoutWritten(view, change.version);
     if (intent !== undefined) {
       yield* this.#show(object, views.withoutAttempts(view, intent.version), intent.version, change);
-      return { isEcho: true, version: intent.version };
+      return { isEcho: true, version: intent.version, view };
     }
     view = views.withoutUnknown(view);
     if (view.shown !== null && (yield* isIt(view.shown, change))) {
       yield* this.#show(object, view, view.shown, change);
-      return { isEcho: true, version: view.shown };
+      return { isEcho: true, version: view.shown, view };
     }
-    yield* wait(this.#mirrors.save(object, view));
-    return { isEcho: false, version: view.shown };
+    return { isEcho: false, version: view.shown, view };
   }
 
   *#isIt(version: number, change: SourceChange): Flow<boolean> {
     return isSame((yield* wait(this.#tables.version(version)))?.value ?? null, change.value);
   }
 
-  *#show(object: number, view: StoreView, version: number, change: SourceChange): Flow<void> {
-    yield* wait(this.#mirrors.save(object, views.showing(view, version, change.version, change.epoch)));
-    yield* this.#touch(object);
+  *#show(object: ObjectRow, view: StoreView, version: number, change: SourceChange): Flow<void> {
+    const after = views.showing(view, version, change.version, change.epoch);
+    yield* wait(this.#mirrors.save(object.id, after));
+    yield* wait(isAlike(after, object) ? this.#mirrors.clean(object.id) : this.#mirrors.touch(object.id));
   }
 
   /** What has to be written so that the store shows a version; undefined where it does, or needs not. */
@@ -363,7 +368,12 @@ export function* isUnsettled(mirrors: MirrorTables, stream: number): Flow<boolea
 
 /** Whether the store of a graph shows everything, or what it does not was refused and waits. */
 export function* isWritten(mirrors: MirrorTables, stream: number): Flow<boolean> {
-  return (yield* wait(mirrors.dirty(stream, 0))).length === 0;
+  return (yield* wait(mirrors.dirty(stream, 0, 1))).length === 0;
+}
+
+/** Whether the store has the very version that the graph shows, as far as is known: there is nothing to compare. */
+function isAlike(view: StoreView, { head }: ObjectRow): boolean {
+  return (views.lastWritten(view)?.version ?? view.shown) === head;
 }
 
 function isSame(one: Buffer | null, other: Buffer | null): boolean {

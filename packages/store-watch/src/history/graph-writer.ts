@@ -32,6 +32,7 @@ import type { VersionStore } from "./version-store.ts";
 /** One graph on SQLite, on the writer's connection. */
 export class GraphWriter {
   readonly #core: GraphCore;
+  readonly #tables: SqliteGraphTables;
   readonly #mirrors: SqliteMirrorTables;
   readonly #transactions: Transactions;
   readonly #state: StagedStreamState;
@@ -51,8 +52,9 @@ export class GraphWriter {
   ) {
     const { store, streams, commits } = parts;
     this.#mirrors = new SqliteMirrorTables(db);
+    this.#tables = new SqliteGraphTables(db);
     this.#core = new GraphCore({
-      tables: new SqliteGraphTables(db),
+      tables: this.#tables,
       mirrors: this.#mirrors,
       retained: new SqliteRetentionTables(db),
       moments: new MomentTable(db),
@@ -144,6 +146,7 @@ export class GraphWriter {
     try {
       return this.#transactions.run(this.#state, () => runNow(flow));
     } catch (error) {
+      this.#tables.forget();
       this.#core.forget();
       throw commitFailed(error);
     }

@@ -93,8 +93,12 @@ export interface MirrorTables {
    * Objects to compare by what they show, above a position; some of them. What was refused waits for the store's stream, and
    * so does what may have been written up to a bound.
    */
-  dirty(stream: number, aboveHead: number): Later<readonly { readonly object: number; readonly head: number }[]>;
+  dirty(
+    stream: number,
+    aboveHead: number,
+    limit?: number,
+  ): Later<readonly { readonly object: number; readonly head: number }[]>;
 }
 
-/** What `dirty` gives at once. */
+/** What `dirty` gives at once, without a limit. */
 export const dirtyAtOnce = 512;

@@ -18,9 +18,23 @@ import { laterStamp } from "./graph-stamp.ts";
 import type { Stamp } from "./graph-types.ts";
 
 type RawObject = Omit<ObjectRow, "isDeleted"> & { readonly is_deleted: number };
-type RawSent = Omit<SentVersion, "parents" | "hasParent"> & Pick<GraphRow, "pos" | "parent">;
+type RawSent = Omit<SentVersion, "parents" | "hasParent"> &
+  Pick<GraphRow, "pos" | "parent"> & {
+    readonly parent_origin: number | null;
+    readonly parent_gen: number | null;
+    readonly has_more: number;
+  };
 type RawId = [origin: number | null, gen: number | null];
 type RawLink = [gen: number, key: Buffer, ...child: RawId, ...parent: RawId];
+
+// Where a statement sorts, or looks for the greatest, what it compares with `=` has a plus before it. Otherwise SQLite, when built
+// with STAT4, looks at the value and prepares the statement again each time that it is run, which takes longer than running it
+// (sqlite3_prepare_v2, its last paragraph). A CROSS JOIN keeps the order of the tables: where few rows are looked for, which may
+// be of any stream, SQLite would otherwise begin with every key of the stream.
+
+/** Objects that one transaction remembers by their keys, and versions, which have values. */
+const maxObjects = 4096;
+const maxVersions = 8;
 
 /** The statements of graphs on SQLite. */
 export class SqliteGraphTables implements GraphTables {
@@ -64,6 +78,10 @@ export class SqliteGraphTables implements GraphTables {
 
   readonly #lastGenerations = new Map<number, number>();
   #stamp: Stamp | undefined;
+  /** What a transaction asks more than once about one change after another; nothing outside of one. */
+  readonly #objects = new Map<string, ObjectRow>();
+  #versions: GraphRow[] = [];
+  #isInTransaction = false;
 
   constructor(db: Database.Database) {
     const version =
@@ -80,38 +98,40 @@ export class SqliteGraphTables implements GraphTables {
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#addEdge = db.prepare("INSERT INTO edges (child, parent) VALUES (?, ?)");
-    this.#edges = db.prepare<[number], number>("SELECT parent FROM edges WHERE child = ? ORDER BY parent").pluck();
+    this.#edges = db.prepare<[number], number>("SELECT parent FROM edges WHERE child = +? ORDER BY parent").pluck();
     this.#version = db.prepare(`${version} WHERE pos = ?`);
     this.#versionOf = db.prepare(`${version} WHERE origin = ? AND gen = ? AND origin <> 1`);
     this.#versionsIn = db.prepare(
-      `SELECT v.gen, o.key, v.value, v.attributes, v.via, v.pos, v.parent FROM versions v JOIN objects o ON o.id = v.object
-       WHERE v.origin = ? AND v.gen BETWEEN ? AND ? AND v.origin <> 1 ORDER BY v.gen`,
+      `SELECT v.gen, o.key, v.value, v.attributes, v.via, v.pos, v.parent, p.origin AS parent_origin, p.gen AS parent_gen,
+         EXISTS (SELECT 1 FROM edges e WHERE e.child = v.pos) AS has_more
+       FROM versions v JOIN objects o ON o.id = v.object LEFT JOIN versions p ON p.pos = v.parent
+       WHERE v.origin = +? AND v.gen BETWEEN ? AND ? AND v.origin <> 1 ORDER BY v.gen`,
     );
     this.#idOf = db.prepare("SELECT origin, gen FROM versions WHERE pos = ?");
     this.#linksIn = db
       .prepare<[number, number, number], RawLink>(
         `SELECT l.gen, o.key, c.origin, c.gen, p.origin, p.gen FROM links l JOIN objects o ON o.id = l.object
          LEFT JOIN versions c ON c.pos = l.child LEFT JOIN versions p ON p.pos = l.parent
-         WHERE l.origin = ? AND l.gen BETWEEN ? AND ? ORDER BY l.gen`,
+         WHERE l.origin = +? AND l.gen BETWEEN ? AND ? ORDER BY l.gen`,
       )
       .raw();
     this.#addLink = db.prepare("INSERT INTO links (origin, gen, object, child, parent) VALUES (?, ?, ?, ?, ?)");
     this.#addGenerations = db.prepare(
       "INSERT INTO generations (origin, first, last, stream, batch, stamp_ms, stamp_counter) VALUES (?, ?, ?, ?, ?, ?, ?)",
     );
-    const generations = "SELECT first, last, batch, stamp_ms, stamp_counter FROM generations WHERE origin = ?";
+    const generations = "SELECT first, last, batch, stamp_ms, stamp_counter FROM generations WHERE origin = +?";
     this.#generationsAfter = db.prepare(`${generations} AND first > ? ORDER BY first LIMIT ${generationsAtOnce}`);
     this.#generationsBeyond = db.prepare(
       `SELECT g.rowid AS id, g.origin, g.first, g.last, g.batch, g.stamp_ms, g.stamp_counter FROM generations g
        LEFT JOIN json_each(?) known ON known.key = g.origin
-       WHERE g.stream = ? AND g.rowid > ? AND g.last > ifnull(known.value, 0) ORDER BY g.rowid LIMIT ${generationsAtOnce}`,
+       WHERE g.stream = +? AND g.rowid > ? AND g.last > ifnull(known.value, 0) ORDER BY g.rowid LIMIT ${generationsAtOnce}`,
     );
     this.#batchOf = db.prepare(`${generations} AND first <= ? ORDER BY first DESC LIMIT 1`);
     this.#lastGeneration = db
-      .prepare<[number], number>("SELECT last FROM generations WHERE origin = ? ORDER BY first DESC LIMIT 1")
+      .prepare<[number], number>("SELECT last FROM generations WHERE origin = +? ORDER BY first DESC LIMIT 1")
       .pluck();
     this.#lastStamp = db.prepare(
-      `SELECT stamp_ms AS ms, stamp_counter AS counter FROM generations WHERE stream = ?
+      `SELECT stamp_ms AS ms, stamp_counter AS counter FROM generations WHERE stream = +?
        ORDER BY stamp_ms DESC, stamp_counter DESC LIMIT 1`,
     );
     // By the key of each origin: there are as many rows as there were batches.
@@ -124,20 +144,20 @@ export class SqliteGraphTables implements GraphTables {
     this.#removeConflicts = db.prepare("DELETE FROM conflicts WHERE object = ?");
     this.#nextConflict = db
       .prepare<[number, number], number>(
-        `SELECT c.object FROM conflicts c JOIN objects o ON o.id = c.object
-         WHERE c.object > ? AND o.stream = ? ORDER BY c.object LIMIT 1`,
+        `SELECT c.object FROM conflicts c CROSS JOIN objects o ON o.id = c.object
+         WHERE c.object > ? AND o.stream = +? ORDER BY c.object LIMIT 1`,
       )
       .pluck();
     this.#conflictCount = db
       .prepare<[number], number>(
-        "SELECT count(DISTINCT c.object) FROM conflicts c JOIN objects o ON o.id = c.object WHERE o.stream = ?",
+        "SELECT count(DISTINCT c.object) FROM conflicts c CROSS JOIN objects o ON o.id = c.object WHERE o.stream = ?",
       )
       .pluck();
-    this.#newest = db.prepare<[number], number | null>("SELECT max(pos) FROM versions WHERE object = ?").pluck();
+    this.#newest = db.prepare<[number], number | null>("SELECT max(pos) FROM versions WHERE object = +?").pluck();
     this.#headedBy = db
       .prepare<[number], number>(
         `SELECT v.object FROM batches b JOIN versions v ON v.pos >= b.first_pos AND v.pos < b.first_pos + b.count
-         JOIN objects o ON o.id = v.object WHERE b.id = ? AND (o.head = v.pos
+         JOIN objects o ON o.id = v.object WHERE b.id = +? AND (o.head = v.pos
            OR EXISTS (SELECT 1 FROM conflicts c WHERE c.object = v.object AND c.head = v.pos)) ORDER BY v.pos`,
       )
       .pluck();
@@ -147,19 +167,30 @@ export class SqliteGraphTables implements GraphTables {
     );
     this.#removeInbox = db.prepare("DELETE FROM inbox WHERE stream = ? AND origin = ? AND first = ?");
     this.#waiting = db.prepare(
-      "SELECT origin, count(*) AS batches, min(first) AS first FROM inbox WHERE stream = ? GROUP BY origin ORDER BY origin",
+      "SELECT origin, count(*) AS batches, min(first) AS first FROM inbox WHERE stream = +? GROUP BY origin ORDER BY origin",
     );
   }
 
-  // A question costs next to nothing here: only what every batch asks is remembered, and nothing is collected.
+  // A question costs little here: only what every batch or change asks again is remembered, and nothing is collected.
   begin(): void {
     this.#lastGenerations.clear();
     this.#stamp = undefined;
+    this.forget();
+    this.#isInTransaction = true;
   }
 
   readAhead(): void {}
 
-  flush(): void {}
+  flush(): void {
+    this.forget();
+  }
+
+  /** The transaction is over. */
+  forget(): void {
+    this.#objects.clear();
+    this.#versions = [];
+    this.#isInTransaction = false;
+  }
 
   origin(name: string): number {
     return this.#origin.get(name) ?? (this.#addOrigin.run(name).lastInsertRowid as number);
@@ -170,8 +201,14 @@ export class SqliteGraphTables implements GraphTables {
   }
 
   object(stream: number, key: Uint8Array): ObjectRow | undefined {
+    const name = nameOf(key);
+    const known = this.#objects.get(name);
+    if (known !== undefined) return known;
     const row = this.#objectByKey.get(stream, key);
-    return row && objectOf(row);
+    if (row === undefined) return undefined;
+    const object = objectOf(row);
+    this.#rememberObject(name, object);
+    return object;
   }
 
   objectById(id: number): ObjectRow {
@@ -188,6 +225,7 @@ export class SqliteGraphTables implements GraphTables {
 
   setHeads(object: ObjectRow, shown: GraphRow, others: readonly GraphRow[], hadOthers: boolean): void {
     this.#setHead.run(shown.pos, shown.value === null ? 1 : 0, object.id);
+    this.#rememberObject(nameOf(object.key), { ...object, head: shown.pos, isDeleted: shown.value === null });
     if (hadOthers) this.#removeConflicts.run(object.id);
     for (const { pos } of others) this.#addConflict.run(object.id, pos);
   }
@@ -212,11 +250,12 @@ export class SqliteGraphTables implements GraphTables {
   }
 
   version(position: number): GraphRow | undefined {
-    return this.#version.get(position);
+    return this.#versions.find(({ pos }) => pos === position) ?? this.#rememberVersion(this.#version.get(position));
   }
 
   versionOf(origin: number, generation: number): GraphRow | undefined {
-    return this.#versionOf.get(origin, generation);
+    const known = this.#versions.find((row) => row.gen === generation && row.origin === origin);
+    return known ?? this.#rememberVersion(this.#versionOf.get(origin, generation));
   }
 
   parentsOf(row: Pick<GraphRow, "pos" | "parent">): number[] {
@@ -274,11 +313,16 @@ export class SqliteGraphTables implements GraphTables {
   }
 
   versionsIn(origin: number, first: number, last: number): SentVersion[] {
-    return this.#versionsIn.all(origin, first, last).map((row) => ({
-      ...row,
-      parents: this.parentsOf(row).flatMap((position) => this.#idOf.get(position) ?? []),
-      hasParent: row.parent !== null,
-    }));
+    return this.#versionsIn.all(origin, first, last).map((row) => {
+      const { gen, key, value, attributes, via, parent } = row;
+      return { gen, key, value, attributes, via, parents: this.#sentParents(row), hasParent: parent !== null };
+    });
+  }
+
+  #sentParents({ pos, parent_origin, parent_gen, has_more }: RawSent): RowId[] {
+    const first = idOf(parent_origin, parent_gen);
+    const further = has_more === 1 ? this.#edges.all(pos).flatMap((position) => this.#idOf.get(position) ?? []) : [];
+    return first === null ? further : [first, ...further];
   }
 
   linksIn(origin: number, first: number, last: number): SentLink[] {
@@ -317,6 +361,23 @@ export class SqliteGraphTables implements GraphTables {
   waiting(stream: number): { readonly origin: string; readonly batches: number; readonly first: number }[] {
     return this.#waiting.all(stream);
   }
+
+  #rememberObject(name: string, object: ObjectRow): void {
+    if (!this.#isInTransaction) return;
+    if (this.#objects.size >= maxObjects) this.#objects.clear();
+    this.#objects.set(name, object);
+  }
+
+  #rememberVersion(row: GraphRow | undefined): GraphRow | undefined {
+    if (row === undefined || !this.#isInTransaction) return row;
+    if (this.#versions.length >= maxVersions) this.#versions.shift();
+    this.#versions.push(row);
+    return row;
+  }
+}
+
+function nameOf(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
 }
 
 function objectOf({ id, key, head, is_deleted }: RawObject): ObjectRow {

@@ -1,6 +1,7 @@
 import type Database from "better-sqlite3";
 import {
   dirtyAtOnce,
+  type Intent,
   type MirroredRow,
   type MirrorTables,
   type SourceChange,
@@ -13,6 +14,7 @@ interface RawView {
   readonly store_version: string | null;
   readonly epoch: number | null;
   readonly refused: number | null;
+  readonly is_intended: number;
 }
 
 interface RawIntent {
@@ -23,6 +25,8 @@ interface RawIntent {
   readonly bound: string | null;
   readonly epoch: number | null;
 }
+
+// `= +?` and `CROSS JOIN`: see sqlite-graph-tables.ts.
 
 /** The statements of graphs that mirror a store, on SQLite. */
 export class SqliteMirrorTables implements MirrorTables {
@@ -49,9 +53,9 @@ export class SqliteMirrorTables implements MirrorTables {
   readonly #passed: Database.Statement<{ stream: number; cursor: string; epoch: number | null }, number>;
   readonly #touch: Database.Statement;
   readonly #clean: Database.Statement;
-  /** Whether an object that was looked at has intents: most have none. */
-  readonly #isIntended = new Map<number, boolean>();
-  readonly #dirty: Database.Statement<[number, number], { readonly object: number; readonly head: number }>;
+  /** Of one transaction. */
+  readonly #views = new Map<number, StoreView>();
+  readonly #dirty: Database.Statement<[number, number, number], { readonly object: number; readonly head: number }>;
 
   constructor(db: Database.Database) {
     this.#sourceByName = db.prepare("SELECT id, kind, capabilities FROM streams WHERE name = ?");
@@ -63,7 +67,7 @@ export class SqliteMirrorTables implements MirrorTables {
     this.#allDirty = db.prepare("INSERT OR IGNORE INTO dirty (object) SELECT id FROM objects WHERE stream = ?");
     this.#unsettled = db
       .prepare<[number], number>(
-        `SELECT DISTINCT i.object FROM intents i JOIN objects o ON o.id = i.object WHERE o.stream = ?
+        `SELECT DISTINCT i.object FROM intents i CROSS JOIN objects o ON o.id = i.object WHERE o.stream = ?
            AND i.written IS NULL AND i.bound IS NULL AND (i.is_unknown = 0 OR i.expected IS NULL)`,
       )
       .pluck();
@@ -75,17 +79,21 @@ export class SqliteMirrorTables implements MirrorTables {
     );
     this.#nextBatches = db.prepare(
       `SELECT id AS batch, kind, cursor FROM batches
-       WHERE id > ifnull((SELECT batch FROM versions WHERE pos <= ? ORDER BY pos DESC LIMIT 1), 0) AND stream = ?
+       WHERE id > ifnull((SELECT batch FROM versions WHERE pos <= ? ORDER BY pos DESC LIMIT 1), 0) AND stream = +?
          AND first_pos <= ? ORDER BY id LIMIT ?`,
     );
     this.#changes = db.prepare(
       `SELECT v.pos, o.key, v.value, v.version, v.epoch, v.attributes FROM batches b
        JOIN versions v ON v.pos >= b.first_pos AND v.pos < b.first_pos + b.count JOIN objects o ON o.id = v.object
-       WHERE b.id = ? ORDER BY v.pos`,
+       WHERE b.id = +? ORDER BY v.pos`,
     );
-    this.#view = db.prepare("SELECT shown, store_version, epoch, refused FROM mirrors WHERE object = ?");
+    // An object with intents has a row here, too: both are saved together.
+    this.#view = db.prepare(
+      `SELECT shown, store_version, epoch, refused,
+         EXISTS (SELECT 1 FROM intents i WHERE i.object = m.object) AS is_intended FROM mirrors m WHERE object = ?`,
+    );
     this.#intents = db.prepare(
-      "SELECT version, written, is_unknown, expected, bound, epoch FROM intents WHERE object = ? ORDER BY version",
+      "SELECT version, written, is_unknown, expected, bound, epoch FROM intents WHERE object = +? ORDER BY version",
     );
     this.#save = db.prepare(
       `INSERT INTO mirrors (object, shown, store_version, epoch, refused) VALUES (?, ?, ?, ?, ?)
@@ -99,29 +107,31 @@ export class SqliteMirrorTables implements MirrorTables {
     );
     this.#passed = db
       .prepare<{ stream: number; cursor: string; epoch: number | null }, number>(
-        `SELECT DISTINCT i.object FROM intents i JOIN objects o ON o.id = i.object WHERE o.stream = :stream
+        `SELECT DISTINCT i.object FROM intents i CROSS JOIN objects o ON o.id = i.object WHERE o.stream = :stream
            AND (ifnull(i.written, i.bound) <= :cursor OR (ifnull(i.written, i.bound) IS NOT NULL AND i.epoch <> :epoch))`,
       )
       .pluck();
     this.#touch = db.prepare("INSERT OR IGNORE INTO dirty (object) VALUES (?)");
     this.#clean = db.prepare("DELETE FROM dirty WHERE object = ?");
     this.#dirty = db.prepare(
-      `SELECT d.object, o.head FROM dirty d JOIN objects o ON o.id = d.object JOIN mirrored s ON s.stream = o.stream
+      `SELECT d.object, o.head FROM dirty d CROSS JOIN objects o ON o.id = d.object JOIN mirrored s ON s.stream = o.stream
        LEFT JOIN mirrors m ON m.object = d.object
-       WHERE o.stream = ? AND o.head > ? AND (m.refused IS NULL OR m.refused < s.position)
+       WHERE o.stream = +? AND o.head > ? AND (m.refused IS NULL OR m.refused < s.position)
          AND NOT EXISTS (SELECT 1 FROM intents i WHERE i.object = d.object AND i.bound IS NOT NULL)
-       ORDER BY o.head LIMIT ${dirtyAtOnce}`,
+       ORDER BY o.head LIMIT ?`,
     );
   }
 
-  // A question costs next to nothing here, so nothing is collected.
+  // A question costs little here, so nothing is collected.
   begin(): void {
-    this.#isIntended.clear();
+    this.#views.clear();
   }
 
   readAhead(): void {}
 
-  flush(): void {}
+  flush(): void {
+    this.#views.clear();
+  }
 
   sourceByName(
     name: string,
@@ -164,19 +174,20 @@ export class SqliteMirrorTables implements MirrorTables {
   }
 
   view(object: number): StoreView {
-    const row = this.#view.get(object);
-    const intents = this.#intents
-      .all(object)
-      .map(({ is_unknown, ...intent }) => ({ ...intent, isUnknown: is_unknown === 1 }));
-    this.#isIntended.set(object, intents.length > 0);
-    if (row === undefined) return { ...unseen, intents };
-    return { shown: row.shown, storeVersion: row.store_version, epoch: row.epoch, refused: row.refused, intents };
+    const known = this.#views.get(object);
+    if (known !== undefined) return known;
+    const view = this.#readView(object);
+    this.#views.set(object, view);
+    return view;
   }
 
-  save(object: number, { shown, storeVersion, epoch, refused, intents }: StoreView): void {
+  save(object: number, view: StoreView): void {
+    const { shown, storeVersion, epoch, refused, intents } = view;
+    const before = this.#views.get(object);
+    this.#views.set(object, view);
     this.#save.run(object, shown, storeVersion, epoch, refused);
-    if (intents.length === 0 && this.#isIntended.get(object) === false) return;
-    this.#isIntended.set(object, intents.length > 0);
+    // Most have none.
+    if (intents.length === 0 && before?.intents.length === 0) return;
     this.#removeIntents.run(object);
     for (const intent of intents) this.#addIntent.run({ ...intent, object, isUnknown: intent.isUnknown ? 1 : 0 });
   }
@@ -193,7 +204,19 @@ export class SqliteMirrorTables implements MirrorTables {
     this.#clean.run(object);
   }
 
-  dirty(stream: number, aboveHead: number): { readonly object: number; readonly head: number }[] {
-    return this.#dirty.all(stream, aboveHead);
+  dirty(stream: number, aboveHead: number, limit = dirtyAtOnce): { readonly object: number; readonly head: number }[] {
+    return this.#dirty.all(stream, aboveHead, limit);
   }
+
+  #readView(object: number): StoreView {
+    const row = this.#view.get(object);
+    if (row === undefined) return unseen;
+    const { shown, store_version: storeVersion, epoch, refused, is_intended } = row;
+    const intents = is_intended === 1 ? this.#intents.all(object).map(intentOf) : [];
+    return { shown, storeVersion, epoch, refused, intents };
+  }
+}
+
+function intentOf({ version, written, is_unknown, expected, bound, epoch }: RawIntent): Intent {
+  return { version, written, isUnknown: is_unknown === 1, expected, bound, epoch };
 }

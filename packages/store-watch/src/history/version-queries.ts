@@ -72,7 +72,8 @@ export class VersionQueries implements ReadRows {
       .prepare();
     const range = and(gt(versions.pos, placeholder("after")), lte(versions.pos, placeholder("to")));
     this.#changes = versionQuery(db, range).orderBy(asc(versions.pos)).limit(placeholder("limit")).prepare();
-    this.#changesOfStream = versionQuery(db, and(range, eq(objects.stream, placeholder("stream"))))
+    // The plus keeps SQLite from beginning with every key of the stream: the range is what is narrow.
+    this.#changesOfStream = versionQuery(db, and(range, sql`+${objects.stream} = ${placeholder("stream")}`))
       .orderBy(asc(versions.pos))
       .limit(placeholder("limit"))
       .prepare();
