@@ -359,6 +359,13 @@ export class GraphEdits {
     yield* this.#moved(row.object);
   }
 
+  /** What is not here took the place of these versions, as far as they are heads; one head has to be left. */
+  *removeHeads(object: ObjectRow, positions: ReadonlySet<number>): Flow<void> {
+    const heads = yield* wait(this.#tables.headsOf(object));
+    if (!heads.some((position) => positions.has(position))) return;
+    yield* this.#moveHeads(object, [], (rows) => rows.filter(({ pos }) => !positions.has(pos)));
+  }
+
   *#insertLink(
     batch: GraphBatch,
     link: GraphLink,

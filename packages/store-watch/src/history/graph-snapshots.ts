@@ -186,8 +186,10 @@ export class GraphSnapshots {
       fresh.push({ ...root, origin, stamp: stampText(batch.stamp, batch.site) });
     }
     yield* wait(this.#tables.readAhead(this.#state.id, { keys: roots.map(({ key }) => key) }));
-    const byKey = Map.groupBy(roots, ({ key }) => Buffer.from(key).toString("latin1"));
-    for (const ofKey of byKey.values()) yield* this.#supersede(ofKey, cut, this.#store.position + fresh.length);
+    const arriving = new Set(fresh.map(textOfKey));
+    for (const [name, ofKey] of Map.groupBy(roots, textOfKey)) {
+      yield* this.#supersede(ofKey, cut, this.#store.position + fresh.length, arriving.has(name));
+    }
     const numbers = yield* this.#insert(fresh, now);
     yield* this.#addGenerations([...fresh.map(({ batch }) => batch), ...ends], known, numbers);
     // Everything up to these generations is as pruned from now on.
@@ -197,7 +199,12 @@ export class GraphSnapshots {
   }
 
   /** What is here and below the snapshot's horizon, and none of its roots: something that it knows has taken the place. */
-  *#supersede(roots: readonly SnapshotRoot[], cut: ReadonlyMap<number, number>, since: number): Flow<void> {
+  *#supersede(
+    roots: readonly SnapshotRoot[],
+    cut: ReadonlyMap<number, number>,
+    since: number,
+    isRootFresh: boolean,
+  ): Flow<void> {
     const [{ key }] = roots as [SnapshotRoot];
     const object = yield* wait(this.#tables.object(this.#state.id, key));
     if (object === undefined) return;
@@ -205,7 +212,10 @@ export class GraphSnapshots {
     for (const { batch, generation } of roots) names.add(`${yield* this.#names.idOf(batch.site)}:${generation}`);
     const versions = yield* wait(this.#retained.versionsOf(object.id));
     const gone = versions.filter(({ origin, gen }) => gen <= (cut.get(origin) ?? 0) && !names.has(`${origin}:${gen}`));
-    if (gone.length > 0) yield* wait(this.#retained.addRelics(gone.map(({ pos }) => ({ pos, since }))));
+    if (gone.length === 0) return;
+    yield* wait(this.#retained.addRelics(gone.map(({ pos }) => ({ pos, since }))));
+    // A root that comes now takes their place. Where all are here already it was a link, which is not and will not come.
+    if (!isRootFresh) yield* this.#edits.removeHeads(object, new Set(gone.map(({ pos }) => pos)));
   }
 
   /** Makes versions of them, a batch of each that they were made in. Returns the batches' numbers. */
@@ -266,4 +276,8 @@ export class GraphSnapshots {
 
 function nameOf({ site, first }: SnapshotBatch): string {
   return `${first}/${site}`;
+}
+
+function textOfKey({ key }: SnapshotRoot): string {
+  return Buffer.from(key).toString("latin1");
 }

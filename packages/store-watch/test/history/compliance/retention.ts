@@ -247,6 +247,22 @@ export function retentionCompliance({ test, openedGraph }: Backend): void {
     await expectSound(a, late);
   });
 
+  test("a site that has both versions of a link, and learns of the link by a snapshot alone, shows what took the place", async () => {
+    const [a, b] = await sites("a", "b");
+    await a.graph.write([put("x", "1")]);
+    await b.graph.write([put("x", "2")]);
+    await send(a, b);
+    await send(b, a);
+    const [child, parent] = (await a.graph.heads(bytes("x"))).map((head) => head.id) as [VersionId, VersionId];
+    await a.graph.write([{ type: "link", key: bytes("x"), child, parent }]);
+    await prune(a, { holdSinceMs: 1e14 });
+    expect(await bootstrap(a, b)).toBe(0);
+    expect(await shown(a, "x")).toHaveLength(1);
+    expect(await shown(b, "x")).toEqual(await shown(a, "x"));
+    expect(await b.graph.conflictGroup(0)).toBeUndefined();
+    await expectSound(a, b);
+  });
+
   test("pruning is at the floor before it removes anything, and goes on after a crash in between", async () => {
     const [a] = await sites("a");
     for (let index = 0; index < 50; index++) await a.graph.write([put("x", String(index))]);
