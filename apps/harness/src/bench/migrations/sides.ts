@@ -20,6 +20,8 @@ export interface Side {
   readonly walBytes: number;
   readonly reader: Latencies;
   readonly writer: Latencies;
+  /** Rows that are not as the migration should have left them; undefined: whoever leaves any ends the benchmark. */
+  readonly wrong?: number;
 }
 
 export function summaryOf(times: PeerTimes, everyMs = Number.NaN): Latencies {

@@ -41,11 +41,21 @@ export async function benchSqlite(
         "A reader every 2 ms and a writer every 20 ms, each in a process of its own; latency from the moment it was due.",
         ownNote,
       ],
-      ...tableOf(sides),
+      ...withWrong(sides),
       goals: sqliteGoals(part, heat, sides),
       raw: Object.fromEntries(sides),
     },
   ];
+}
+
+function withWrong(sides: Sides<SqliteContender>): ReturnType<typeof tableOf> {
+  const { columns, rows } = tableOf(sides);
+  const wrong = (name: string) =>
+    Math.max(...(sides.get(name as SqliteContender) ?? []).map((side) => side.wrong ?? 0));
+  return {
+    columns: [...columns, "left wrong"],
+    rows: rows.map((row) => ({ ...row, cells: [...row.cells, String(wrong(row.name))] })),
+  };
 }
 
 async function measure(
@@ -75,8 +85,9 @@ async function measure(
     writer: summaryOf(await writer.call("stop"), writeEveryMs),
   };
   const wrong = contender === "nothing" ? 0 : wrongInSqlite(file);
-  if (wrong > 0) throw new Error(`${contender} left ${wrong} rows wrong`);
-  return side;
+  // The loop takes a row that the application wrote before it came for one that is done, and does not look again.
+  if (wrong > 0 && contender !== "seed") throw new Error(`${contender} left ${wrong} rows wrong`);
+  return { ...side, wrong };
 }
 
 async function runContender(
