@@ -1,5 +1,11 @@
 import type { Rng } from "@tidemark/clock";
-import { scanWriteRequest, StatusCode, type TransactionRef, type WriteColumns } from "@tidemark/topic/internal";
+import {
+  type Int64,
+  scanWriteRequest,
+  StatusCode,
+  type TransactionRef,
+  type WriteColumns,
+} from "@tidemark/topic/internal";
 import type { OffsetRow, TxWrite, TxWriteRow } from "../storage/catalog.ts";
 import { duplicates, type Partition, PendingWrite, type Producer, type WriteListener } from "../storage/partition.ts";
 import type { Topic } from "../storage/topic.ts";
@@ -16,6 +22,11 @@ export interface TxWriteRequest {
   readonly listener: WriteListener;
 }
 
+/** … and the first number of it that was not skipped. */
+interface TakenWrite extends TxWriteRequest {
+  readonly firstSeqNo: Int64;
+}
+
 export interface TxOffsets {
   readonly topic: Topic;
   readonly consumer: string;
@@ -26,7 +37,7 @@ export interface TxOffsets {
 interface Transaction {
   readonly id: string;
   readonly session: string;
-  readonly writes: TxWriteRequest[];
+  readonly writes: TakenWrite[];
   readonly offsets: TxOffsets[];
   bytes: number;
 }
@@ -101,7 +112,7 @@ export class Transactions {
     const earlier = tx.writes.findLast((each) => each.partition === partition && each.producer === producer);
     const last = earlier?.columns.seqNo(earlier.columns.length - 1) ?? producer?.lastSeqNo ?? 0;
     const skipped = producer === undefined ? 0 : duplicates(columns, last);
-    if (skipped < columns.length) tx.writes.push(request);
+    if (skipped < columns.length) tx.writes.push({ ...request, firstSeqNo: columns.seqNo(skipped) });
     const write = new PendingWrite(columns, skipped, producer, this.#store.clock.now(), listener);
     queueMicrotask(() => write.onSkipped());
     return write;
@@ -121,10 +132,16 @@ export class Transactions {
     const tx = this.#find(session, id);
     this.#end(tx);
     const offsets = this.#offsetsOf(tx);
-    const writes: TxWrite[] = tx.writes.map(({ topic, partition, producer, meta, columns }) => {
+    const writes: TxWrite[] = tx.writes.map(({ topic, partition, producer, meta, columns, firstSeqNo }) => {
       if (topic.isDropped) throw new Refusal(StatusCode.ABORTED, `The topic ${topic.path} was dropped`);
       if (!partition.definition.isActive) {
         throw new Refusal(StatusCode.ABORTED, `Partition ${partition.id} of ${topic.path} was split`);
+      }
+      // The log would take it for a duplicate, and the transaction would be committed without it. So does YDB ("MinSeqNo
+      // violation" of TPartition in core/persqueue).
+      if (producer !== undefined && firstSeqNo <= producer.lastSeqNo) {
+        const text = `producer ${producer.name} is at number ${producer.lastSeqNo}, and has ${firstSeqNo} in the transaction`;
+        throw new Refusal(StatusCode.ABORTED, text);
       }
       return {
         topicId: topic.id,
