@@ -167,15 +167,28 @@ export class TopicStore implements AsyncDisposable {
     return () => this.#chores.delete(chore);
   }
 
-  /** What the timer does: retention, checkpoints, chores. */
+  /**
+   * What the timer does: retention, checkpoints, chores. What fails keeps nothing else from its turn.
+   *
+   * @throws the first error that there was, at the end.
+   */
   async maintain(): Promise<void> {
+    const errors: unknown[] = [];
+    const attempt = async (work: () => Promise<void> | void): Promise<void> => {
+      try {
+        await work();
+      } catch (error) {
+        errors.push(error);
+      }
+    };
     for (const topic of this.topics()) {
       for (const partition of topic.partitions) {
         if (topic.isDropped) break;
-        await this.#retain(topic, partition);
+        await attempt(() => this.#retain(topic, partition));
       }
     }
-    for (const chore of this.#chores) await chore();
+    for (const chore of this.#chores) await attempt(chore);
+    if (errors.length > 0) throw errors[0];
   }
 
   /** Idempotent. Everything taken is stored or refused, and everything known is written down. */
