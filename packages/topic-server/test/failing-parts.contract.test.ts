@@ -56,3 +56,19 @@ test("a partition that cannot be maintained keeps no other one, and no chore, fr
   expect(store.topic("/local/well")?.partitions[0]?.log.startOffset).toBe(2);
   expect(chores).toBe(1);
 });
+
+test("a server whose catalogue takes no more lets go of its data all the same, and loses nothing by it", async () => {
+  const dataDir = temporaryFolder();
+  const server = await openTestServer({ dataDir, maintenanceIntervalMs: never });
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const { stream } = await openWrite(client, path);
+  await write(stream, [message(1)]);
+  vi.spyOn((server.store as TopicStore).catalog, "checkpoint").mockImplementation(() => {
+    throw full();
+  });
+  await server.close();
+  const again = await openTestServer({ dataDir });
+  const { init } = await openWrite(rawClient(again), path);
+  expect(init.lastSeqNo).toBe(1n);
+});

@@ -207,8 +207,11 @@ export class TopicStore implements AsyncDisposable {
     await this.commits.flush();
     for (const topic of this.topics()) {
       for (const partition of topic.partitions) {
-        // What is not on the disk for certain is read again at the next start.
-        if (await partition.log.close()) this.#checkpoint(topic.id, partition);
+        // What is not on the disk for certain is read again at the next start, and so is what cannot be written down.
+        if (!(await partition.log.close())) continue;
+        try {
+          this.#checkpoint(topic.id, partition);
+        } catch {}
       }
     }
     this.catalog.close();
