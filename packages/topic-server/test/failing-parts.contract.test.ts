@@ -72,3 +72,56 @@ test("a server whose catalogue takes no more lets go of its data all the same, a
   const { init } = await openWrite(rawClient(again), path);
   expect(init.lastSeqNo).toBe(1n);
 });
+
+test("a segment that cannot be closed for writing is no matter of those who write", async () => {
+  const memory = memoryFiles();
+  const holding = Promise.withResolvers<void>();
+  let cut: PromiseWithResolvers<void> | undefined;
+  const files: LogFiles = {
+    ...memory,
+    async open(name, isNew) {
+      const file = await memory.open(name, isNew);
+      const held: LogFile = {
+        size: () => file.size(),
+        write: (pieces, position) => file.write(pieces, position),
+        writeThrough: (pieces, position) => file.writeThrough(pieces, position),
+        read: (target, position) => file.read(target, position),
+        sync: () => file.sync(),
+        close: () => file.close(),
+        async truncate(size) {
+          if (cut === undefined) return file.truncate(size);
+          holding.resolve();
+          await cut.promise;
+          return undefined;
+        },
+      };
+      return held;
+    },
+  };
+  let aheadMs = 0;
+  const clock: Clock = {
+    now: () => systemClock.now() + aheadMs,
+    monotonic: () => systemClock.monotonic(),
+    setTimer: (delayMs, callback) => systemClock.setTimer(delayMs, callback),
+    setImmediate: (callback) => systemClock.setImmediate(callback),
+    sleep: (ms, options) => systemClock.sleep(ms, options),
+  };
+  const server = await openTestServer({ files, clock, maintenanceIntervalMs: never });
+  const store = server.store as TopicStore;
+  const client = rawClient(server);
+  await client.createTopic(path, { consumers: [], retentionPeriod: { seconds: 1n } });
+  const { stream } = await openWrite(client, path);
+  expect(await write(stream, [message(1)])).toEqual([0]);
+  aheadMs = 1_000_000;
+  cut = Promise.withResolvers();
+  const maintained = store.maintain();
+  await holding.promise;
+  // A duplicate has nothing to write, and waits for those before it.
+  const again = write(stream, [message(1)]);
+  await client.describe(path);
+  cut.reject(full());
+  cut = undefined;
+  await expect(maintained).rejects.toMatchObject({ code: "DISK_FULL" });
+  expect(await again).toEqual(["skipped"]);
+  expect(await write(stream, [message(2)])).toEqual([1]);
+});

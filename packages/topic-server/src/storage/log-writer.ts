@@ -122,7 +122,7 @@ export class LogWriter {
   async flush(): Promise<void> {
     while (this.#pending.length > 0 || this.#flushing !== undefined) {
       this.#start();
-      await this.#flushing;
+      await this.#idle();
     }
   }
 
@@ -170,13 +170,20 @@ export class LogWriter {
 
   /** One at a time touches the end of the log. */
   async #exclusively(work: () => Promise<void>): Promise<void> {
-    while (this.#flushing !== undefined) await this.#flushing;
+    while (this.#flushing !== undefined) await this.#idle();
     const done = work().finally(() => {
       this.#flushing = undefined;
       this.#schedule();
     });
     this.#flushing = done;
     await done;
+  }
+
+  /** Resolves when nobody touches the end of the log any more. Whether they could do what they wanted is told to them. */
+  async #idle(): Promise<void> {
+    try {
+      await this.#flushing;
+    } catch {}
   }
 
   async #flushAll(): Promise<void> {
