@@ -125,3 +125,20 @@ test("a segment that cannot be closed for writing is no matter of those who writ
   expect(await again).toEqual(["skipped"]);
   expect(await write(stream, [message(2)])).toEqual([1]);
 });
+
+test.each([0, 4000, 7000])(
+  "a segment that somebody cut to %i bytes is damage that its reader is told of",
+  async (bytes) => {
+    const dataDir = temporaryFolder();
+    const server = await openTestServer({ dataDir, tailCacheBytes: 0, maintenanceIntervalMs: never });
+    const client = rawClient(server);
+    await client.createTopic(path);
+    const { stream } = await openWrite(client, path);
+    for (let seqNo = 1; seqNo <= 2; seqNo++) await write(stream, [message(seqNo, new Uint8Array(5000))]);
+    const folder = join(dataDir, "topics", "1", "0");
+    truncateSync(join(folder, readdirSync(folder)[0] as string), bytes);
+    const { stream: reader } = await openRead(client, path);
+    await acceptPartition(reader);
+    expect(await expectFailure(reader)).toBe("INTERNAL_ERROR");
+  },
+);

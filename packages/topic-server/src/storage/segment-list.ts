@@ -100,6 +100,11 @@ export class SegmentList {
       for (;;) {
         const chunk = Buffer.allocUnsafeSlow(want);
         const got = chunk.subarray(0, await file.read(chunk, position));
+        // All of it was acknowledged, so whoever made the file shorter was none of us.
+        if (got.length < want) {
+          const text = `${segment.path} ends at byte ${position + got.length}, expected ${segment.bytes}`;
+          throw new TopicServerError("CORRUPT", text);
+        }
         const records: StoredRecord[] = [];
         let at = 0;
         while (at < got.length) {
