@@ -142,3 +142,27 @@ test.each([0, 4000, 7000])(
     expect(await expectFailure(reader)).toBe("INTERNAL_ERROR");
   },
 );
+
+test("X5: a transaction that is in the logs is committed, also where the catalogue cannot forget it yet", async () => {
+  const dataDir = temporaryFolder();
+  const server = await openTestServer({ dataDir, maintenanceIntervalMs: never });
+  const store = server.store as TopicStore;
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const { sessionId } = await client.query.createSession({});
+  const id = (await client.query.beginTransaction({ sessionId })).txMeta?.id ?? "";
+  const { stream } = await openWrite(client, path);
+  await write(stream, [message(1, "once")], { id, session: sessionId });
+  const spy = vi.spyOn(store.catalog, "deleteTxWrites").mockImplementation(() => {
+    throw full();
+  });
+  expect((await client.query.commitTransaction({ sessionId, txId: id })).status).toBe(StatusCode.SUCCESS);
+  expect(store.catalog.txWrites()).toHaveLength(1);
+  spy.mockRestore();
+  await store.maintain();
+  expect(store.catalog.txWrites()).toHaveLength(0);
+  const { stream: reader } = await openRead(client, path);
+  await acceptPartition(reader);
+  expect((await readMessages(reader, 1)).map(({ text }) => text)).toEqual(["once"]);
+  expect(store.topic(path)?.partitions[0]?.log.endOffset).toBe(1);
+});

@@ -58,6 +58,8 @@ export class Transactions {
   readonly #transactions = new Map<string, Transaction>();
   /** Decided, and not in the logs for want of room. */
   #unapplied: TxWriteRow[] = [];
+  /** In the logs, and not deleted from the catalogue yet: writes by their id. */
+  #applied: number[] = [];
   readonly onOffsets: ((row: OffsetRow, topic: Topic) => void)[] = [];
 
   constructor(store: TopicStore, rng: Rng) {
@@ -214,6 +216,7 @@ export class Transactions {
   }
 
   async #applyRest(): Promise<void> {
+    this.#forgetApplied();
     const rows = this.#unapplied;
     if (rows.length === 0) return;
     this.#unapplied = [];
@@ -236,8 +239,20 @@ export class Transactions {
       });
     });
     const stored = await Promise.all(waits);
-    this.#store.catalog.deleteTxWrites(rows.filter((_, index) => stored[index] === true).map((row) => row.id));
+    for (const [index, { id }] of rows.entries()) if (stored[index] === true) this.#applied.push(id);
+    try {
+      this.#forgetApplied();
+    } catch {
+      // They are committed all the same. It is tried again, and the next start finds them in the logs.
+    }
     return rows.filter((_, index) => stored[index] !== true);
+  }
+
+  /** @throws {TopicServerError} and they still have to be. */
+  #forgetApplied(): void {
+    if (this.#applied.length === 0) return;
+    this.#store.catalog.deleteTxWrites(this.#applied);
+    this.#applied = [];
   }
 }
 
