@@ -41,7 +41,7 @@ export class SqliteGraphTables implements GraphTables {
   readonly #origin: Database.Statement<[string], number>;
   readonly #addOrigin: Database.Statement;
   readonly #originName: Database.Statement<[number], string>;
-  readonly #objectByKey: Database.Statement<unknown[], RawObject>;
+  readonly #objectByKey: Database.Statement<unknown[], Omit<RawObject, "key">>;
   readonly #objectById: Database.Statement<[number], RawObject>;
   readonly #addObject: Database.Statement;
   readonly #setHead: Database.Statement;
@@ -89,7 +89,7 @@ export class SqliteGraphTables implements GraphTables {
     this.#origin = db.prepare<[string], number>("SELECT id FROM origins WHERE name = ?").pluck();
     this.#addOrigin = db.prepare("INSERT INTO origins (name) VALUES (?)");
     this.#originName = db.prepare<[number], string>("SELECT name FROM origins WHERE id = ?").pluck();
-    this.#objectByKey = db.prepare("SELECT id, key, head, is_deleted FROM objects WHERE stream = ? AND key = ?");
+    this.#objectByKey = db.prepare("SELECT id, head, is_deleted FROM objects WHERE stream = ? AND key = ?");
     this.#objectById = db.prepare("SELECT id, key, head, is_deleted FROM objects WHERE id = ?");
     this.#addObject = db.prepare("INSERT INTO objects (id, stream, key, head, is_deleted) VALUES (?, ?, ?, ?, ?)");
     this.#setHead = db.prepare("UPDATE objects SET head = ?, is_deleted = ? WHERE id = ?");
@@ -206,7 +206,7 @@ export class SqliteGraphTables implements GraphTables {
     if (known !== undefined) return known;
     const row = this.#objectByKey.get(stream, key);
     if (row === undefined) return undefined;
-    const object = objectOf(row);
+    const object = objectOf({ ...row, key: bufferOf(key) });
     this.#rememberObject(name, object);
     return object;
   }
@@ -377,7 +377,11 @@ export class SqliteGraphTables implements GraphTables {
 }
 
 function nameOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("latin1");
+  return bufferOf(key).toString("latin1");
+}
+
+function bufferOf(key: Uint8Array): Buffer {
+  return Buffer.isBuffer(key) ? key : Buffer.from(key.buffer, key.byteOffset, key.byteLength);
 }
 
 function objectOf({ id, key, head, is_deleted }: RawObject): ObjectRow {

@@ -182,13 +182,14 @@ export class SqliteMirrorTables implements MirrorTables {
   }
 
   save(object: number, view: StoreView): void {
-    const { shown, storeVersion, epoch, refused, intents } = view;
     const before = this.#views.get(object);
     this.#views.set(object, view);
-    this.#save.run(object, shown, storeVersion, epoch, refused);
-    // Most have none.
-    if (intents.length === 0 && before?.intents.length === 0) return;
-    this.#removeIntents.run(object);
+    const { shown, storeVersion, epoch, refused, intents } = view;
+    // A write changes no more than its intent, until the store's stream brings it.
+    if (before === undefined || before === unseen || !isAsShown(before, view)) {
+      this.#save.run(object, shown, storeVersion, epoch, refused);
+    }
+    if (before === undefined || before.intents.length > 0) this.#removeIntents.run(object);
     for (const intent of intents) this.#addIntent.run({ ...intent, object, isUnknown: intent.isUnknown ? 1 : 0 });
   }
 
@@ -219,4 +220,13 @@ export class SqliteMirrorTables implements MirrorTables {
 
 function intentOf({ version, written, is_unknown, expected, bound, epoch }: RawIntent): Intent {
   return { version, written, isUnknown: is_unknown === 1, expected, bound, epoch };
+}
+
+function isAsShown(one: StoreView, other: StoreView): boolean {
+  return (
+    one.shown === other.shown &&
+    one.storeVersion === other.storeVersion &&
+    one.epoch === other.epoch &&
+    one.refused === other.refused
+  );
 }
