@@ -217,10 +217,13 @@ export class Transactions {
 
   async #applyRest(): Promise<void> {
     this.#forgetApplied();
+    if (this.#unapplied.length === 0) return;
+    // First, and not in the log: as long as the disk is not well, whoever writes there would lose what waits behind it.
+    const decided = this.#store.catalog.sync();
+    await decided;
     const rows = this.#unapplied;
-    if (rows.length === 0) return;
     this.#unapplied = [];
-    this.#unapplied = [...(await this.#apply(rows, this.#store.catalog.sync())), ...this.#unapplied];
+    this.#unapplied = [...(await this.#apply(rows, decided)), ...this.#unapplied];
   }
 
   /** Appends in this turn; nothing is written before it is `decided`. @returns what could not be stored. */

@@ -104,6 +104,8 @@ export class Catalog {
   /** SQLite's log, where everything is on the disk first. */
   readonly #wal: number | undefined;
   readonly #statements = new Map<string, Database.Statement>();
+  /** A sync failed. */
+  #syncError: TopicServerError | undefined;
 
   /** @throws {TopicServerError} `LOCKED` when another process has it open. */
   constructor(folder: string | undefined) {
@@ -288,12 +290,26 @@ export class Catalog {
     }
   }
 
-  /** What was committed before the call is on the disk when it resolves; the disk is waited for off this thread. */
+  /**
+   * What was committed before the call is on the disk when it resolves; the disk is waited for off this thread.
+   *
+   * @throws {TopicServerError} also for as long as it is open after it threw once: the system may have let go of what it
+   * could not write, calls the next sync good, and what is behind a hole of SQLite's log is not found after a crash.
+   */
   sync(): Promise<void> {
     const wal = this.#wal;
     if (wal === undefined) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      fdatasync(wal, (error) => (error === null ? resolve() : reject(diskError(error, "sync the catalogue"))));
+      if (this.#syncError !== undefined) {
+        reject(this.#syncError);
+        return;
+      }
+      fdatasync(wal, (error) => {
+        if (error !== null) this.#syncError ??= diskError(error, "sync the catalogue, which has to be opened anew");
+        // One that was asked for before another one failed may say that it went well.
+        if (this.#syncError === undefined) resolve();
+        else reject(this.#syncError);
+      });
     });
   }
 

@@ -64,6 +64,8 @@ export class LogWriter {
   #isDirty = false;
   #syncedTo = 0;
   #syncTimer: Timer | undefined;
+  /** What was acknowledged could not be synced. */
+  #syncError: TopicServerError | undefined;
   #canPreallocate = true;
 
   constructor(options: PartitionLogOptions, segments: SegmentList, tail: TailCache) {
@@ -139,11 +141,27 @@ export class LogWriter {
     await this.flush();
     const isClean = !this.#isDirty;
     try {
-      await this.#active?.file.sync();
+      if (this.#active !== undefined) await this.#sync(this.#active.file);
       return isClean;
     } catch {
       return false;
     }
+  }
+
+  /**
+   * @throws {TopicServerError} also after it threw once where what was acknowledged needs it: the system may have let go of
+   * what it could not write, and calls the next sync good.
+   */
+  async #sync(file: LogFile): Promise<void> {
+    if (this.#syncError !== undefined) throw this.#syncError;
+    try {
+      await file.sync();
+    } catch (error) {
+      const failure = diskError(error, "sync the log");
+      if (this.#options.sync !== "always") this.#syncError ??= failure;
+      throw failure;
+    }
+    if (this.#syncError !== undefined) throw this.#syncError;
   }
 
   /**
@@ -303,13 +321,14 @@ export class LogWriter {
     if (this.#isDirty && this.#active !== undefined) {
       const { segment, file } = this.#active;
       await file.truncate(segment.bytes);
-      await file.sync();
+      await this.#sync(file);
       this.#syncedTo = segment.bytes;
     }
     this.#isDirty = false;
   }
 
   async #writable(): Promise<Active> {
+    if (this.#syncError !== undefined) throw this.#syncError;
     await this.#repair();
     if (this.#active !== undefined && this.#active.segment.bytes >= this.#options.segmentBytes) await this.#seal();
     this.#active ??= await this.#create();
@@ -341,7 +360,7 @@ export class LogWriter {
     if (active === undefined) return;
     const { segment, file } = active;
     await file.truncate(segment.bytes);
-    await file.sync();
+    await this.#sync(file);
     this.#options.onSealed(segment.meta());
     this.#active = undefined;
   }
@@ -354,11 +373,11 @@ export class LogWriter {
         const active = this.#active;
         if (active === undefined) return;
         const { bytes } = active.segment;
-        active.file.sync().then(
+        this.#sync(active.file).then(
           () => {
             if (this.#active === active) this.#syncedTo = Math.max(this.#syncedTo, bytes);
           },
-          // The next write or the next sync says it to somebody who can do something about it.
+          // The next write says it to somebody who can do something about it.
           () => {},
         );
       })
