@@ -345,15 +345,19 @@ class RunningSite implements Site {
 
   async #ingestAll(): Promise<void> {
     for (let isEnd = false; !isEnd; ) {
-      const ingested = await this.#turns
-        .take(() => this.#options.graph.ingest())
-        .finally(() => {
+      // After an error nobody knows what was committed.
+      let versions: number | undefined;
+      try {
+        ({ versions, isEnd } = await this.#turns.take(() => this.#options.graph.ingest()));
+        this.#counters.ingested += versions;
+      } finally {
+        if (versions !== 0) {
           this.#written.raise();
           this.#applied.raise();
-          this.#moved.raise();
-        });
-      this.#counters.ingested += ingested.versions;
-      isEnd = ingested.isEnd;
+        }
+        // Also where nothing came of it: a write that was refused may be tried again.
+        this.#moved.raise();
+      }
     }
   }
 
