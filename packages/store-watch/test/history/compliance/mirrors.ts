@@ -73,6 +73,37 @@ export function mirrorsCompliance({ test, openedGraph }: Backend): void {
     expect(await a.graph.storeWrites()).toEqual([]);
   });
 
+  test("what came while another version was written is written next, whether the result or the store's stream is first", async () => {
+    for (const isResultFirst of [true, false]) {
+      const a = await place();
+      await a.watch(put("x", "1", 1), commit(1));
+      await a.graph.ingest();
+      await fromPeer(a, "x", "2");
+      const [first] = await a.graph.storeWrites();
+      await fromPeer(a, "x", "3", "peer 2");
+      const results = (first as StoreTransaction).writes.map(({ object, want, known }) => ({
+        object,
+        want,
+        known,
+        version: at(2),
+      }));
+      const settle = () => a.graph.settle(results);
+      const echo = async () => {
+        await a.watch(put("x", "2", 2), commit(2));
+        expect(await a.graph.ingest()).toMatchObject({ versions: 0, echoes: 1 });
+      };
+      for (const step of isResultFirst ? [settle, echo] : [echo, settle]) await step();
+      expect(plain(await a.graph.storeWrites())).toEqual([[["x", "3", at(2)]]]);
+      await a.watch(put("x", "3", 3), commit(3));
+      expect(await a.graph.ingest()).toMatchObject({ versions: 0, echoes: 1 });
+      // And that was the last.
+      expect(await a.graph.storeWrites()).toEqual([]);
+      a.graph = await a.reopen();
+      expect(await a.graph.storeWrites()).toEqual([]);
+      expect(await a.findings()).toEqual([]);
+    }
+  });
+
   test("a write whose result nobody knows is known again when the store's stream brings it", async () => {
     const a = await place();
     await a.watch(put("x", "1", 1), commit(1));
