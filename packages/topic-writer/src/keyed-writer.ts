@@ -12,6 +12,7 @@ import { type Key, PartitionMap } from "./partition-map.ts";
 import { PartitionWatch } from "./partition-watch.ts";
 import { messageOverheadBytes, PartitionWriter } from "./partition-writer.ts";
 import type { SeqNo } from "./seq-no.ts";
+import { unframedIn } from "./unacknowledged.ts";
 import type { UnacknowledgedMessage, Writer, WriterCloseOptions, WriterEvent } from "./writer.ts";
 import type { Leftovers } from "./writer-driver.ts";
 import { closedError, closeTimeout, endError, withUnacknowledged } from "./writer-end.ts";
@@ -147,14 +148,7 @@ export class KeyedWriter implements Writer {
   *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
     for (const { writer } of this.#lanes.values()) yield* writer.unacknowledged();
     for (const { message } of this.#held()) {
-      const { data, createdAtMs, seqNo } = message;
-      yield {
-        seqNo: seqNo === 0 ? undefined : BigInt(seqNo),
-        data: typeof data === "string" ? Buffer.from(data) : data,
-        isCompressed: false,
-        createdAt: new Date(createdAtMs ?? 0),
-        metadata: {},
-      };
+      yield* unframedIn([{ ...message, isEncoded: false, createdAtMs: message.createdAtMs ?? 0 }], false);
     }
   }
 

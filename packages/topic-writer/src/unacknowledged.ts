@@ -10,7 +10,15 @@ export function* unacknowledgedIn(
   isCompressed: boolean,
 ): IterableIterator<UnacknowledgedMessage> {
   for (const { seqNo, rest } of outbox.messages()) yield { seqNo: BigInt(seqNo), isCompressed, ...decodeMessage(rest) };
-  for (const { data, isEncoded, seqNo: number, createdAtMs, metadata } of staged) {
+  yield* unframedIn(staged, isCompressed);
+}
+
+/** What is in no frame, as a user wants it back. */
+export function* unframedIn(
+  messages: Iterable<Omit<StagedMessage, "size">>,
+  isCompressed: boolean,
+): IterableIterator<UnacknowledgedMessage> {
+  for (const { data, isEncoded, seqNo: number, createdAtMs, metadata } of messages) {
     const seqNo = number === 0 ? undefined : BigInt(number);
     if (isEncoded) yield { seqNo, isCompressed, ...decodeMessage(data as Uint8Array) };
     else {

@@ -307,6 +307,17 @@ test("keyed writing waits for the partitions, and its close says what it could n
   expect(simulation.pending()).toEqual([]);
 });
 
+test("a keyed writer that ends gives back what it could not place, with all that it carries", async () => {
+  const { simulation, writer } = world({ faults: { ...noFaults, refuse: 1 } }, { partitioning: { by: "key" } });
+  const createdAt = new Date(1_700_000_000_123);
+  writer.write({ key: "a", data: "1", createdAt, metadata: { trace: "4711" } });
+  await simulation.advance(1_000);
+  writer.destroy();
+  const left = [...writer.unacknowledged()];
+  expect(left).toMatchObject([{ seqNo: undefined, isCompressed: false, createdAt }]);
+  expect(Buffer.from(left[0]?.metadata["trace"] ?? []).toString()).toBe("4711");
+});
+
 test("events tell what happens, in order, to their end", async () => {
   const { simulation, topic, writer } = world({ hasRanges: true }, { partitioning: { by: "key" } });
   const types: WriterEvent["type"][] = [];
