@@ -52,6 +52,8 @@ export class KeyedWriter implements Writer {
   readonly #moves: KeyMoves<Waiting>;
   readonly #watch: PartitionWatch;
   #map: PartitionMap | undefined;
+  /** What no partition is known for: the end of the writer. */
+  #orphans: Pick<Leftovers, "messages" | "isCompressed"> | undefined;
   #lastManual: SeqNo = 0;
   #refusal: WriterError | undefined;
   #closing: Promise<void> | undefined;
@@ -146,6 +148,7 @@ export class KeyedWriter implements Writer {
   }
 
   *unacknowledged(): IterableIterator<UnacknowledgedMessage> {
+    if (this.#orphans !== undefined) yield* unframedIn(this.#orphans.messages, this.#orphans.isCompressed);
     for (const { writer } of this.#lanes.values()) yield* writer.unacknowledged();
     for (const { message } of this.#held()) {
       yield* unframedIn([{ ...message, isEncoded: false, createdAtMs: message.createdAtMs ?? 0 }], false);
@@ -290,11 +293,13 @@ export class KeyedWriter implements Writer {
    * A partition was split or merged: what it had left goes to its successors, before anything newer of the same keys,
    * since until now all of that went to the partition itself.
    */
-  #retire(partitionId: bigint, { messages, waiters, flushes, partitions }: Leftovers): void {
+  #retire(partitionId: bigint, leftovers: Leftovers): void {
+    const { messages, waiters, flushes, partitions } = leftovers;
     const { keys } = this.#lanes.get(partitionId) as Lane;
     this.#lanes.delete(partitionId);
     if (!(this.#map as PartitionMap).retire(partitionId, partitions)) {
       const text = `partition ${partitionId} was split or merged, and nothing tells which successor has which keys`;
+      this.#orphans = leftovers;
       const error = new WriterError("PARTITION_INACTIVE", text);
       for (const waiter of [...waiters, ...flushes]) waiter.reject(error);
       this.#end(error);

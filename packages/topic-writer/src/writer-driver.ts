@@ -30,6 +30,8 @@ type Connection = StreamConnection<Uint8Array, Uint8Array, WriterSession>;
 export interface Leftovers {
   /** In order: encoded ones first. */
   readonly messages: readonly StagedMessage[];
+  /** Whether those that are encoded are compressed. */
+  readonly isCompressed: boolean;
   /** Those who wait for single messages; `index` is the place in `messages`. */
   readonly waiters: readonly AckWaiter[];
   /** Those who wait for all of them. */
@@ -335,7 +337,13 @@ export class WriterDriver {
     this.#setup.hub.emit({ type: "retired", partitionId: this.partitionId ?? 0n, messages: messages.length });
     this.end(closedError(this.name));
     this.reconnector.destroy();
-    onRetired({ messages, waiters, flushes, partitions: this.#session?.successors ?? [] });
+    onRetired({
+      messages,
+      isCompressed: this.isCompressed,
+      waiters,
+      flushes,
+      partitions: this.#session?.successors ?? [],
+    });
   }
 
   /** Everything that is not acknowledged is in the outbox or in `leftover` afterwards. */

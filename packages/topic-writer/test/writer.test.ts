@@ -318,6 +318,22 @@ test("a keyed writer that ends gives back what it could not place, with all that
   expect(Buffer.from(left[0]?.metadata["trace"] ?? []).toString()).toBe("4711");
 });
 
+test("a keyed writer whose partition has no successor gives back what it had for it", async () => {
+  const partitioning = { by: "key", strategy: "kafka" } as const;
+  const { simulation, topic, writer, settled } = world({ partitions: 1, hasRanges: true }, { partitioning });
+  await simulation.run(() => writer.writeAcked({ key: "a", data: "0" }).then(() => undefined));
+  topic.split(0n);
+  settled.track("acks", writer.writeAcked(["1", "2"].map((data) => ({ key: "a", data, metadata: { n: data } }))));
+  await simulation.advance(5_000);
+  expect(settled.outcomes).toMatchObject([{ error: { code: "PARTITION_INACTIVE" } }]);
+  const left = [...writer.unacknowledged()];
+  expect(left.map(({ data, seqNo }) => [Buffer.from(data).toString(), seqNo])).toEqual([
+    ["1", 2n],
+    ["2", 3n],
+  ]);
+  expect(left.map(({ metadata }) => Buffer.from(metadata["n"] ?? []).toString())).toEqual(["1", "2"]);
+});
+
 test("events tell what happens, in order, to their end", async () => {
   const { simulation, topic, writer } = world({ hasRanges: true }, { partitioning: { by: "key" } });
   const types: WriterEvent["type"][] = [];
