@@ -177,7 +177,11 @@ type Taken = NonNullable<ReturnType<ReaderDriver["take"]>>;
 /** Undefined at the end. */
 async function takeNext(driver: ReaderDriver, { maxMessages, signal }: ReadOptions): Promise<Taken | undefined> {
   for (;;) {
-    signal?.throwIfAborted();
+    if (signal?.aborted) {
+      // It may have been woken for something. That is the next one's now, who would not be woken for it again.
+      if (driver.state.hasReady) driver.takers.resolveFirst();
+      throw signal.reason;
+    }
     const taken = driver.take(maxMessages ?? Number.POSITIVE_INFINITY);
     if (taken !== undefined || driver.isEnding) return taken;
     driver.keepAlive.hold();

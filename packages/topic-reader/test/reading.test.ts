@@ -448,3 +448,29 @@ test("what happens is told by events and diagnostics channels", async () => {
     "closed",
   ]);
 });
+
+test("P9: what one receive gives up on is the next one's, whenever it gives up", async () => {
+  let gaveUp = 0;
+  for (let ticks = 0; ticks < 40; ticks++) {
+    const { open, server, settle } = world();
+    const reader = await open();
+    server.start(1, 0);
+    await settle();
+    const patience = new AbortController();
+    const first = reader.receive({ signal: patience.signal }).catch(() => undefined);
+    let received: ReaderBatch | undefined;
+    void reader.receive().then(
+      (batch) => (received = batch),
+      () => {},
+    );
+    server.data(1, [0]);
+    for (let left = ticks; left > 0; left--) await Promise.resolve();
+    patience.abort(new Error("enough"));
+    const batch = await first;
+    await settle();
+    if (batch === undefined) gaveUp++;
+    expect(offsets(batch ?? received ?? null), `${ticks} ticks`).toEqual([0]);
+    reader.destroy();
+  }
+  expect(gaveUp).toBeGreaterThan(0);
+});
