@@ -166,3 +166,40 @@ test("X5: a transaction that is in the logs is committed, also where the catalog
   expect((await readMessages(reader, 1)).map(({ text }) => text)).toEqual(["once"]);
   expect(store.topic(path)?.partitions[0]?.log.endOffset).toBe(1);
 });
+
+test("a writer that said its last word hears that the disk failed with it", async () => {
+  const memory = memoryFiles();
+  const arrived = Promise.withResolvers<void>();
+  let writing: PromiseWithResolvers<void> | undefined;
+  const files: LogFiles = {
+    ...memory,
+    async open(name, isNew) {
+      const file = await memory.open(name, isNew);
+      const held: LogFile = {
+        size: () => file.size(),
+        write: (pieces, position) => file.write(pieces, position),
+        read: (target, position) => file.read(target, position),
+        truncate: (size) => file.truncate(size),
+        sync: () => file.sync(),
+        close: () => file.close(),
+        async writeThrough(pieces, position) {
+          arrived.resolve();
+          await writing?.promise;
+          await file.writeThrough(pieces, position);
+        },
+      };
+      return held;
+    },
+  };
+  const server = await openTestServer({ files, maintenanceIntervalMs: never });
+  const client = rawClient(server);
+  await client.createTopic(path);
+  const { stream } = await openWrite(client, path);
+  writing = Promise.withResolvers();
+  stream.send({ clientMessage: { case: "writeRequest", value: { codec: 1, messages: [message(1)] } } }).end();
+  await arrived.promise;
+  // Over the same connection, so the end of the stream has come as well.
+  await client.describe(path);
+  writing.reject(full());
+  expect(await expectFailure(stream)).toBe("OVERLOADED");
+});

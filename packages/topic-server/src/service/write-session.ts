@@ -93,7 +93,9 @@ export class WriteSession implements CallReceiver, WriteListener {
   }
 
   onWriteFailed(_write: PendingWrite, error: TopicServerError): void {
-    this.#refuse(error);
+    // A client that has half-closed waits for its acks all the same.
+    if (this.#isFinishing) this.#fail(refusalOf(error));
+    else this.#refuse(error);
   }
 
   #take(frame: Uint8Array): void {
@@ -128,17 +130,22 @@ export class WriteSession implements CallReceiver, WriteListener {
         this.#checkToken(effect.token);
         return;
       case "fail":
-        this.#acknowledge();
-        if (this.#grpcError === undefined)
-          this.#call.send(writeFailure(effect.status, effect.detail, effect.issueCode));
-        this.#call.end(this.#grpcError ?? this.#service.streamError);
-        this.#release();
+        this.#fail(new Refusal(effect.status, effect.detail, effect.issueCode));
         return;
       case "finish":
         this.#isFinishing = true;
         this.#acknowledge();
         return;
     }
+  }
+
+  /** The last word. */
+  #fail({ status, message, issueCode }: Refusal): void {
+    this.#acknowledge();
+    this.#isFinishing = false;
+    if (this.#grpcError === undefined) this.#call.send(writeFailure(status, message, issueCode));
+    this.#call.end(this.#grpcError ?? this.#service.streamError);
+    this.#release();
   }
 
   #refuse(error: unknown): void {
