@@ -116,6 +116,14 @@ export class ReaderDriver implements BatchOwner {
 
   tell(event: Exclude<ReaderEvent, { readonly type: "skipped" }>): void {
     if (this.hub.hasReaders) this.hub.emit(event);
+    try {
+      this.options.onEvent?.(event);
+    } catch (error) {
+      // Not in the middle of what it was told of.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
   }
 
   /** Does what is to be done. What that causes is done in the same turn, behind it (X12). */

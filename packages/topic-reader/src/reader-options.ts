@@ -1,6 +1,7 @@
 import { type Clock, type Rng, systemClock, systemRng } from "@tidemark/clock";
 import type { StreamReconnectorOptions } from "@tidemark/stream";
 import type { TopicClient } from "@tidemark/topic";
+import type { ReaderEvent } from "./reader-driver.ts";
 import { ReaderError } from "./reader-error.ts";
 import type { PartitionStartHook } from "./start-hooks.ts";
 
@@ -77,6 +78,11 @@ export interface ReaderBehaviour
    * @default true
    */
   readonly autoPartitioningSupport?: boolean;
+  /**
+   * Told what happens, as `events()` tells it, but from the first attempt to connect on: `openReader` comes back only when there
+   * is a connection, and until then this is who knows why there is none. What it throws nobody catches.
+   */
+  readonly onEvent?: (event: ReaderEvent) => void;
   /** Decides where a partition starts; for positions that are kept elsewhere. */
   readonly onPartitionStart?: PartitionStartHook;
   /**

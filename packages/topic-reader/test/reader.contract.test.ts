@@ -58,6 +58,31 @@ test("what was written is read once and in order, and what was committed does no
   expect(await take(next, 1)).toMatchObject([{ offset: 1_000 }]);
 });
 
+test("whoever opens a reader is told why there is no connection yet, and what comes after", async () => {
+  // Nobody answers there.
+  const [port] = (await freePorts(1)) as [number];
+  const client = createTopicClient(`grpc://127.0.0.1:${port}/local`);
+  onTestFinished(() => client.close());
+  const stop = new AbortController();
+  const told: string[] = [];
+  const waiting = Promise.withResolvers<unknown>();
+  const opening = openReader({
+    client,
+    topics: "orders",
+    consumer: "billing",
+    signal: stop.signal,
+    onEvent(event) {
+      told.push(event.type);
+      if (event.type === "waiting") waiting.resolve(event.error);
+    },
+  });
+  expect(String(await waiting.promise)).toContain(`${port}`);
+  stop.abort(new Error("no more"));
+  await expect(opening).rejects.toThrow("no more");
+  expect(told.slice(0, 3)).toEqual(["connecting", "disconnected", "waiting"]);
+  expect(told.at(-1)).toBe("closed");
+});
+
 test("metadata of messages and sessions comes through", async () => {
   const { client } = await live();
   await orders(client);
