@@ -22,13 +22,27 @@ export interface Publisher {
   close(): Promise<void>;
 }
 
+/** What a channel tells of itself while it is used. */
+export interface ChannelSigns {
+  /** It is in touch, whether or not there is anything to carry. */
+  onConnected(): void;
+  /** It is not, and tries again by itself. */
+  onDisconnected(error: unknown): void;
+}
+
 /**
  * What carries the messages of all sites to all sites: at least once, and each producer's in order. Across producers any
  * order will do.
  */
 export interface Channel {
-  /** `producerId` is for good and has one publisher at a time. */
-  openPublisher(producerId: string, signal: AbortSignal): Promise<Publisher>;
-  /** Everything that `consumer` has not acknowledged, without an end. */
-  subscribe(consumer: string, signal: AbortSignal): AsyncIterable<ChannelBatch>;
+  /**
+   * `producerId` is for good and has one publisher at a time. `signs` are for as long as there is one; who opened it is in touch
+   * then, so a channel that never loses touch without failing need not tell anything.
+   */
+  openPublisher(producerId: string, signal: AbortSignal, signs?: ChannelSigns): Promise<Publisher>;
+  /**
+   * Everything that `consumer` has not acknowledged, without an end. Who is told nothing by `signs` takes it to be in touch, after
+   * a failure, only when something comes.
+   */
+  subscribe(consumer: string, signal: AbortSignal, signs?: ChannelSigns): AsyncIterable<ChannelBatch>;
 }

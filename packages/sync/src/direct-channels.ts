@@ -79,6 +79,9 @@ function channel(own: HistoryGraph, other: HistoryGraph, out: Lane, into: Lane):
         close: async () => closed.abort(new SyncError("CLOSED", "the publisher was closed")),
       };
     },
-    subscribe: (_, signal) => into.receive(signal),
+    subscribe(_, signal, signs) {
+      signs?.onConnected();
+      return into.receive(signal);
+    },
   };
 }

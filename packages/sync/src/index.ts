@@ -1,4 +1,4 @@
-export type { Channel, ChannelBatch, ChannelMessage, Publisher } from "./channel.ts";
+export type { Channel, ChannelBatch, ChannelMessage, ChannelSigns, Publisher } from "./channel.ts";
 export { directChannels } from "./direct-channels.ts";
 export type { Peer } from "./peer.ts";
 export type { ConflictPolicy, Decision, ResolveConflict } from "./resolution.ts";

@@ -3,6 +3,7 @@ import type { SyncError } from "./sync-error.ts";
 
 /** What a site does and where it stands: plain data. */
 export interface SiteStatus {
+  /** `retrying`: something that is to go on does not, and is tried again until it does. */
   readonly state: "running" | "retrying" | "failed" | "closed";
   /** What is wrong, for a person; undefined: nothing. */
   readonly problem: string | undefined;
@@ -68,6 +69,8 @@ export type SiteEvent =
   | { readonly type: "resolved"; readonly keys: number }
   | { readonly type: "policy-failed"; readonly error: unknown }
   | { readonly type: "retrying"; readonly error: unknown; readonly delayMs: number }
+  /** What carries the changes is out of touch, and tries again by itself. */
+  | { readonly type: "disconnected"; readonly error: unknown }
   /** Another process writes the graph now, or nobody knows whether a commit happened: nothing is done here until it is back. */
   | { readonly type: "lost"; readonly error: unknown }
   /** The graph is written here again: everything begins anew from what it has. */

@@ -21,7 +21,7 @@ import {
 import type { SiteCounters, SiteEvent, SiteStatus } from "./site-status.ts";
 import type { Site, SiteEdit } from "./site-types.ts";
 import { writeStore } from "./store-writer.ts";
-import { type Part, Supervisor } from "./supervisor.ts";
+import { type Part, type PartSigns, Supervisor } from "./supervisor.ts";
 import { SyncError, toSyncError } from "./sync-error.ts";
 import { Turns } from "./turns.ts";
 
@@ -89,6 +89,7 @@ class RunningSite implements Site {
         this.#counters.retries++;
         this.#emit({ type: "retrying", error, delayMs });
       },
+      onTrouble: (error) => this.#emit({ type: "disconnected", error }),
       onLost: (error) => this.#emit({ type: "lost", error }),
       onResumed: () => this.#emit({ type: "resumed" }),
       onFailed: (error) => this.#fail(toSyncError(error)),
@@ -120,16 +121,16 @@ class RunningSite implements Site {
     const ingest = () => this.#ingestAll();
     const writer = { graph, turns: this.#turns, moved: this.#moved, counters: this.#counters, ingest };
     const parts: Part[] = [];
-    if (store !== undefined) parts.push((signal, onProgress) => this.#ingest(store, signal, onProgress));
-    if (sink !== undefined) parts.push((signal, onProgress) => writeStore({ ...writer, sink }, signal, onProgress));
+    if (store !== undefined) parts.push((signal, signs) => this.#ingest(store, signal, signs));
+    if (sink !== undefined) parts.push((signal, signs) => writeStore({ ...writer, sink }, signal, signs));
     parts.push(
-      (signal, onProgress) => this.#publish(signal, onProgress),
-      (signal, onProgress) => this.#receive(signal, onProgress),
-      (signal, onProgress) => this.#resolve(signal, onProgress),
+      (signal, signs) => this.#publish(signal, signs),
+      (signal, signs) => this.#receive(signal, signs),
+      (signal, signs) => this.#resolve(signal, signs),
     );
     // What waits without peers does so for the channel.
-    if (peers.length > 0) parts.push((signal, onProgress) => this.#catchUp.run(signal, onProgress));
-    parts.push((signal, onProgress) => this.#upkeep(signal, onProgress));
+    if (peers.length > 0) parts.push((signal, signs) => this.#catchUp.run(signal, signs.onProgress));
+    parts.push((signal, signs) => this.#upkeep(signal, signs));
     this.#loops = this.#supervisor.run(parts, this.#stop.signal);
   }
 
@@ -211,10 +212,12 @@ class RunningSite implements Site {
   }
 
   /** Sends what was made here, from the durable log, from where the channel is on. */
-  async #publish(signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #publish(signal: AbortSignal, { onProgress, onHealthy, onTrouble }: PartSigns): Promise<void> {
     const { graph, channel, maxPublishBytes } = this.#options;
-    const publisher: Publisher = await channel.openPublisher(graph.origin, signal);
+    const signs = { onConnected: onHealthy, onDisconnected: onTrouble };
+    const publisher: Publisher = await channel.openPublisher(graph.origin, signal, signs);
     try {
+      onHealthy();
       const { vector, horizon } = await graph.status();
       const own = vector[graph.origin] ?? 0;
       if (publisher.lastSeqNo > own) {
@@ -250,9 +253,10 @@ class RunningSite implements Site {
   }
 
   /** Applies what the others made, and acknowledges it when it is committed. */
-  async #receive(signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #receive(signal: AbortSignal, { onProgress, onHealthy, onTrouble }: PartSigns): Promise<void> {
     const { graph, channel } = this.#options;
-    for await (const batch of channel.subscribe(graph.origin, signal)) {
+    const signs = { onConnected: onHealthy, onDisconnected: onTrouble };
+    for await (const batch of channel.subscribe(graph.origin, signal, signs)) {
       if (batch.isAfterLoss === true) this.#catchUp.noticeLoss();
       await this.#apply(batch.messages);
       await batch.ack();
@@ -288,7 +292,7 @@ class RunningSite implements Site {
   }
 
   /** Says what is here, and removes what nobody needs any more. */
-  async #upkeep(signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #upkeep(signal: AbortSignal, { onProgress }: PartSigns): Promise<void> {
     const { graph, clock, retention, upkeepMs } = this.#options;
     for (;;) {
       await clock.sleep(upkeepMs, { signal });
@@ -315,7 +319,7 @@ class RunningSite implements Site {
   }
 
   /** Takes over what was edited in the store. */
-  async #ingest(store: SiteStore, signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #ingest(store: SiteStore, signal: AbortSignal, { onProgress }: PartSigns): Promise<void> {
     const { graph, clock } = this.#options;
     const { history, stream } = store;
     await this.#turns.take(() => graph.mirror(stream));
@@ -361,7 +365,7 @@ class RunningSite implements Site {
     }
   }
 
-  async #resolve(signal: AbortSignal, onProgress: () => void): Promise<void> {
+  async #resolve(signal: AbortSignal, { onProgress }: PartSigns): Promise<void> {
     for (;;) {
       const seen = this.#applied.count;
       await this.#resolveAll(signal);

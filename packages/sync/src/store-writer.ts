@@ -2,6 +2,7 @@ import type { HistoryGraph, StoreResult, StoreTransaction } from "@tidemark/stor
 import type { Level } from "./level.ts";
 import { packWrites } from "./pack-writes.ts";
 import type { Sink } from "./sink.ts";
+import type { PartSigns } from "./supervisor.ts";
 import { isRetryable, SyncError, toSyncError } from "./sync-error.ts";
 import type { Turns } from "./turns.ts";
 
@@ -20,7 +21,7 @@ export interface StoreWriterParts {
 export async function writeStore(
   { graph, sink, turns, moved, counters, ingest }: StoreWriterParts,
   signal: AbortSignal,
-  onProgress: () => void,
+  { onProgress, onHealthy }: PartSigns,
 ): Promise<void> {
   const failed = (error: unknown): never => {
     if (signal.aborted || isRetryable(error)) throw error;
@@ -67,6 +68,8 @@ export async function writeStore(
       const reported = results;
       if (reported.length > 0 && !signal.aborted) await turns.take(() => graph.settle(reported));
     }
-    if (transactions.length === 0) await moved.after(seen, signal);
+    if (transactions.length > 0) continue;
+    onHealthy();
+    await moved.after(seen, signal);
   }
 }

@@ -7,8 +7,18 @@ import type { Turns } from "./turns.ts";
 /** To ask whether the writing is free costs the database next to nothing, and until it is asked nothing goes on. */
 const maxResumeDelayMs = 2000;
 
-/** Something that goes on until it is aborted; told of progress, it is tried soon again after the next failure. */
-export type Part = (signal: AbortSignal, onProgress: () => void) => Promise<void>;
+/** What a part tells of itself. */
+export interface PartSigns {
+  /** It has come further: it is well, and is tried soon again after the next failure. */
+  readonly onProgress: () => void;
+  /** It is well, and may have nothing to do. What opens and then fails, again and again, is no progress. */
+  readonly onHealthy: () => void;
+  /** It does not come further, and goes on by itself. */
+  readonly onTrouble: (error: unknown) => void;
+}
+
+/** Something that goes on until it is aborted. */
+export type Part = (signal: AbortSignal, signs: PartSigns) => Promise<void>;
 
 export interface SupervisorParts {
   /** Undefined: the graph is not lost as long as the process lives. */
@@ -18,6 +28,8 @@ export interface SupervisorParts {
   readonly clock: Clock;
   readonly rng: Rng;
   readonly onRetry: (error: unknown, delayMs: number) => void;
+  /** A part does not come further, and goes on by itself. */
+  readonly onTrouble: (error: unknown) => void;
   readonly onLost: (error: unknown) => void;
   readonly onResumed: () => void;
   /** Nothing helps: the site is to be stopped. */
@@ -31,14 +43,14 @@ export interface SupervisorParts {
  */
 export class Supervisor {
   readonly #parts: SupervisorParts;
-  /** Of each part that waits to be tried again, and of the graph while its writing is lost. */
+  /** Of each part that was not well since, and of the graph while its writing is lost. */
   readonly #problems = new Map<Part | GraphTenure, string>();
 
   constructor(parts: SupervisorParts) {
     this.#parts = parts;
   }
 
-  /** What is waited for, for a person: the latest of what is wrong. */
+  /** What is waited for, for a person: the latest of what is wrong. An attempt that is under way has mended nothing yet. */
   get problem(): string | undefined {
     return [...this.#problems.values()].at(-1);
   }
@@ -56,12 +68,23 @@ export class Supervisor {
   }
 
   async #supervise(part: Part, signal: AbortSignal, life: AbortController): Promise<void> {
-    const { tenure, onRetry, onFailed } = this.#parts;
-    for (let attempt = 1; !signal.aborted; attempt++) {
+    const { tenure, onRetry, onTrouble, onFailed } = this.#parts;
+    let attempt = 1;
+    const signs: PartSigns = {
+      onProgress: () => {
+        attempt = 0;
+        this.#problems.delete(part);
+      },
+      onHealthy: () => void this.#problems.delete(part),
+      onTrouble: (error) => {
+        if (signal.aborted) return;
+        this.#tell(part, error);
+        onTrouble(error);
+      },
+    };
+    for (; !signal.aborted; attempt++) {
       try {
-        await part(signal, () => {
-          attempt = 0;
-        });
+        await part(signal, signs);
       } catch (error) {
         if (signal.aborted) return;
         if (tenure?.isLost === true) {
@@ -73,11 +96,9 @@ export class Supervisor {
           return;
         }
         const delayMs = this.#delayMs(attempt);
-        this.#problems.set(part, textOf(error));
+        this.#tell(part, error);
         onRetry(error, delayMs);
         await this.#sleep(delayMs, signal);
-        // Its own alone: what else is wrong still is.
-        this.#problems.delete(part);
       }
     }
   }
@@ -86,7 +107,7 @@ export class Supervisor {
     const { turns, onLost, onResumed, onFailed } = this.#parts;
     let known: unknown;
     const tell = (error: unknown) => {
-      this.#problems.set(tenure, textOf(error));
+      this.#tell(tenure, error);
       // How long it may take changes with every answer, and is not worth telling.
       if (known !== codeOf(error)) onLost(error);
       known = codeOf(error);
@@ -107,6 +128,11 @@ export class Supervisor {
         await this.#sleep(Math.min(this.#delayMs(attempt), maxResumeDelayMs), stop);
       }
     }
+  }
+
+  #tell(whose: Part | GraphTenure, error: unknown): void {
+    this.#problems.delete(whose);
+    this.#problems.set(whose, textOf(error));
   }
 
   #delayMs(attempt: number): number {

@@ -1,7 +1,7 @@
 import type { Clock, Rng } from "@tidemark/clock";
 import { openReader, type ReaderBatch, type ReaderOptions } from "@tidemark/topic-reader";
 import { createWriter, type WriterOptions } from "@tidemark/topic-writer";
-import type { Channel, ChannelBatch, ChannelMessage, Publisher } from "./channel.ts";
+import type { Channel, ChannelBatch, ChannelMessage, ChannelSigns, Publisher } from "./channel.ts";
 import { codeOf, SyncError } from "./sync-error.ts";
 
 export interface TopicChannelOptions {
@@ -30,9 +30,10 @@ export function topicChannel(options: TopicChannelOptions): Channel {
   }
   const shared = { client, ...(clock && { clock }), ...(rng && { rng }) };
   return {
-    async openPublisher(producerId, signal) {
+    async openPublisher(producerId, signal, signs) {
       // Numbers are generations, so what the topic has decides where to go on.
       const writer = createWriter({ ...shared, topic, producerId, seqNo: "manual", signal });
+      if (signs !== undefined) void tellOf(writer, signs);
       const events = writer.events()[Symbol.asyncIterator]();
       try {
         for (;;) {
@@ -48,7 +49,7 @@ export function topicChannel(options: TopicChannelOptions): Channel {
         await events.return?.();
       }
     },
-    async *subscribe(_, signal) {
+    async *subscribe(_, signal, signs) {
       let isLost = false;
       let onLoss = () => {};
       const reader = await openReader({
@@ -56,6 +57,10 @@ export function topicChannel(options: TopicChannelOptions): Channel {
         topics: topic,
         consumer,
         signal,
+        onEvent(event) {
+          if (event.type === "connected") signs?.onConnected();
+          else if (event.type === "waiting") signs?.onDisconnected(event.error);
+        },
         onPartitionStart({ committedOffset, firstOffset }) {
           // Retention went over messages that were never read. There may be none after them.
           if (firstOffset <= committedOffset) return;
@@ -86,6 +91,14 @@ export function topicChannel(options: TopicChannelOptions): Channel {
       }
     },
   };
+}
+
+/** Until the writer is over, which is no news. */
+async function tellOf(writer: ReturnType<typeof createWriter>, signs: ChannelSigns): Promise<void> {
+  for await (const event of writer.events()) {
+    if (event.type === "connected") signs.onConnected();
+    else if (event.type === "disconnected" && event.delayMs !== undefined) signs.onDisconnected(event.error);
+  }
 }
 
 class TopicPublisher implements Publisher {

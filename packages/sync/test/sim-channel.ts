@@ -1,5 +1,5 @@
 import type { Clock, Rng } from "@tidemark/clock";
-import type { Channel, ChannelBatch, ChannelMessage, Publisher } from "../src/channel.ts";
+import type { Channel, ChannelBatch, ChannelMessage, ChannelSigns, Publisher } from "../src/channel.ts";
 import { Level } from "../src/level.ts";
 
 export interface ChannelFaults {
@@ -62,7 +62,7 @@ export class SimTopic {
         await this.#way(site, signal);
         return this.#publisher(site, producerId, signal);
       },
-      subscribe: (consumer, signal) => this.#subscribe(site, consumer, signal),
+      subscribe: (consumer, signal, signs) => this.#subscribe(site, consumer, signal, signs),
     };
   }
 
@@ -89,13 +89,19 @@ export class SimTopic {
     };
   }
 
-  async *#subscribe(site: string, consumer: string, signal: AbortSignal): AsyncGenerator<ChannelBatch> {
+  async *#subscribe(
+    site: string,
+    consumer: string,
+    signal: AbortSignal,
+    signs: ChannelSigns | undefined,
+  ): AsyncGenerator<ChannelBatch> {
     const acknowledged = this.#acknowledged.get(consumer) ?? new Set<number>();
     this.#acknowledged.set(consumer, acknowledged);
     const delivered = new Set<number>();
     for (;;) {
       const seen = this.#grown.count;
       await this.#way(site, signal);
+      signs?.onConnected();
       const lost = [...this.entries.keys()].slice(0, this.#gone).filter((index) => !acknowledged.has(index));
       const fresh = [...this.entries.keys()]
         .slice(this.#gone)

@@ -19,7 +19,11 @@ test("a site that is closed while its sink is asked stops to ask, also one that 
   });
   const counters = { stored: 0, refused: 0 };
   const parts = { graph: graph as HistoryGraph, sink, turns: new Turns(), moved: new Level(), counters };
-  const writing = writeStore({ ...parts, ingest: async () => undefined }, stop.signal, () => undefined);
+  const writing = writeStore({ ...parts, ingest: async () => undefined }, stop.signal, {
+    onProgress() {},
+    onHealthy() {},
+    onTrouble() {},
+  });
   await expect(writing).rejects.toThrow("closed");
   expect(asked).toBe(1);
 });

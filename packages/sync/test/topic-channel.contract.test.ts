@@ -192,6 +192,41 @@ test("a partition that stays away for too long does not end a site: its messages
   await again.ack();
 });
 
+test("a site whose topic is away says so for as long as it is, also where nothing is to be carried", {
+  timeout: 180_000,
+}, async () => {
+  const dataDir = temporaryFolder();
+  // Nobody else gets it while the service is away.
+  const [port] = (await freePorts(1)) as [number];
+  const client = createTopicClient(`grpc://127.0.0.1:${port}/local`);
+  onTestFinished(() => client.close());
+  const { site } = await startSite(client, temporaryFolder(), "a");
+  const reached = async (state: string) => {
+    for (;;) {
+      const told = await site.status();
+      if (told.state === state) return told;
+      await systemClock.sleep(20);
+    }
+  };
+  // It was never there.
+  expect((await reached("retrying")).problem).toContain(`${port}`);
+  const first = await openTopicServer({ dataDir, listen: { port } });
+  onTestFinished(() => first.close());
+  await client.createTopic("group", { consumers: ["a"] });
+  await reached("running");
+  // It was there, and both streams of it go on by themselves until it is again.
+  const disconnected = Promise.withResolvers<unknown>();
+  site.onEvent((event) => {
+    if (event.type === "disconnected") disconnected.resolve(event.error);
+  });
+  await first.close();
+  await disconnected.promise;
+  expect((await reached("retrying")).problem).toBeDefined();
+  const second = await openTopicServer({ dataDir, listen: { port } });
+  onTestFinished(() => second.close());
+  expect((await reached("running")).problem).toBeUndefined();
+});
+
 test("a site that is new reads the whole topic", { timeout: 180_000 }, async () => {
   const client = await service();
   const folder = temporaryFolder();

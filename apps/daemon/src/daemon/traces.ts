@@ -95,8 +95,8 @@ function tracesTo(tell: Tell, clock: Clock): Traces {
 
 function tracedChannel(site: string, channel: Channel, tell: Tell, clock: Clock): Channel {
   return {
-    async openPublisher(producerId, signal) {
-      const publisher = await channel.openPublisher(producerId, signal);
+    async openPublisher(producerId, signal, signs) {
+      const publisher = await channel.openPublisher(producerId, signal, signs);
       return {
         get lastSeqNo() {
           return publisher.lastSeqNo;
@@ -116,8 +116,8 @@ function tracedChannel(site: string, channel: Channel, tell: Tell, clock: Clock)
         close: () => publisher.close(),
       };
     },
-    async *subscribe(consumer, signal) {
-      for await (const batch of channel.subscribe(consumer, signal)) yield tracedBatch(site, batch, tell, clock);
+    async *subscribe(consumer, signal, signs) {
+      for await (const batch of channel.subscribe(consumer, signal, signs)) yield tracedBatch(site, batch, tell, clock);
     },
   };
 }

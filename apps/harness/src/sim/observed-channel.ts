@@ -30,8 +30,8 @@ const bytesOf = (data: Uint8Array) => Buffer.from(data).toString("latin1");
 export function observedChannel(channel: Channel, options: ObservedChannelOptions): Channel {
   const { sent, rng } = options;
   return {
-    async openPublisher(producerId, signal) {
-      const publisher = await channel.openPublisher(producerId, signal);
+    async openPublisher(producerId, signal, signs) {
+      const publisher = await channel.openPublisher(producerId, signal, signs);
       const forgets = rng.float() < options.forgets();
       return {
         // Some know less than the topic and send again what it has: that it is there once is the topic's promise.
@@ -43,7 +43,7 @@ export function observedChannel(channel: Channel, options: ObservedChannelOption
         },
       };
     },
-    subscribe: (consumer, signal) => acknowledging(channel.subscribe(consumer, signal), options),
+    subscribe: (consumer, signal, signs) => acknowledging(channel.subscribe(consumer, signal, signs), options),
   };
 }
 

@@ -69,6 +69,7 @@ export class RunningSite {
     const { log } = this.#options;
     const site = this.name;
     switch (event.type) {
+      case "disconnected":
       case "retrying": {
         const problem = this.#textOf(event.error);
         if (problem !== this.#lastProblem)

@@ -17,13 +17,13 @@ export function openSiteTopic(
   };
   return {
     channel: {
-      async openPublisher(producerId, signal) {
+      async openPublisher(producerId, signal, signs) {
         await ensure(signal);
-        return channel.openPublisher(producerId, signal);
+        return channel.openPublisher(producerId, signal, signs);
       },
-      async *subscribe(consumer, signal) {
+      async *subscribe(consumer, signal, signs) {
         await ensure(signal);
-        yield* channel.subscribe(consumer, signal);
+        yield* channel.subscribe(consumer, signal, signs);
       },
     },
     close: () => client.close(),

@@ -11,7 +11,7 @@ import { useRead } from "./use-read.ts";
 
 const states: Readonly<Record<string, { readonly mood: string; readonly text: string }>> = {
   running: { mood: "good", text: "In touch" },
-  retrying: { mood: "trouble", text: "Cannot reach the topic, trying again" },
+  retrying: { mood: "trouble", text: "Held up, trying again" },
   failed: { mood: "trouble", text: "Stopped" },
   closed: { mood: "trouble", text: "Stopped" },
 };
