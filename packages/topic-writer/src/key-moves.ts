@@ -18,6 +18,8 @@ export class KeyMoves<T> {
   readonly #isInOrder: boolean;
   #from: PartitionMap | undefined;
   readonly #draining = new Map<bigint, Draining<T>>();
+  /** Why nothing is released any more. */
+  #end: { readonly error: unknown } | undefined;
 
   /**
    * @param isInOrder whether messages have numbers that must rise in each partition, whatever their keys are: then all
@@ -46,6 +48,7 @@ export class KeyMoves<T> {
     for (const [partitionId, flushed] of parts) {
       const held = new Fifo<T>();
       const drained = flushed.then(() => {
+        if (this.#end !== undefined) throw this.#end.error;
         this.#draining.delete(partitionId);
         for (const each of held.takeAll()) this.#release(each);
       });
@@ -61,6 +64,11 @@ export class KeyMoves<T> {
     const draining = from === undefined || from === to ? undefined : this.#draining.get(from);
     draining?.held.push(message());
     return draining !== undefined;
+  }
+
+  /** The writer is over: what is held stays here, and who waits for it gets the error. */
+  stop(error: unknown): void {
+    this.#end ??= { error };
   }
 
   /** What is held. Each partition's in order. */

@@ -356,6 +356,7 @@ export class KeyedWriter implements Writer {
     this.#refusal = refusal;
     this.#stopped.abort(refusal);
     this.#watch.stop();
+    this.#moves.stop(refusal);
     this.#opened.reject(refusal);
     for (const { waiter } of this.#held()) waiter?.reject(refusal);
     for (const { writer } of this.#lanes.values()) writer.end(refusal);

@@ -3,7 +3,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { createSimulation } from "@tidemark/clock/testing";
 import { TopicError, type TopicTransaction } from "@tidemark/topic";
-import { createWriter, openWriter, type WriterEvent, type WriterOptions } from "@tidemark/topic-writer";
+import { createWriter, openWriter, type Writer, type WriterEvent, type WriterOptions } from "@tidemark/topic-writer";
 import { expect, test } from "vitest";
 import { lost, ModelTopic, type ModelTopicOptions, noFaults } from "./support/model-topic.ts";
 import { Settled } from "./support/settled.ts";
@@ -332,6 +332,40 @@ test("a keyed writer whose partition has no successor gives back what it had for
     ["2", 3n],
   ]);
   expect(left.map(({ metadata }) => Buffer.from(metadata["n"] ?? []).toString())).toEqual(["1", "2"]);
+});
+
+test("what waits for its key to move is given back, whenever the writer ends", async () => {
+  const partitioning = { by: "key", strategy: "kafka", refreshIntervalMs: 50 } as const;
+  const keys = Array.from({ length: 8 }, (_, n) => `key ${n}`);
+  const write = (writer: Writer, data: string) => writer.writeAcked(keys.map((key) => ({ key, data })));
+  const counts = new Set<number>();
+  for (let ticks = 0; ticks < 30; ticks++) {
+    const { simulation, topic, writer } = world({}, { partitioning });
+    await simulation.run(() => write(writer, "0").then(() => undefined));
+    topic.grow();
+    topic.faults = { ...noFaults, delayMs: 10_000 };
+    const before = write(writer, "on its way while the new partition is noticed");
+    await simulation.settle();
+    topic.faults = noFaults;
+    await simulation.advance(60);
+    const held = write(writer, "held");
+    const flushed = writer.flush().then(
+      () => true,
+      () => false,
+    );
+    held.catch(() => {});
+    await simulation.run(async () => {
+      await before;
+      for (let left = ticks; left > 0; left--) await Promise.resolve();
+      writer.destroy();
+    });
+    const left = [...writer.unacknowledged()].length;
+    const refusal = expect.objectContaining({ unacknowledged: expect.objectContaining({ messages: left }) });
+    expect(() => writer.write({ key: "late", data: "" }), `${ticks} ticks`).toThrow(refusal);
+    expect(await flushed, `${ticks} ticks`).toBe(false);
+    counts.add(left);
+  }
+  expect([...counts]).toEqual([keys.length]);
 });
 
 test("events tell what happens, in order, to their end", async () => {
