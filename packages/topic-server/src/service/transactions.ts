@@ -103,6 +103,16 @@ export class Transactions {
     return id;
   }
 
+  /**
+   * Whether what a producer wrote to a partition in a transaction is decided and not in the log yet. What it writes next has
+   * higher numbers, behind which the log would take that for duplicates.
+   */
+  isOwed({ id: topicId }: Topic, partition: Partition, producer: Producer): boolean {
+    return this.#unapplied.some(
+      (row) => row.topicId === topicId && row.partition === partition.id && row.producer === producer.name,
+    );
+  }
+
   /** Takes a request into a transaction. @throws {Refusal} `NOT_FOUND`, `OVERLOADED` */
   write(ref: TransactionRef, request: TxWriteRequest): PendingWrite {
     const tx = this.#find(ref.session, ref.id);
@@ -143,6 +153,10 @@ export class Transactions {
       // violation" of TPartition in core/persqueue).
       if (producer !== undefined && firstSeqNo <= producer.lastSeqNo) {
         const text = `producer ${producer.name} is at number ${producer.lastSeqNo}, and has ${firstSeqNo} in the transaction`;
+        throw new Refusal(StatusCode.ABORTED, text);
+      }
+      if (producer !== undefined && this.isOwed(topic, partition, producer)) {
+        const text = `what ${producer.name} wrote in another transaction waits for room on the server's disk`;
         throw new Refusal(StatusCode.ABORTED, text);
       }
       return {

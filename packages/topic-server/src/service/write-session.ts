@@ -204,6 +204,7 @@ export class WriteSession implements CallReceiver, WriteListener {
     try {
       // It is closed before everybody is told of it, and readers may have read it to its end.
       if (!partition.definition.isActive) throw inactivePartition(partition.id);
+      this.#checkOwed(topic, partition, producer);
       // Counted first: what fails is told at once.
       this.#inFlightBytes += frame.length;
       const write =
@@ -236,6 +237,7 @@ export class WriteSession implements CallReceiver, WriteListener {
     // Nobody was told of what happened while the disk was waited for.
     if (topic.isDropped) throw new Refusal(StatusCode.SCHEME_ERROR, `The topic ${topic.path} was dropped`);
     if (!partition.definition.isActive) throw inactivePartition(partition.id);
+    this.#checkOwed(topic, partition, producer);
     this.#open = { topic, partition, producer, meta: encodeSessionMeta(writeSessionMeta) };
     this.#releases.push(
       topic.listen({
@@ -299,6 +301,12 @@ export class WriteSession implements CallReceiver, WriteListener {
       `producer "${producerId}" is bound to partition ${bound}, got partition ${partition.id}: ` +
         "take another producer_id, or name no partition",
     );
+  }
+
+  #checkOwed(topic: Topic, partition: Partition, producer: Producer | undefined): void {
+    if (producer === undefined || !this.#service.transactions.isOwed(topic, partition, producer)) return;
+    const text = `What ${producer.name} wrote in a transaction waits for room on the server's disk`;
+    throw new Refusal(StatusCode.OVERLOADED, text);
   }
 
   /**
