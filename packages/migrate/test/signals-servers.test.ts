@@ -158,6 +158,14 @@ serviceTest("postgres")("pg: what the run's session has not told the server of c
   );
   expect(told).toEqual(untold);
   expect(await read("vacuum", 2500)).toEqual(untold);
+  // Nor is it dead any more behind a vacuum, whoever's that was and whenever the session will tell of it.
+  expect((await read("vacuum", 4500)).utilisation).toBeGreaterThan(1);
+  await stage.query("vacuum counters");
+  await until(
+    () => read("vacuum", 4500),
+    ({ utilisation }) => utilisation === 0,
+  );
+  expect((await read("vacuum", 6500)).utilisation).toBeGreaterThan(1);
   await stage.query("select pg_stat_reset_single_table_counters('counters'::regclass)");
   await until(
     () => read("vacuum", 2500),

@@ -8,6 +8,18 @@ import type { SignalRequest } from "./signal-request.ts";
 /** A replica this far behind is too far, however little time that is, in bytes. */
 const maxReplicaBytes = 256 * 2 ** 20;
 
+/** What the server and the run say of a table's updates. */
+interface Updates {
+  /** When they were first asked, or the server's statistics began anew. */
+  readonly byServer: number;
+  readonly byRun: number;
+  /** By the server, the last time; and how often it had been vacuumed. */
+  readonly seen: number;
+  readonly vacuums: number;
+  /** By the run, at the last vacuum. */
+  readonly cleaned: number;
+}
+
 /** Asks a server without extensions and, but for other people's replicas, without privileges. */
 export class PostgresSignals {
   readonly #database: Database;
@@ -15,8 +27,7 @@ export class PostgresSignals {
   readonly #monotonic: () => number;
   #lastWal: { readonly bytes: number; readonly atMs: number } | undefined;
   #vacuuming: Promise<void> | undefined;
-  /** Of a table, when the server's numbers were first asked for, or began anew. */
-  readonly #updates = new Map<string, { readonly byServer: number; readonly byRun: number; readonly seen: number }>();
+  readonly #updates = new Map<string, Updates>();
 
   constructor(database: Database, side: SqlConnection, monotonic: () => number) {
     this.#database = database;
@@ -84,16 +95,17 @@ export class PostgresSignals {
   async vacuum(limit: number, run: SignalRun, { vacuums = false }: SignalRequest): Promise<Reading> {
     const name = this.#database.dialect.toQuery(sql`${run.table}`).sql;
     const [row] = await this.#rows(
-      `select s.n_live_tup::float8, s.n_dead_tup::float8, s.n_tup_upd::float8, p.phase from pg_stat_all_tables s
+      `select s.n_live_tup::float8, s.n_dead_tup::float8, s.n_tup_upd::float8,
+          (s.vacuum_count + s.autovacuum_count)::float8, p.phase from pg_stat_all_tables s
         left join pg_stat_progress_vacuum p on p.relid = s.relid where s.relid = to_regclass($1)`,
       name,
     );
     if (row === undefined) throw new Error(`the server has no statistics of ${name}`);
     const live = Number(row[0]);
-    const dead = Number(row[1]) + this.#untold(name, Number(row[2]), run.rowsChanged());
+    const dead = Number(row[1]) + this.#untold(name, Number(row[2]), Number(row[3]), run.rowsChanged());
     // Few rows are cleaned up by whoever reads their page next.
     const share = dead < 1000 ? 0 : dead / Math.max(live, 1);
-    const isRunning = row[3] !== null || this.#vacuuming !== undefined;
+    const isRunning = row[4] !== null || this.#vacuuming !== undefined;
     if (share > limit && vacuums && !isRunning) this.#vacuum(name);
     const doing = isRunning ? "vacuum is on it" : vacuums ? "vacuum starts" : "autovacuum has not come yet";
     const percent = (value: number) => `${(value * 100).toFixed(0)} %`;
@@ -103,13 +115,20 @@ export class PostgresSignals {
     };
   }
 
-  /** Rows that the run has changed and its session has not told the server of, which it does once a second. */
-  #untold(name: string, byServer: number, byRun: number): number {
+  /**
+   * Rows that the run has changed since the last vacuum, and that its session has not told the server of: it does so once a
+   * second while it works, and not for ten when it rests.
+   */
+  #untold(name: string, byServer: number, vacuums: number, byRun: number): number {
     let since = this.#updates.get(name);
     // Its statistics begin anew when somebody asks for that, or behind a crash.
-    if (since === undefined || byServer < since.seen) since = { byServer, byRun, seen: byServer };
-    this.#updates.set(name, { ...since, seen: byServer });
-    return Math.max(byRun - since.byRun - (byServer - since.byServer), 0);
+    if (since === undefined || byServer < since.seen) {
+      since = { byServer, byRun, seen: byServer, vacuums, cleaned: byRun };
+    }
+    const cleaned = vacuums === since.vacuums ? since.cleaned : byRun;
+    this.#updates.set(name, { ...since, seen: byServer, vacuums, cleaned });
+    const untold = byRun - since.byRun - (byServer - since.byServer);
+    return Math.max(Math.min(untold, byRun - cleaned), 0);
   }
 
   #vacuum(name: string): void {
