@@ -36,8 +36,8 @@ export async function startSqlServer(server: ServerName): Promise<SqlServer> {
   const start = server === "postgres" ? startPostgres : startMariaDb;
   let process: ChildProcess | undefined;
   try {
-    const { command, socket, address, version } = await start(folder, user);
-    process = await serve([...user, ...command], socket);
+    const { command, socket, address, version, isReady } = await start(folder, user);
+    process = await serve([...user, ...command], socket, isReady);
     const running = process;
     return {
       address: { server, socket: address, name: server === "postgres" ? "postgres" : "mysql" },
@@ -63,6 +63,8 @@ interface Start {
   readonly socket: string;
   readonly address: string;
   readonly version: string;
+  /** Whether it takes connections, once there is such a file. */
+  readonly isReady: () => Promise<boolean>;
 }
 
 async function startPostgres(folder: string, user: readonly string[]): Promise<Start> {
@@ -76,6 +78,12 @@ async function startPostgres(folder: string, user: readonly string[]): Promise<S
     socket: join(folder, ".s.PGSQL.5432"),
     address: folder,
     version: (await run(postgres, ["--version"])).stdout.trim(),
+    // It listens before it can say more than that it is starting up.
+    isReady: () =>
+      run(programOf("pg_isready"), ["-q", "-h", folder]).then(
+        () => true,
+        () => false,
+      ),
   };
 }
 
@@ -91,6 +99,7 @@ async function startMariaDb(folder: string, user: readonly string[]): Promise<St
     socket,
     address: socket,
     version: (await run(mariadbd, ["--version"])).stdout.trim().replace(/^.*Ver /, "MariaDB "),
+    isReady: () => answers(socket),
   };
 }
 
@@ -117,7 +126,11 @@ function programOf(program: string): string {
   return found;
 }
 
-async function serve(command: readonly string[], socket: string): Promise<ChildProcess> {
+async function serve(
+  command: readonly string[],
+  socket: string,
+  isReady: () => Promise<boolean>,
+): Promise<ChildProcess> {
   const [file = "", ...args] = command;
   const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
@@ -126,7 +139,7 @@ async function serve(command: readonly string[], socket: string): Promise<ChildP
   }
   for (let waitedMs = 0; waitedMs < startTimeoutMs; waitedMs += 50) {
     if (child.exitCode !== null) throw new Error(`${file} ended: ${output}`);
-    if (existsSync(socket) && (await answers(socket))) return child;
+    if (existsSync(socket) && (await isReady())) return child;
     await sleep(50);
   }
   child.kill("SIGKILL");
