@@ -8,7 +8,7 @@ import { type MigrationRun, timed, watched } from "./migrations-run-role.ts";
 import type { PeerTimes } from "./migrations-peer-role.ts";
 
 interface PgliteJob {
-  readonly contender: "nothing" | "single" | "set";
+  readonly contender: "nothing" | "single" | "set" | "aggregate";
   readonly everyMs: number;
 }
 
@@ -21,6 +21,10 @@ export type MigrationsPgliteRole = {
 const parents = pgTable("parents", {
   id: bigint("id", { mode: "number" }).primaryKey(),
   latest: bigint("latest", { mode: "number" }).notNull().default(0),
+});
+const children = pgTable("children", {
+  parentId: bigint("parent_id", { mode: "number" }).notNull(),
+  at: bigint("at", { mode: "number" }).notNull(),
 });
 const latest = "(select coalesce(max(at), 0) from children where parent_id = parents.id)";
 
@@ -52,17 +56,14 @@ export function createMigrationsPgliteRole(): MigrationsPgliteRole {
       const reader = readOf(lite, everyMs, parentCount);
       const run = await watched(async () => {
         const startMs = performance.now();
-        if (contender === "set") {
+        if (contender === "set" || contender === "aggregate") {
           const database = { dialect: "postgresql", client: poolOf(lite) } as OpenMigrationsOptions["database"];
-          const definition = defineMigration({
-            name: "latest",
-            table: parents,
-            key: "id",
-            set: { latest: sql.raw(latest) },
-            nice: 0,
-            minGapMs: 0,
-            targetMs: 15,
-          });
+          const common = { name: "latest", table: parents, key: "id", nice: 0, minGapMs: 0, targetMs: 15 } as const;
+          const set = { latest: { max: "at", otherwise: 0 } } as const;
+          const definition =
+            contender === "set"
+              ? defineMigration({ ...common, set: { latest: sql.raw(latest) } })
+              : defineMigration({ ...common, aggregate: { child: children, parentKey: "parentId", set } });
           await using migrations = await openMigrations({ database, definitions: [definition] });
           return await timed(migrations);
         }

@@ -17,6 +17,8 @@ interface ServerPeerJob {
 }
 
 interface ServerJob {
+  /** `set`: any expression, here one that asks for the children of each row; `aggregate`: the same, said as what it is. */
+  readonly body: "set" | "aggregate";
   /** The part of the time that is left to others; undefined: the default. */
   readonly nice?: number;
   readonly targetMs?: number;
@@ -44,9 +46,17 @@ const pgTransmissions = pgTable("transmissions", {
   id: bigint("id", { mode: "number" }).primaryKey(),
   lastSeen: bigint("last_seen", { mode: "number" }).notNull().default(0),
 });
+const pgObservations = pgTable("observations", {
+  transmissionId: bigint("transmission_id", { mode: "number" }).notNull(),
+  timestamp: bigint("timestamp", { mode: "number" }).notNull(),
+});
 const mysqlTransmissions = mysqlTable("transmissions", {
   id: mysqlBigint("id", { mode: "number" }).primaryKey(),
   lastSeen: mysqlBigint("last_seen", { mode: "number" }).notNull().default(0),
+});
+const mysqlObservations = mysqlTable("observations", {
+  transmissionId: mysqlBigint("transmission_id", { mode: "number" }).notNull(),
+  timestamp: mysqlBigint("timestamp", { mode: "number" }).notNull(),
 });
 
 const latest = "(select coalesce(max(timestamp), 0) from observations where transmission_id = transmissions.id)";
@@ -72,21 +82,14 @@ export function createMigrationsServerRole(): MigrationsServerRole {
         return { tookMs, copyMs: tookMs, maxLockMs: tookMs, chunks: 1, growthBytes: Number.NaN };
       }),
     seed: () => watched(() => seedLoop(linked())),
-    async tidemark({ nice, targetMs, vacuums }) {
+    async tidemark({ body, nice, targetMs, vacuums }) {
       let ownLockMs = 0;
       const run = await watched(async () => {
         const { database, queue } = linked();
-        const common = {
-          name: "last-seen",
-          key: "id",
-          set: { lastSeen: sql.raw(latest) },
+        const definition = definitionOf(database.dialect, body, {
           ...(nice !== undefined && { nice, ...(nice === 0 && { minGapMs: 0 }) }),
           ...(targetMs !== undefined && { targetMs }),
-        } as const;
-        const definition =
-          database.dialect === "mysql"
-            ? defineMigration({ table: mysqlTransmissions, ...common })
-            : defineMigration({ table: pgTransmissions, ...common });
+        });
         await using migrations = await openMigrations({
           database,
           definitions: [definition],
@@ -111,6 +114,24 @@ export function createMigrationsServerRole(): MigrationsServerRole {
       return running;
     },
   };
+}
+
+function definitionOf(
+  dialect: string,
+  body: ServerJob["body"],
+  tuning: { readonly nice?: number; readonly targetMs?: number },
+) {
+  const common = { name: "last-seen", key: "id", ...tuning } as const;
+  const parentKey = "transmissionId";
+  const set = { lastSeen: { max: "timestamp", otherwise: 0 } } as const;
+  if (dialect === "mysql") {
+    const table = mysqlTransmissions;
+    if (body === "set") return defineMigration({ ...common, table, set: { lastSeen: sql.raw(latest) } });
+    return defineMigration({ ...common, table, aggregate: { child: mysqlObservations, parentKey, set } });
+  }
+  const table = pgTransmissions;
+  if (body === "set") return defineMigration({ ...common, table, set: { lastSeen: sql.raw(latest) } });
+  return defineMigration({ ...common, table, aggregate: { child: pgObservations, parentKey, set } });
 }
 
 /** What is waited for between two chunks counts for the second one, as nobody can tell it apart. */
