@@ -89,7 +89,11 @@ export class QuarantineResolver {
     if (object.isDeleted !== isDelete) stream.keys += isDelete ? -1 : 1;
     const version = row.version ?? sortableInteger(position);
     store.addVersion(object, batch, version, row.value, row.attributes, row.source_time);
-    if (row.version !== null && row.version > object.seen) object.seen = row.version;
+    if (object.epoch !== row.epoch) {
+      // What the source said in an earlier epoch does not compare with what is to come.
+      object.epoch = row.epoch;
+      object.seen = row.version ?? "";
+    } else if (row.version !== null && row.version > object.seen) object.seen = row.version;
     store.addBatch({
       stream: stream.id,
       epoch: row.epoch,

@@ -140,6 +140,25 @@ export function quarantineCompliance({ openedHistory, test }: Backend): void {
     expect((await history.fsck()).findings).toEqual([]);
   });
 
+  test("retry brings a key into the present epoch, and what comes after it is news although versions begin anew", async () => {
+    const { history, reopen } = await openedHistory();
+    const stream = await history.openStream(streamOptions());
+    await append(stream, [begin("e"), put("a", "1", 700), put("b", "1", 700), end(700)]);
+    // Replaced by another store, whose versions are lower.
+    await append(stream, [begin("f"), poison("a", 2), poison("b", 2), end(2)]);
+    expect(await history.retryQuarantined(1)).toMatchObject({ state: "retried", resolution: "3" });
+    // Known by now.
+    expect(await append(stream, [begin("f"), put("a", "\xff?", 2), poison("b", 2), end(2)])).toMatchObject({
+      versions: 0,
+    });
+    expect(await history.retryQuarantined(2)).toMatchObject({ state: "retried", resolution: "4" });
+    const reopened = await reopen();
+    const again = await reopened.openStream(streamOptions());
+    expect(await append(again, [put("a", "3", 3), put("b", "3", 3), commit(3)])).toMatchObject({ versions: 2 });
+    expect(await state(reopened)).toEqual({ a: "3", b: "3" });
+    expect((await reopened.fsck()).findings).toEqual([]);
+  });
+
   test("skip is a record with a reason", async () => {
     const { history } = await openedHistory();
     const stream = await history.openStream(streamOptions());
