@@ -293,9 +293,18 @@ export class PostgresWriter {
     }
   }
 
-  /** A transaction about one stream: when it fails, what has no column in the database is as it was before, too. */
+  /**
+   * A transaction about one stream: when it fails, what has no column in the database is as it was before, too, and where
+   * the stream stands, which is asked before the next transaction takes everything from there again.
+   */
   async #run<T>(stream: PostgresStreamState | undefined, work: (session: WriterSession) => Promise<T>): Promise<T> {
-    const before = stream && { isAfterGap: stream.isAfterGap, isRepair: stream.isRepair, ownGap: stream.ownGap };
+    const before = stream && {
+      epoch: stream.epoch,
+      cursor: stream.cursor,
+      isAfterGap: stream.isAfterGap,
+      isRepair: stream.isRepair,
+      ownGap: stream.ownGap,
+    };
     let position = 0;
     try {
       const result = await this.transactions.run(async (session) => {

@@ -161,6 +161,20 @@ export function streamsCompliance({ openedHistory, test }: Backend): void {
     expect(await state(history)).toEqual({ a: "1", b: "2" });
   });
 
+  test("a position that the database refuses is not reached, however often it is offered", async () => {
+    const { history, database } = await openedHistory();
+    const stream = await history.openStream(streamOptions());
+    await append(stream, [begin("e"), put("a", "1", 1), end(1)]);
+    await database.refuse("UPDATE ON streams");
+    const buffer = bufferOf([progress(5)]);
+    for (const _ of ["once", "twice"]) {
+      await expect(stream.append(buffer)).rejects.toMatchObject({ code: "COMMIT_FAILED" });
+    }
+    await database.accept();
+    expect(await stream.append(buffer)).toMatchObject({ resume: { cursor: at(5) } });
+    expect(await history.streams()).toMatchObject([{ cursor: at(5) }]);
+  });
+
   test("a source that cannot resume may have cursors that say nothing", async () => {
     const { history } = await openedHistory();
     const capabilities = { ...streamOptions().capabilities, resumable: false, versioned: false };
