@@ -122,8 +122,6 @@ export class HistoryWriter {
     const stream = this.#transactions.run(undefined, () => {
       const { id, previous } = runNow(this.#streams.open(options));
       const old = this.#states.get(id);
-      // What an earlier writer left open comes again.
-      old?.stage.truncate(0);
       const opened: StagedStreamState = {
         ...this.#newState(id),
         ...(old !== undefined && { cache: old.cache, stage: old.stage, spare: old.spare, token: old.token + 1 }),
@@ -133,6 +131,8 @@ export class HistoryWriter {
       return opened;
     });
     this.#states.set(stream.id, stream);
+    // What an earlier writer left open comes again.
+    stream.stage.truncate(0);
     return { id: stream.id, token: stream.token, resume: resumeOf(stream) };
   }
 

@@ -42,6 +42,17 @@ export function streamsCompliance({ openedHistory, test }: Backend): void {
     expect(await state(history)).toEqual({ a: "1", c: "2" });
   });
 
+  test("an opening that the database refuses takes nothing from the writer before it", async () => {
+    const { history, database } = await openedHistory();
+    const first = await history.openStream(streamOptions());
+    await append(first, [begin("e"), put("a", "1", 1), end(1), put("b", "2", 2)]);
+    await database.refuse("INSERT ON gaps");
+    await expect(history.openStream(streamOptions("s", { scope: "other" }))).rejects.toThrow("refused");
+    await database.accept();
+    await append(first, [put("c", "2", 2), commit(2)]);
+    expect(await state(history)).toEqual({ a: "1", b: "2", c: "2" });
+  });
+
   test("another scope invalidates the cursor, is recorded as a gap, and the next snapshot prunes", async () => {
     const { history } = await openedHistory();
     const stream = await history.openStream(streamOptions("s", { scope: "/a" }));
