@@ -11,7 +11,8 @@ import { type MigrationRun, timed, watched } from "./migrations-run-role.ts";
 import type { PeerTimes } from "./migrations-peer-role.ts";
 
 interface ServerPeerJob {
-  readonly kind: "reader" | "writer";
+  /** `writer`: of rows that are migrated; `other-writer`: of another table's, which nothing that migrates locks. */
+  readonly kind: "reader" | "writer" | "other-writer";
   readonly everyMs: number;
   readonly parents: number;
 }
@@ -58,6 +59,9 @@ const mysqlObservations = mysqlTable("observations", {
   transmissionId: mysqlBigint("transmission_id", { mode: "number" }).notNull(),
   timestamp: mysqlBigint("timestamp", { mode: "number" }).notNull(),
 });
+
+/** Operations before the first that is measured: until then code is compiled, on processors that others want. */
+const warmUps = 500;
 
 const latest = "(select coalesce(max(timestamp), 0) from observations where transmission_id = transmissions.id)";
 
@@ -106,7 +110,7 @@ export function createMigrationsServerRole(): MigrationsServerRole {
     async start(job) {
       isStopped = false;
       const operate = job.kind === "reader" ? readerOf(linked(), job) : writerOf(linked(), job);
-      for (let warm = 0; warm < 20; warm++) await operate();
+      for (let warm = 0; warm < warmUps; warm++) await operate();
       running = loop(operate, linked().queue, job.everyMs, () => isStopped);
     },
     stop() {
@@ -219,8 +223,9 @@ function readerOf({ query }: ServerLink, { parents }: ServerPeerJob): () => Prom
   };
 }
 
-/** Of any row: also of one that is migrated right now. */
-function writerOf({ query }: ServerLink, { parents }: ServerPeerJob): () => Promise<unknown> {
+/** Of any row: also of one that is migrated right now, where they are migrated. */
+function writerOf({ query }: ServerLink, { kind, parents }: ServerPeerJob): () => Promise<unknown> {
   const rng = seededRng(2);
-  return () => query("update transmissions set touched = touched + 1 where id = ?", [rng.int(1, parents + 1)]);
+  const table = kind === "writer" ? "transmissions" : "others";
+  return () => query(`update ${table} set touched = touched + 1 where id = ?`, [rng.int(1, parents + 1)]);
 }
