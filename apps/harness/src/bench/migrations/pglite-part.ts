@@ -6,12 +6,12 @@ import { atLeastPercent, atMost } from "./goals.ts";
 import type { MigrationsBenchOptions } from "./options.ts";
 import { type Latencies, summaryOf } from "./sides.ts";
 
-const everyMs = 5;
+const everyMs = 10;
 const contenders = ["nothing", "single", "set", "aggregate"] as const;
 
 /** B4: one UPDATE of PostgreSQL in this process, and chunks of it, beside a reader of the same process. */
 export async function benchPglite(options: MigrationsBenchOptions): Promise<ReportSection[]> {
-  const shape = options.quick ? { parents: 5000, children: 50_000 } : { parents: 71_000, children: 500_000 };
+  const shape = options.quick ? { parents: 5000, children: 50_000 } : { parents: 71_000, children: 1_500_000 };
   options.say(`pglite: ${shape.parents} parents, ${shape.children} children …`);
   await using role = await startRole<MigrationsPgliteRole>("migrations-pglite");
   await role.call("open", shape);
