@@ -256,8 +256,14 @@ export class FencedTransactions {
     const client = await this.#pool.connect();
     // The query that is under way rejects as well, or the next one does.
     client.on("error", () => undefined);
-    await client.query(writerSettings(this.#lease.ttlMs));
-    if (this.#isDurable) await client.query(durableSettings);
+    try {
+      await client.query(writerSettings(this.#lease.ttlMs));
+      if (this.#isDurable) await client.query(durableSettings);
+    } catch (error) {
+      // The pool counts it until it is given back, and its end waits for that.
+      client.release(true);
+      throw error;
+    }
     this.#client = client;
     return client;
   }

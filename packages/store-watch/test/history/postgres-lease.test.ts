@@ -148,11 +148,13 @@ test("a connection that breaks within a transaction leaves nothing of it, and th
   expect((await history.fsck()).findings).toEqual([]);
 });
 
-/** Between a history and its server: cuts the connection when it sees a commit. */
-async function proxy(cut: "before" | "after" | "both"): Promise<{ readonly url: string; arm(): void; heal(): void }> {
+/** Between a history and its server: cuts the connection when it sees a commit, or another statement. */
+async function proxy(
+  cut: "before" | "after" | "both",
+): Promise<{ readonly url: string; arm(statement?: string): void; heal(): void }> {
   const socketPath = join(inject("postgresFolder"), ".s.PGSQL.5432");
   const sockets = new Set<Socket>();
-  let isArmed = false;
+  let armedFor: string | undefined;
   let isDown = false;
   const server: Server = createServer((near) => {
     if (isDown) {
@@ -166,8 +168,8 @@ async function proxy(cut: "before" | "after" | "both"): Promise<{ readonly url: 
     }
     let isCommitting = false;
     near.on("data", (data) => {
-      if (isArmed && data.includes("COMMIT\0")) {
-        isArmed = false;
+      if (armedFor !== undefined && data.includes(armedFor)) {
+        armedFor = undefined;
         if (cut === "both") isDown = true;
         if (cut === "before") {
           near.destroy();
@@ -197,8 +199,8 @@ async function proxy(cut: "before" | "after" | "both"): Promise<{ readonly url: 
   const { port } = server.address() as { port: number };
   return {
     url: `postgres://postgres@127.0.0.1:${port}/postgres`,
-    arm: () => {
-      isArmed = true;
+    arm: (statement = "COMMIT\0") => {
+      armedFor = statement;
     },
     heal: () => {
       isDown = false;
@@ -229,6 +231,16 @@ for (const cut of ["before", "after"] as const) {
     expect((await history.fsck()).findings).toEqual([]);
   });
 }
+
+test("a connection that breaks before its first transaction is given back: nobody waits for it for ever", async () => {
+  const schema = await temporarySchema();
+  const { url, arm } = await proxy("before");
+  arm("SET idle_in_transaction_session_timeout");
+  const options = { ...schema.options, database: url };
+  await expect(openPostgresHistory(options)).rejects.toMatchObject({ code: "DATABASE_UNREADABLE", retryable: true });
+  const history = await opened(options);
+  expect(await history.streams()).toEqual([]);
+});
 
 test("if nobody can be asked whether a commit happened, the stream must be opened again, and says where it stands", async () => {
   const schema = await temporarySchema();
