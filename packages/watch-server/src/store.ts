@@ -110,6 +110,8 @@ class EmbeddedStore implements Store, WatcherHost {
   readonly #commits: GroupCommit;
   readonly #compactor: Compactor;
   #head: number;
+  /** The newest that a read was told of: it may see what the writer has committed and not reported yet. */
+  #newestRead = 0;
   #isUpgrading: boolean;
   #closing: Promise<void> | undefined;
 
@@ -200,6 +202,7 @@ class EmbeddedStore implements Store, WatcherHost {
     const answer = await this.#reader.call("get", copyBytes(checkedKey(key, this.#options)), {
       signal: options?.signal,
     });
+    this.#newestRead = Math.max(this.#newestRead, answer.revision);
     const [kv] = unpackKeyValues(answer.rows);
     return { kv: kv && toKeyValue(kv), revision: BigInt(answer.revision) };
   }
@@ -227,6 +230,7 @@ class EmbeddedStore implements Store, WatcherHost {
       const answer: ListAnswer | BelowFloor = await this.#reader.call("list", query, { signal });
       if ("floor" in answer) throw this.#belowFloor(answer.floor, revision);
       revision = answer.revision;
+      this.#newestRead = Math.max(this.#newestRead, revision);
       bytes += answer.rows.bytes.length;
       for (const stored of unpackKeyValues(answer.rows)) kvs.push(toKeyValue(stored));
       span = answer.scannedTo && { start: successor(answer.scannedTo), end: bounds.end };
@@ -328,8 +332,9 @@ class EmbeddedStore implements Store, WatcherHost {
   /** @throws StoreError `ARGUMENT_INVALID` for a revision that does not exist yet. */
   #reachedRevision(revision: bigint): number {
     const wanted = toRevision("revision", revision);
-    if (wanted > this.#head) {
-      const expected = `revision must be one that exists, at most ${this.#head}`;
+    const newest = Math.max(this.#head, this.#newestRead);
+    if (wanted > newest) {
+      const expected = `revision must be one that exists, at most ${newest}`;
       throw new StoreError("ARGUMENT_INVALID", `${expected}, got ${revision}`);
     }
     return wanted;

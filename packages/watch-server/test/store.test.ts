@@ -142,6 +142,24 @@ test("lists pages at one revision while others write", async () => {
   expect(new Set(seen.map(({ value }) => text(value)))).toEqual(new Set(["old"]));
 });
 
+test("whatever revision a read was told exists, also while the writer is still busy with what it committed", async () => {
+  const store = await testStore();
+  await store.put("small", "1");
+  let isWriting = true;
+  const write = async () => {
+    // Every fourth of them has SQLite copy its log back, after the commit and before anybody hears of it.
+    for (let n = 0; n < 40; n++) await store.put("large", "x".repeat(1_000_000));
+    isWriting = false;
+  };
+  const read = async () => {
+    while (isWriting) {
+      const { revision } = await store.list({ range: { prefix: "s" } });
+      expect((await store.list({ range: { prefix: "s" }, revision })).revision).toBe(revision);
+    }
+  };
+  await Promise.all([write(), read()]);
+});
+
 test("lists ranges and prefixes, the last prefix of all included", async () => {
   const store = await testStore();
   for (const key of ["a", "a/1", "a/2", "a0", "b"]) await store.put(key, key);
