@@ -246,9 +246,14 @@ class EmbeddedStore implements Store, WatcherHost {
   async compact(revision: bigint, options?: CallOptions): Promise<{ readonly floor: bigint }> {
     this.#checkOpen();
     const wanted = this.#reachedRevision(revision);
-    const floor = await this.#writer.call("raiseFloor", wanted, { signal: options?.signal });
-    this.#compactor.raise(floor);
-    return { floor: BigInt(floor) };
+    const signal = options?.signal;
+    signal?.throwIfAborted();
+    // Whoever stops waiting does not stop it, so what comes of it must be known in any case.
+    const raised = this.#writer.call("raiseFloor", wanted).then((floor) => {
+      this.#compactor.raise(floor);
+      return { floor: BigInt(floor) };
+    });
+    return signal === undefined ? raised : abortable(raised, signal);
   }
 
   async status(): Promise<StoreStatus> {

@@ -220,6 +220,22 @@ test("compaction forbids reads below the floor and keeps every state from it on"
   expect((await store.status()).floor).toBe(3n);
 });
 
+test("a compaction whose caller went away is known to have happened", async () => {
+  const store = await testStore();
+  for (const value of ["1", "2", "3"]) await store.put("a", value);
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const compacting = store.compact(2n, { signal: controller.signal });
+  controller.abort(reason);
+  await expect(compacting).rejects.toBe(reason);
+  // What is written now comes after it.
+  await store.put("b", "1");
+  expect(await codeOf(store.list({ revision: 1n }))).toBe("TOO_OLD");
+  expect(await store.status()).toMatchObject({ floor: 2n, oldestMarker: expect.stringMatching(/^a2\./) });
+  await expect(store.compact(3n, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+  expect(await store.status()).toMatchObject({ floor: 2n });
+});
+
 test("compaction removes superseded and deleted rows from the file", async () => {
   const file = storeFile();
   const store = await testStore({ file });
