@@ -11,6 +11,8 @@ import { slot, Template } from "./template.ts";
 interface ReadRow {
   readonly key: Key;
   readonly row: Record<string, unknown>;
+  /** What a column cannot read of its value, as with JSON that is none: that is of the row. */
+  readonly error?: string;
   /** Values of the columns that are read or written, in the order of {@link RowReader.columns}. */
   readonly raw: readonly SqlValue[];
 }
@@ -41,15 +43,18 @@ export class RowReader {
       order by ${plan.inKeyOrder()}${lock}`,
     );
     const { rows } = await (executor ?? plan.database.connection).execute(query);
-    return rows.map((values) => {
-      const raw = values.slice(plan.key.length);
-      const entries = this.#read.map((property, index) => [property, this.#decode(index, raw[index])]);
-      return {
-        key: values.slice(0, plan.key.length),
-        raw,
-        row: Object.fromEntries(entries) as Record<string, unknown>,
-      };
-    });
+    return rows.map((values) => this.#readRow(values.slice(0, plan.key.length), values.slice(plan.key.length)));
+  }
+
+  #readRow(key: Key, raw: readonly SqlValue[]): ReadRow {
+    const row: Record<string, unknown> = {};
+    let index = 0;
+    try {
+      for (; index < this.#read.length; index++) row[this.#read[index] as string] = this.#decode(index, raw[index]);
+      return { key, raw, row };
+    } catch (error) {
+      return { key, raw, row, error: `"${this.#read[index]}" cannot be read: ${messageOf(error)}` };
+    }
   }
 
   #decode(index: number, value: SqlValue | undefined): unknown {
@@ -115,7 +120,8 @@ export class RowWriter {
   }
 
   /** What the function says about a row, as the database takes it; a throw is of the row, not of the run. */
-  async map({ row }: ReadRow): Promise<Mapped> {
+  async map({ row, error: unread }: ReadRow): Promise<Mapped> {
+    if (unread !== undefined) return { error: unread };
     try {
       const mapped = await this.#map(row);
       if (mapped === undefined) return { values: undefined };
@@ -244,8 +250,12 @@ export function effectBody(plan: Plan, signal: AbortSignal): BodyRunner {
     async prepare(range): Promise<Prepared> {
       const rows = await reader.rows(range);
       const poison: PoisonRow[] = [];
-      for (const { key, row } of rows) {
+      for (const { key, row, error: unread } of rows) {
         signal.throwIfAborted();
+        if (unread !== undefined) {
+          poison.push({ key, error: unread });
+          continue;
+        }
         try {
           await body.effect(row, { idempotencyKey: `${name}:${encodeKey(key)}`, signal });
         } catch (error) {

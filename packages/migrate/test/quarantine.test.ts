@@ -1,5 +1,6 @@
 import { defineMigration } from "@tidemark/migrate";
 import { sql } from "drizzle-orm";
+import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { expect, test } from "vitest";
 import { counters, createCounters, createNotes, notes } from "./support/schema.ts";
 import { eager, engineOn, scratch, upTo } from "./support/scratch.ts";
@@ -116,3 +117,37 @@ test("a slip in the SQL of a definition is blamed on the definition, not on rows
   expect(status).toMatchObject({ state: "failed", rowsQuarantined: 0, error: { code: "SQL_FAILED" } });
   expect(status?.error?.message).toContain("no_such_column");
 });
+
+const docs = sqliteTable("docs", {
+  id: integer("id").primaryKey(),
+  doc: text("doc", { mode: "json" }).$type<{ readonly size: number }>(),
+  size: integer("size"),
+});
+const readsDocs = { name: "sizes", table: docs, key: "id", read: ["doc"], ...eager } as const;
+
+test.each([
+  [
+    "mapper",
+    defineMigration({ ...readsDocs, write: ["size"], map: ({ doc }) => ({ size: doc?.size ?? null }) }),
+    { state: "failed", rowsDone: 2, rowsQuarantined: 1, error: { code: "QUARANTINED" } },
+  ],
+  [
+    "effect",
+    defineMigration({ ...readsDocs, delivery: "at-least-once", effect: () => undefined }),
+    { state: "failed", rowsDone: 2, rowsQuarantined: 1, error: { code: "QUARANTINED" } },
+  ],
+])(
+  "a row with a value that its column cannot read is set aside before a %s gets it",
+  async (_, migration, expected) => {
+    const { file, db } = scratch();
+    db.exec(`create table docs (id integer primary key, doc text, size integer);
+    insert into docs (doc) values ('{"size":1}'), ('{broken'), ('{"size":3}')`);
+    const engine = await engineOn(file, [migration]);
+    expect((await engine.run())[0]).toMatchObject(expected);
+    const [held] = await engine.quarantined("sizes");
+    expect([held?.key, held?.error]).toEqual(['[["i","2"]]', expect.stringContaining('"doc" cannot be read: ')]);
+    db.exec(`update docs set doc = '{"size":2}' where id = 2`);
+    await engine.retry("sizes");
+    expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 3, rowsQuarantined: 0 });
+  },
+);
