@@ -54,6 +54,7 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
   readonly #resumeMarker: string;
   readonly #intervalMs: number;
   readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => this.stop(this.#signal?.reason);
   readonly #events: AsyncGenerator<WatchEvent, void>;
   #position = 0;
   #toldPosition = 0;
@@ -98,21 +99,21 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
     this.#wake?.();
   }
 
-  /** Ends the watch, with an error if there is one. */
+  /** Ends the watch, with an error if there is one, which waits for whoever reads on; the store does not. */
   stop(failure: unknown): void {
     if (this.#isDone) return;
     this.#isDone = true;
     this.#failure = failure;
+    this.#letGo();
     this.#wake?.();
   }
 
   async *#follow(): AsyncGenerator<WatchEvent, void> {
     const signal = this.#signal;
-    const onAbort = () => this.stop(signal?.reason);
     if (signal?.aborted) this.stop(signal.reason);
     if (this.#failure !== undefined) throw this.#failure;
     this.#host.attach(this);
-    signal?.addEventListener("abort", onAbort, { once: true });
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
     try {
       yield* this.#begin();
       while (!this.#isDone) {
@@ -133,10 +134,14 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
       if (this.#failure !== undefined) throw this.#failure;
     } finally {
       this.#isDone = true;
-      this.#host.detach(this);
-      this.#unpin();
-      signal?.removeEventListener("abort", onAbort);
+      this.#letGo();
     }
+  }
+
+  #letGo(): void {
+    this.#host.detach(this);
+    this.#unpin();
+    this.#signal?.removeEventListener("abort", this.#onAbort);
   }
 
   /** The snapshot, or a first sign of life at the marker. */

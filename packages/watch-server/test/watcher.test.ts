@@ -1,12 +1,13 @@
 import { createSimulation, type Simulation } from "@tidemark/clock/testing";
-import { expect, test } from "vitest";
+import Database from "better-sqlite3";
+import { expect, onTestFinished, test } from "vitest";
 import { RowWriter } from "../src/database/packed-rows.ts";
 import type { ListAnswer, LogAnswer } from "../src/database/store-reader.ts";
 import type { WatchEvent } from "../src/index.ts";
 import { Tail } from "../src/tail.ts";
 import { Timeline } from "../src/timeline.ts";
 import { type Pin, Watcher, type WatcherHost } from "../src/watcher.ts";
-import { testStore, watchUntil } from "./support.ts";
+import { storeFile, testStore, watchUntil } from "./support.ts";
 
 /** A store in virtual time: its log is in the tail, so nothing real is waited for. */
 class Host implements WatcherHost {
@@ -147,6 +148,39 @@ test("an aborted signal ends a watch with its reason, before and while it waits"
   controller.abort(reason);
   await expect(simulation.run(() => waiting)).rejects.toBe(reason);
   expect(simulation.pending()).toEqual([]);
+});
+
+test("a watch that was ended holds nothing back, also where nobody reads it any more", async () => {
+  const simulation = createSimulation({ seed: 6 });
+  const host = new Host(simulation);
+  host.commit("a");
+  const reason = new Error("enough");
+  const controller = new AbortController();
+  const aborted = new Watcher(host, { signal: controller.signal });
+  const stopped = new Watcher(host, {});
+  for (const watcher of [aborted, stopped]) await simulation.run(() => watcher.next());
+  expect([host.watchers.size, host.pins.size]).toEqual([2, 2]);
+  controller.abort(reason);
+  stopped.stop(reason);
+  expect([host.watchers.size, host.pins.size]).toEqual([0, 0]);
+  for (const watcher of [aborted, stopped]) await expect(simulation.run(() => watcher.next())).rejects.toBe(reason);
+});
+
+test("compaction does not wait for a watch that was aborted in the middle of its snapshot", async () => {
+  const file = storeFile();
+  const store = await testStore({ file });
+  await store.put("a", "1");
+  const controller = new AbortController();
+  const watch = store.watch({ signal: controller.signal });
+  await watch.next();
+  await store.put("a", "2");
+  controller.abort();
+  expect(store.watchers).toBe(0);
+  await store.compact(2n);
+  await store.close();
+  const database = new Database(file, { readonly: true });
+  onTestFinished(() => void database.close());
+  expect(database.prepare("SELECT revision FROM changes").pluck().all()).toEqual([2]);
 });
 
 test("a commit wakes every watch at once, not at its next sign of life", async () => {
