@@ -141,9 +141,7 @@ export class RowWriter {
     const missed: MappedRow[] = [];
     for (const group of Map.groupBy(rows, ({ values }) => this.#template(values, "compared"))) {
       const [template, members] = group;
-      const lists = members.map(({ read, values }) =>
-        template.params([...this.#bindable(values), ...read.key, ...read.raw]),
-      );
+      const lists = members.map(({ read, values }) => template.params([...values.values(), ...read.key, ...read.raw]));
       const changes = await executeEach(executor, template.sql, lists);
       missed.push(...members.filter((_, index) => changes[index] === 0));
     }
@@ -182,12 +180,6 @@ export class RowWriter {
     return (await executor.execute(query)).rows.length === 0;
   }
 
-  /** What was read goes back as it is; what a function made is as JavaScript has it. */
-  #bindable(values: ReadonlyMap<string, unknown>): unknown[] {
-    const { bindable } = this.#plan.database.dialect;
-    return bindable === undefined ? [...values.values()] : [...values.values()].map(bindable);
-  }
-
   #wasWritten(before: ReadRow, after: ReadRow): boolean {
     const written = new Set(this.#write.map((property) => columnOf(this.#plan.migration, property)));
     return this.reader.columns.some(
@@ -202,7 +194,11 @@ export class RowWriter {
         `map returned "${property}", which is not in write: ${this.#write.join(", ")}`,
       );
     }
-    return value === null ? null : columnOf(this.#plan.migration, property).mapToDriverValue(value);
+    if (value === null) return null;
+    const sent = columnOf(this.#plan.migration, property).mapToDriverValue(value);
+    // What was read goes back as it is; what a function made is as JavaScript has it.
+    const { dialect } = this.#plan.database;
+    return dialect.bindable === undefined ? sent : dialect.bindable(sent);
   }
 
   /** The statement for rows that write these columns. Made once: it runs for every row. */

@@ -151,3 +151,27 @@ test.each([
     expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 3, rowsQuarantined: 0 });
   },
 );
+
+test.each(["better-sqlite3", "node:sqlite"] as const)(
+  "a row for which a mapper makes a value that SQLite has not is set aside, with %s",
+  async (driver) => {
+    const { file, db } = scratch();
+    createNotes(db, ["a", "huge", "ccc", "date"]);
+    const made: Readonly<Record<string, unknown>> = { huge: 2n ** 63n, date: new Date(0) };
+    const migration = defineMigration({
+      name: "lengths",
+      table: notes,
+      key: "id",
+      read: ["body"],
+      write: ["length"],
+      map: ({ body }) => ({ length: (made[body] ?? body.length) as number }),
+      ...eager,
+    });
+    const engine = await engineOn(file, [migration], { driver });
+    expect((await engine.run())[0]).toMatchObject({ state: "failed", rowsDone: 2, error: { code: "QUARANTINED" } });
+    expect((await engine.quarantined("lengths")).map(({ error }) => error)).toEqual([
+      "SQLite has no integer 9223372036854775808",
+      "SQLite takes no Date",
+    ]);
+  },
+);

@@ -85,14 +85,29 @@ function statementError(error: unknown): unknown {
   });
 }
 
+const maxInteger = 2n ** 63n - 1n;
+
 /**
  * As SQLite takes it. A whole number goes as an integer: drivers send numbers as floating point, which a column of text
  * keeps as '5.0'.
+ *
+ * @throws {TypeError} where SQLite has no such value: the drivers would say so in words of their own, and not whose it is.
  */
 export function bindable(value: unknown): unknown {
-  if (typeof value === "number" && Number.isSafeInteger(value)) return BigInt(value);
-  if (typeof value === "boolean") return value ? 1n : 0n;
-  return value;
+  switch (typeof value) {
+    case "number":
+      return Number.isSafeInteger(value) ? BigInt(value) : value;
+    case "boolean":
+      return value ? 1n : 0n;
+    case "bigint":
+      if (value <= maxInteger && value >= -maxInteger - 1n) return value;
+      throw new TypeError(`SQLite has no integer ${value}`);
+    case "object":
+      if (value === null || ArrayBuffer.isView(value)) return value;
+      throw new TypeError(`SQLite takes no ${value.constructor?.name ?? "object"}`);
+    default:
+      return value;
+  }
 }
 
 function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {

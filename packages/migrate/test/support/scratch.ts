@@ -29,6 +29,7 @@ export interface EngineSetup extends EngineOptions {
   readonly owner?: string;
   readonly isShared?: boolean;
   readonly busyTimeoutMs?: number;
+  readonly driver?: "better-sqlite3" | "node:sqlite";
 }
 
 /** An engine in this thread, closed after the test. */
@@ -37,8 +38,8 @@ export async function engineOn(
   definitions: readonly Migration[],
   setup: EngineSetup = {},
 ): Promise<MigrationEngine> {
-  const { busyTimeoutMs = 5000 } = setup;
-  const database = await openSqlite({ dialect: "sqlite", file, busyTimeoutMs });
+  const { busyTimeoutMs = 5000, driver } = setup;
+  const database = await openSqlite({ dialect: "sqlite", file, busyTimeoutMs, ...(driver && { driver }) });
   const engine = await MigrationEngine.open({
     database,
     definitions,
