@@ -1,5 +1,5 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemClock } from "@tidemark/clock";
 import Database from "better-sqlite3";
@@ -312,6 +312,18 @@ test("a second opener is refused by name until the first closed", async () => {
   await first.close();
   const second = await openStore({ file });
   await second.close();
+});
+
+test("a second opener is refused although it knows the file by another name", async () => {
+  const file = storeFile();
+  const link = join(dirname(file), "link.db");
+  symlinkSync(file, link);
+  const store = await testStore({ file });
+  expect(await codeOf(testStore({ file: link }))).toBe("STORE_LOCKED");
+  await store.close();
+  const other = await testStore({ file: link });
+  expect(await codeOf(testStore({ file }))).toBe("STORE_LOCKED");
+  expect(await other.put("a", "1")).toEqual({ revision: 1n });
 });
 
 test("refuses files that are not its own with the reason", async () => {

@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import Database from "better-sqlite3";
 import { StoreError } from "../store-error.ts";
 
@@ -89,7 +90,7 @@ export function openForReading(file: string): Database.Database {
 export function lockStore(file: string): () => void {
   let lock: Database.Database | undefined;
   try {
-    lock = new Database(`${file}.lock`, { timeout: 0 });
+    lock = new Database(`${placeOf(file)}.lock`, { timeout: 0 });
     lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (error) {
     lock?.close();
@@ -106,6 +107,16 @@ export function lockStore(file: string): () => void {
   return () => {
     held.close();
   };
+}
+
+/** Where the file is, whatever links lead there: SQLite follows them, too. */
+function placeOf(file: string): string {
+  try {
+    return realpathSync(file);
+  } catch {
+    // It is still to be made.
+    return file;
+  }
 }
 
 function checkIdentity(database: Database.Database, file: string): void {
