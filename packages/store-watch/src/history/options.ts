@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { StoreWatchError } from "../errors.ts";
@@ -28,7 +29,7 @@ export function resolveHistoryOptions(options: HistoryOptions): Required<History
   if (!Number.isInteger(readers) || readers < 1 || readers > maxReaders) {
     throw invalid(`readers must be a whole number in [1, ${maxReaders}], got ${readers}`);
   }
-  return { file: toPath(file), synchronous, readers };
+  return { file: placeOf(toPath(file)), synchronous, readers };
 }
 
 /** @throws {StoreWatchError} `OPTIONS_INVALID` */
@@ -72,5 +73,15 @@ function toPath(file: string): string {
     return fileURLToPath(file);
   } catch (error) {
     throw new StoreWatchError("OPTIONS_INVALID", `expected a file: URL of a local file, got ${file}`, { cause: error });
+  }
+}
+
+/** Where the file is, whatever links lead there: SQLite follows them, and what lies beside it must, too. */
+function placeOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    // It is still to be made, or opening it says what is wrong.
+    return path;
   }
 }

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { seededRng } from "@tidemark/clock";
@@ -95,6 +95,17 @@ test("refuses a second writer clearly, in this process and in another, and lets 
   child.kill("SIGKILL");
   await once(child, "exit");
   await (await openHistory({ file })).close();
+});
+
+test("refuses a second writer that knows the file by another name", async () => {
+  const folder = temporaryFolder();
+  const [file, link] = [join(folder, "history.db"), join(folder, "link.db")];
+  symlinkSync(file, link);
+  const { history } = await openedHistory({ file });
+  expect(await failure(openedHistory({ file: link }))).toMatchObject({ code: "DATABASE_LOCKED" });
+  await history.close();
+  await openedHistory({ file: link });
+  expect(await failure(openedHistory({ file: pathToFileURL(file).href }))).toMatchObject({ code: "DATABASE_LOCKED" });
 });
 
 test("names the schema that it knows and the newer one that it found", async () => {
