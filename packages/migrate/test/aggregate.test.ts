@@ -212,6 +212,27 @@ test("what goes wrong behind the cursor is found as well, and rows deleted and a
   expectRight(db);
 });
 
+test.each([
+  ["while a chunk is prepared", "before-begin", 3],
+  ["before it is written", "prepared", 2],
+] as const)(
+  "a child whose parent's key is text that comes %s closes the scan, and ends no run",
+  async (_, point, nth) => {
+    const { file, db } = scratch();
+    fill(db, ids(300), 3000);
+    let count = 0;
+    const { status, troubles } = await run(file, totals({ initialRows: 50, maxRows: 50 }), {
+      probe(reached) {
+        if (reached !== point || ++count !== nth) return;
+        db.exec("insert into entries (account, amount) values (120, 5000), ('a guest', 1), (cast(120 as text), 6000)");
+      },
+    });
+    expect(status).toMatchObject({ state: "done", rowsDone: 300, rowsChanged: 300 });
+    expect(troubles).toEqual(["fallback"]);
+    expectRight(db);
+  },
+);
+
 test("children change all the time, of rows that are kept and of such that are not, and in the end all is right", async () => {
   const { file, db } = scratch();
   const [accountCount, entryCount] = process.env["TIDEMARK_LONG"] === "1" ? [5000, 100_000] : [300, 6000];

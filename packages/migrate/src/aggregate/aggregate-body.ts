@@ -1,11 +1,12 @@
 import { sql } from "drizzle-orm";
 import { computeAgain, isSplit, splitBody } from "../body-split.ts";
 import type { BodyRunner, Effect, Prepared } from "../chunk.ts";
-import { executeEach } from "../connection.ts";
+import { executeEach, type SqlExecutor } from "../connection.ts";
 import type { Key, KeyRange, Plan } from "../plan.ts";
 import { slot, Template } from "../template.ts";
 import type { Aggregate } from "./aggregate.ts";
 import { ChildScan, numbers, type Pause, isUnfit, Unfit, type Window } from "./child-scan.ts";
+import type { Tally } from "./tally.ts";
 
 /** Children that are brought in at a time when they came during the run. */
 const tailLimit = 1000;
@@ -70,10 +71,29 @@ export function aggregateBody(context: ScanContext, aggregate: Aggregate): BodyR
       if (!Number.isSafeInteger(first) || !Number.isSafeInteger(bound)) throw new Unfit("its keys are too large");
       window = await scan.window(first as number, Math.max(bound, last), database.connection, context.pause);
     } catch (error) {
-      if (!isUnfit(error, database.dialect)) throw error;
-      isClosed = true;
-      context.tell(`its children are asked for row by row: ${(error as Error).message}`);
+      giveUp(error);
     }
+  }
+
+  function giveUp(error: unknown): void {
+    if (!isUnfit(error, database.dialect)) throw error;
+    isClosed = true;
+    window = undefined;
+    context.tell(`its children are asked for row by row: ${(error as Error).message}`);
+  }
+
+  /** Brings in what came since, page by page. Undefined: it has something that only SQL can bring together. */
+  async function caughtUp(executor: SqlExecutor): Promise<Tally | undefined> {
+    try {
+      for (let isAll = false; window !== undefined && !isAll; ) {
+        const next = await scan.catchUp(window, executor, tailLimit);
+        window = next;
+        isAll = next.isAll;
+      }
+    } catch (error) {
+      giveUp(error);
+    }
+    return window?.tally;
   }
 
   return {
@@ -91,22 +111,18 @@ export function aggregateBody(context: ScanContext, aggregate: Aggregate): BodyR
       );
       const keys = rows.map(([key]) => key as number);
       if (!keys.every(Number.isSafeInteger)) return split.prepare(range);
-      for (let isAll = false; !isAll; ) {
-        const next = await scan.catchUp(window, database.connection, tailLimit);
-        window = next;
-        isAll = next.isAll;
-      }
-      const current = window;
+      if ((await caughtUp(database.connection)) === undefined) return split.prepare(range);
       return async (executor): Promise<Effect> => {
         // What others commit from now on comes behind this transaction.
-        let caught = current;
-        for (let isAll = false; !isAll; ) {
-          const next = await scan.catchUp(caught, executor, tailLimit);
-          caught = next;
-          isAll = next.isAll;
+        const tally = await caughtUp(executor);
+        if (tally === undefined) {
+          const changed = await computeAgain(
+            plan,
+            keys.map((key) => [BigInt(key)]),
+            executor,
+          );
+          return { done: changed, changed, poison: [] };
         }
-        window = caught;
-        const { tally } = caught;
         const sure = keys.filter((key) => tally.isSure(key));
         const lists = sure.map((key) => {
           const values = otherwise.map((each, index) => tally.value(index, key) ?? each);
