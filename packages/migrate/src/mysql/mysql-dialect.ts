@@ -17,7 +17,7 @@ export const mysqlDialect: Dialect = {
   keyAfter: (key, values) => compared(key, values, ">", ">"),
   keyUpTo: (key, values) => compared(key, values, "<", "<="),
   keyValue,
-  selectKey: (column) => sql`${column}`,
+  selectKey: (column) => (isNumbered(column) ? sql`cast(${column} as unsigned)` : sql`${column}`),
   select: (column) => sql`${column}`,
   fromDriver,
   isUnchanged: (column, selected) =>
@@ -25,8 +25,6 @@ export const mysqlDialect: Dialect = {
   isSame,
   assignsInTurn: true,
   together,
-  updateJoined: ({ table, key, sets, groups, where }) =>
-    sql`update ${table} left join (${groups}) tidemark_groups on tidemark_parent = ${key} set ${sets} where ${where}`,
   hasOneWriter: false,
   insertNew: { verb: sql`insert ignore into`, suffix: sql`` },
   explain: ({ sql: text, params }) => ({ sql: `explain ${text}`, params }),
@@ -80,6 +78,9 @@ function compared(key: readonly Column[], values: readonly SqlValue[], first: "<
 
 const typeOf = (column: Column) => column.getSQLType().toLowerCase();
 
+/** What is in the order of its members' numbers, but compared with a text by what they are called. */
+const isNumbered = (column: Column) => /^(enum|set)\b/.test(typeOf(column));
+
 /** A decimal is compared with text as floating point. */
 function keyValue(column: Column, value: SQL): SQL {
   return /^(decimal|numeric)/.test(typeOf(column)) ? sql`cast(${value} as decimal(65, 30))` : value;
@@ -94,19 +95,28 @@ function isPlain(column: Column): boolean {
 
 const inBytes = (value: SQL) => sql`cast(convert(${value} using utf8mb4) as binary)`;
 
+/** What an assignment would round, pad or cut is so before it is compared. */
 function isSame(column: Column, value: SQL): SQL {
   const type = typeOf(column);
-  // What an assignment would round, is rounded before it is compared.
   const decimal = /^(?:decimal|numeric)(\(.*\))?/.exec(type);
   if (decimal !== null) return sql`${column} <=> cast(${value} as decimal${sql.raw(decimal[1] ?? "(10, 0)")})`;
-  const time = /^(?:datetime|timestamp)(\(\d\))?/.exec(type);
-  if (time !== null) return sql`${column} <=> cast(${value} as datetime${sql.raw(time[1] ?? "")})`;
-  if (type.startsWith("float")) return sql`${column} <=> cast(${value} as float)`;
+  const time = /^(datetime|timestamp|date|time)\b(\(\d\))?/.exec(type);
+  if (time !== null) {
+    const [, kind = "", fraction = ""] = time;
+    return sql`${column} <=> cast(${value} as ${sql.raw(kind.replace("timestamp", "datetime") + fraction)})`;
+  }
+  const scale = /^(?:float|double|real)\(\d+, ?(\d+)\)/.exec(type)?.[1];
+  const rounded = scale === undefined ? value : sql`round(${value}, ${sql.raw(scale)})`;
+  if (type.startsWith("float")) return sql`${column} <=> cast(${rounded} as float)`;
   if (/^((tiny|small|medium|big)?int|serial)\b/.test(type)) {
     return sql`${column} <=> cast(${value} as ${sql.raw(/unsigned|serial/.test(type) ? "unsigned" : "signed")})`;
   }
-  if (isPlain(column)) return sql`${column} <=> ${value}`;
-  return sql`${inBytes(sql`${column}`)} <=> ${inBytes(value)}`;
+  const padded = /^binary\(\d+\)/.exec(type)?.[0];
+  if (padded !== undefined) return sql`${column} <=> cast(${value} as ${sql.raw(padded)})`;
+  if (isPlain(column)) return sql`${column} <=> ${rounded}`;
+  // It gives no spaces back that a value ends with.
+  const kept = (text: SQL) => inBytes(/^char\b/.test(type) ? sql`trim(trailing ' ' from ${text})` : text);
+  return sql`${kept(sql`${column}`)} <=> ${kept(value)}`;
 }
 
 function fromDriver(column: Column, value: SqlValue): unknown {
