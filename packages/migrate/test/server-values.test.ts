@@ -2,11 +2,114 @@
 
 import { defineMigration } from "@tidemark/migrate";
 import { serviceTest } from "@tidemark/tooling/services";
-import { sql } from "drizzle-orm";
+import { sql, type Table } from "drizzle-orm";
+import { drizzle as drizzleMysql } from "drizzle-orm/mysql2";
 import * as my from "drizzle-orm/mysql-core";
+import { drizzle as drizzlePg } from "drizzle-orm/node-postgres";
+import * as pg from "drizzle-orm/pg-core";
 import { expect } from "vitest";
 import { eager } from "./support/scratch.ts";
-import { stageOn } from "./support/stage.ts";
+import { type Stage, stageOn } from "./support/stage.ts";
+
+type Column = readonly [type: string, make: (name: string) => unknown, value: string];
+
+const pgColumns: Readonly<Record<string, Column>> = {
+  moment: ["timestamptz", (name) => pg.timestamp(name, { withTimezone: true }), "'2026-01-02 03:04:05.678+05'"],
+  small: ["smallint", (name) => pg.smallint(name), "5"],
+  real: ["real", (name) => pg.real(name), "1.1"],
+};
+
+const myColumns: Readonly<Record<string, Column>> = {
+  day: ["date", (name) => my.date(name), "'2020-01-02'"],
+  moment: ["datetime(3)", (name) => my.datetime(name, { fsp: 3 }), "'2020-01-02 03:04:05.678'"],
+  stamp: ["timestamp null", (name) => my.timestamp(name), "'2020-01-02 03:04:05'"],
+  clock: ["time", (name) => my.time(name), "'01:02:03'"],
+  char: ["char(5)", (name) => my.char(name, { length: 5 }), "'ab'"],
+  kind: ["enum('x', 'a')", (name) => my.mysqlEnum(name, ["x", "a"]), "'x'"],
+  float: ["float", (name) => my.float(name), "1.1"],
+  year: ["year", (name) => my.year(name), "2020"],
+};
+
+for (const [name, columns, register] of [
+  ["pg", pgColumns, serviceTest("postgres")],
+  ["mariadb", myColumns, serviceTest("mariadb")],
+] as const) {
+  register(`${name}: a function gets what Drizzle gets, and what it gives back is verified`, async () => {
+    const stage = await stageOn(name);
+    const names = Object.keys(columns);
+    const declared = names.flatMap((each) => ["a", "b"].map((side) => `${side}_${each} ${columns[each]?.[0]}`));
+    await stage.query(`create table t (id integer primary key, ${declared.join(", ")})`);
+    const values = names.map((each) => columns[each]?.[2]).join(", ");
+    await stage.query(`insert into t (id, ${names.map((each) => `a_${each}`).join(", ")}) values (1, ${values})`);
+    const made = Object.fromEntries(
+      names.flatMap((each) => ["a", "b"].map((side) => [`${side}_${each}`, columns[each]?.[1](`${side}_${each}`)])),
+    );
+    const table = (
+      stage.dialect === "mysql"
+        ? my.mysqlTable("t", { id: my.int("id").primaryKey(), ...(made as Record<string, my.MySqlColumnBuilderBase>) })
+        : pg.pgTable("t", { id: pg.integer("id").primaryKey(), ...(made as Record<string, pg.PgColumnBuilderBase>) })
+    ) as Table;
+    let seen: Readonly<Record<string, unknown>> = {};
+    const migration = defineMigration({
+      name: "copy",
+      table,
+      key: "id",
+      read: names.map((each) => `a_${each}`),
+      write: names.map((each) => `b_${each}`),
+      map(row: Readonly<Record<string, unknown>>) {
+        seen = row;
+        return Object.fromEntries(names.map((each) => [`b_${each}`, row[`a_${each}`]]));
+      },
+      ...eager,
+    } as never);
+    const [status] = await (await stage.engine([migration])).run();
+    expect(status?.error).toBeUndefined();
+    expect(status).toMatchObject({ state: "done", rowsDone: 1 });
+    const client = (stage.database as unknown as { readonly client: never }).client;
+    const [row] = (
+      stage.dialect === "mysql"
+        ? await drizzleMysql(client)
+            .select()
+            .from(table as never)
+        : await drizzlePg(client)
+            .select()
+            .from(table as never)
+    ) as Readonly<Record<string, unknown>>[];
+    for (const each of names) {
+      expect([each, seen[`a_${each}`]]).toEqual([each, row?.[`a_${each}`]]);
+      expect([each, row?.[`b_${each}`]]).toEqual([each, row?.[`a_${each}`]]);
+    }
+  });
+}
+
+/** Runs a `set` of one value that its column does not keep as it is, and then looks whether a wrong one is seen. */
+async function keeps(stage: Stage, table: Table, value: unknown, wrong: string): Promise<void> {
+  await stage.query("insert into t (id) values (1)");
+  const migration = defineMigration({ name: "fill", table, key: "id", set: { a: value }, ...eager } as never);
+  const engine = await stage.engine([migration]);
+  const [status] = await engine.run();
+  expect(status?.error).toBeUndefined();
+  expect(status).toMatchObject({ state: "done", rowsDone: 1 });
+  await stage.query(`update t set a = ${wrong}`);
+  await stage.query("update tidemark_migrations set state = 'registered', owner = null, is_exhausted = 1");
+  expect((await engine.run())[0]).toMatchObject({ state: "failed", error: { code: "VERIFY_FAILED" } });
+}
+
+for (const [type, make, value, wrong] of [
+  ["time", (name: string) => my.time(name), sql`'9:05'`, "'09:06'"],
+  ["time(1)", (name: string) => my.time(name, { fsp: 1 }), sql`sec_to_time(5.51)`, "'00:00:05'"],
+  ["date", (name: string) => my.date(name), sql`timestamp('2020-01-02 10:11:12')`, "'2020-01-03'"],
+  ["char(5)", (name: string) => my.char(name, { length: 5 }), sql`concat('ab', ' ')`, "'abc'"],
+  ["binary(4)", (name: string) => my.binary(name, { length: 4 }), sql`'ab'`, "'abc'"],
+  ["double(10,2)", (name: string) => my.double(name, { precision: 10, scale: 2 }), sql`1.239e0`, "1.23"],
+  ["float(10,2)", (name: string) => my.float(name, { precision: 10, scale: 2 }), sql`1.239e0`, "1.23"],
+] as const) {
+  serviceTest("mariadb")(`mariadb: what a ${type} makes of a value is right, and nothing else`, async () => {
+    const stage = await stageOn("mariadb", [`create table t (id integer primary key, a ${type})`]);
+    const table = my.mysqlTable("t", { id: my.int("id").primaryKey(), a: make("a") as my.MySqlColumnBuilderBase });
+    await keeps(stage, table, value, wrong);
+  });
+}
 
 serviceTest("mariadb")(
   "mariadb: rows are visited once each by a key of an enum, whose order is not that of letters",

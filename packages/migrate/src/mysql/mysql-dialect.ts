@@ -81,9 +81,6 @@ const typeOf = (column: Column) => column.getSQLType().toLowerCase();
 /** What is in the order of its members' numbers, but compared with a text by what they are called. */
 const isNumbered = (column: Column) => /^(enum|set)\b/.test(typeOf(column));
 
-/** What is in the order of its members' numbers, but compared with a text by what they are called. */
-const isNumbered = (column: Column) => /^(enum|set)\b/.test(typeOf(column));
-
 /** A decimal is compared with text as floating point. */
 function keyValue(column: Column, value: SQL): SQL {
   return /^(decimal|numeric)/.test(typeOf(column)) ? sql`cast(${value} as decimal(65, 30))` : value;
