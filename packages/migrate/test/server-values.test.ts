@@ -14,6 +14,8 @@ import { type Stage, stageOn } from "./support/stage.ts";
 type Column = readonly [type: string, make: (name: string) => unknown, value: string];
 
 const pgColumns: Readonly<Record<string, Column>> = {
+  interval: ["interval", (name) => pg.interval(name), "'1 day 02:03:04'"],
+  intervals: ["interval[]", (name) => pg.interval(name).array(), "'{01:00:00,02:00:00}'"],
   moment: ["timestamptz", (name) => pg.timestamp(name, { withTimezone: true }), "'2026-01-02 03:04:05.678+05'"],
   small: ["smallint", (name) => pg.smallint(name), "5"],
   real: ["real", (name) => pg.real(name), "1.1"],
@@ -107,6 +109,16 @@ for (const [type, make, value, wrong] of [
   serviceTest("mariadb")(`mariadb: what a ${type} makes of a value is right, and nothing else`, async () => {
     const stage = await stageOn("mariadb", [`create table t (id integer primary key, a ${type})`]);
     const table = my.mysqlTable("t", { id: my.int("id").primaryKey(), a: make("a") as my.MySqlColumnBuilderBase });
+    await keeps(stage, table, value, wrong);
+  });
+}
+
+for (const [type, make, value, wrong] of [
+  ["interval", (name: string) => pg.interval(name), sql`interval '90 minutes'`, "'1 hour'"],
+] as const) {
+  serviceTest("postgres")(`pg: what a column of ${type} makes of a value is right, and nothing else`, async () => {
+    const stage = await stageOn("pg", [`create table t (id integer primary key, a ${type})`]);
+    const table = pg.pgTable("t", { id: pg.integer("id").primaryKey(), a: make("a") as pg.PgColumnBuilderBase });
     await keeps(stage, table, value, wrong);
   });
 }

@@ -15,7 +15,9 @@ const tuple = (parts: readonly SQL[]) =>
   parts.length === 1 ? sql`${parts[0]}` : sql`(${sql.join([...parts], sql`, `)})`;
 const columnsOf = (key: readonly Column[]) => tuple(key.map((column) => sql`${column}`));
 const paramsOf = (values: readonly SqlValue[]) => tuple(values.map((value) => sql`${sql.param(value)}`));
-const isInteger = (column: Column) => /^(small|big)?(int|serial)/.test(column.getSQLType());
+// As a whole: there are types such as interval and int4range.
+const isInteger = (column: Column) =>
+  /^(smallint|integer|bigint|int[248]?|(small|big)?serial)$/.test(column.getSQLType());
 
 /** The time of the statement is that of the message it came in. */
 const sinceMs = sql`(extract(epoch from clock_timestamp() - statement_timestamp()) * 1000)::float8`;
