@@ -16,6 +16,10 @@ type Column = readonly [type: string, make: (name: string) => unknown, value: st
 const pgColumns: Readonly<Record<string, Column>> = {
   interval: ["interval", (name) => pg.interval(name), "'1 day 02:03:04'"],
   intervals: ["interval[]", (name) => pg.interval(name).array(), "'{01:00:00,02:00:00}'"],
+  inet: ["inet", (name) => pg.inet(name), "'10.0.0.1'"],
+  net: ["inet", (name) => pg.inet(name), "'10.0.0.1/8'"],
+  char: ["char(5)", (name) => pg.char(name, { length: 5 }), "'ab'"],
+  point: ["point", (name) => pg.point(name), "'(1,2.5)'"],
   moment: ["timestamptz", (name) => pg.timestamp(name, { withTimezone: true }), "'2026-01-02 03:04:05.678+05'"],
   small: ["smallint", (name) => pg.smallint(name), "5"],
   real: ["real", (name) => pg.real(name), "1.1"],
@@ -115,6 +119,8 @@ for (const [type, make, value, wrong] of [
 
 for (const [type, make, value, wrong] of [
   ["interval", (name: string) => pg.interval(name), sql`interval '90 minutes'`, "'1 hour'"],
+  ["char(5)", (name: string) => pg.char(name, { length: 5 }), sql`'ab '`, "'abc'"],
+  ["inet", (name: string) => pg.inet(name), sql`'10.0.0.1/32'`, "'10.0.0.2'"],
 ] as const) {
   serviceTest("postgres")(`pg: what a column of ${type} makes of a value is right, and nothing else`, async () => {
     const stage = await stageOn("pg", [`create table t (id integer primary key, a ${type})`]);

@@ -34,10 +34,10 @@ export const postgresDialect: Dialect = {
   // A parameter has the type of the column it is compared with.
   keyValue: (_, value) => value,
   selectKey: (column) => (isInteger(column) ? sql`${column}` : sql`${column}::text`),
-  select: (column) => sql`${column}::text`,
+  select: textOf,
   fromDriver,
   // As text, because json and xml know no equality; and byte for byte, because collations need not.
-  isUnchanged: (column, selected) => sql`${column}::text collate "C" is not distinct from ${selected}`,
+  isUnchanged: (column, selected) => sql`${textOf(column)} collate "C" is not distinct from ${selected}`,
   isSame,
   assignsInTurn: false,
   hasOneWriter: false,
@@ -72,6 +72,14 @@ function updateJoined({ table, key, sets, groups, inRange, where }: JoinedUpdate
   return sql`update ${table} set ${sets} from (select ${key} as tidemark_key, tidemark_groups.* from ${table}
       left join (${groups}) tidemark_groups on tidemark_parent = ${key} where ${inRange}) tidemark_found
     where tidemark_key = ${key} and ${where}`;
+}
+
+/** As drivers are given it. For two types that is not what a cast gives, which adds a mask, or takes away spaces. */
+function textOf(column: Column): SQL {
+  const type = column.getSQLType();
+  if (type === "inet") return sql`textin(inet_out(${column}))`;
+  if (/^(char|character|bpchar)(\(\d+\))?$/.test(type)) return sql`textin(bpcharout(${column}))`;
+  return sql`${column}::text`;
 }
 
 /** Types of the server that a value is turned into as an assignment would; others are compared as they are. */
