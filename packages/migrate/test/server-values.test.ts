@@ -121,6 +121,10 @@ for (const [type, make, value, wrong] of [
   ["interval", (name: string) => pg.interval(name), sql`interval '90 minutes'`, "'1 hour'"],
   ["char(5)", (name: string) => pg.char(name, { length: 5 }), sql`'ab '`, "'abc'"],
   ["inet", (name: string) => pg.inet(name), sql`'10.0.0.1/32'`, "'10.0.0.2'"],
+  ["point", (name: string) => pg.point(name), sql`point(1, 2)`, "'(1,3)'"],
+  // Its equality is that of areas.
+  ["box", (name: string) => pg.customType({ dataType: () => "box" })(name), sql`'(1,1),(0,0)'`, "'(2,2),(1,1)'"],
+  ["xml", (name: string) => pg.customType({ dataType: () => "xml" })(name), sql`'<x>1</x>'`, "'<x>2</x>'"],
 ] as const) {
   serviceTest("postgres")(`pg: what a column of ${type} makes of a value is right, and nothing else`, async () => {
     const stage = await stageOn("pg", [`create table t (id integer primary key, a ${type})`]);

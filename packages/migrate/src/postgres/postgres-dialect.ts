@@ -82,6 +82,9 @@ function textOf(column: Column): SQL {
   return sql`${column}::text`;
 }
 
+/** Types that know no equality, or another one than that of what was written: of areas, or of letters large and small. */
+const incomparable = /^(point|line|lseg|box|path|polygon|circle|xml|citext)$/;
+
 /** Types of the server that a value is turned into as an assignment would; others are compared as they are. */
 const castable =
   /^(smallint|integer|bigint|numeric|real|double precision|boolean|text|varchar|char|date|time|timestamp|interval|uuid|json|jsonb|bytea|inet|cidr|macaddr)\b/;
@@ -89,6 +92,9 @@ const castable =
 function isSame(column: Column, value: SQL): SQL {
   const type = column.getSQLType().replace("bigserial", "bigint").replace("smallserial", "smallint");
   const declared = type.replace(/^serial/, "integer");
+  if (incomparable.test(declared)) {
+    return sql`${column}::text collate "C" is not distinct from cast(cast(${value} as ${sql.raw(declared)}) as text)`;
+  }
   if (!castable.test(declared)) return sql`${column} is not distinct from ${value}`;
   // Rounded and padded like the column's own.
   const assigned = sql`cast(${value} as ${sql.raw(declared)})`;
