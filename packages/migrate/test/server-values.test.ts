@@ -161,3 +161,31 @@ serviceTest("mariadb")(
     expect(await stage.query("select n, count(*) from t group by n")).toEqual([[1, 10]]);
   },
 );
+
+serviceTest("postgres")("pg: bytes are bytes, whatever the server writes them as", async () => {
+  const stage = await stageOn("pg", ["create table t (id bytea primary key, n integer)"]);
+  const [[name] = []] = await stage.query("select current_database()");
+  await stage.query(`alter database ${String(name)} set bytea_output = 'escape'`);
+  await stage.query("insert into t values ('\\x00ff5c27'), ('\\x61'), ('')");
+  // A connection has it from when it is opened, and the pool has kept one.
+  await expect(stage.query("select pg_terminate_backend(pg_backend_pid())")).rejects.toThrow("terminat");
+  const bytes = pg.customType<{ data: Buffer }>({ dataType: () => "bytea" });
+  const table = pg.pgTable("t", { id: bytes("id").primaryKey(), n: pg.integer("n") });
+  const seen: string[] = [];
+  const migration = defineMigration({
+    name: "lengths",
+    table,
+    key: "id",
+    read: ["id"],
+    write: ["n"],
+    map({ id }) {
+      seen.push(id.toString("hex"));
+      return { n: id.length };
+    },
+    ...eager,
+  });
+  const [status] = await (await stage.engine([migration])).run();
+  expect(status?.error).toBeUndefined();
+  expect(status).toMatchObject({ state: "done", rowsDone: 3 });
+  expect(new Set(seen)).toEqual(new Set(["", "00ff5c27", "61"]));
+});

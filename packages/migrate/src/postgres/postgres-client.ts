@@ -1,7 +1,7 @@
 import type { Clock } from "@tidemark/clock";
 import { answerWithin, DatabaseAway, isAway } from "../away.ts";
 import type { SqlExecutor, SqlQuery, SqlResult, SqlValue } from "../connection.ts";
-import { batchesOf, toText } from "./postgres-literals.ts";
+import { batchesOf, bytesOf, toText } from "./postgres-literals.ts";
 
 /** What is used of a `Pool` of `pg`. */
 export interface PgPool {
@@ -327,7 +327,7 @@ function decode(type: number | undefined, text: string): SqlValue {
     case 16:
       return text === "t";
     case 17:
-      return Uint8Array.from(Buffer.from(text.slice(2), "hex"));
+      return Uint8Array.from(bytesOf(text));
     case 20:
     case 21:
     case 23:

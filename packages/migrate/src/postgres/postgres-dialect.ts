@@ -5,7 +5,7 @@ import { type BookStyle, missingBooks } from "../book-ddl.ts";
 import type { SqlConnection, SqlExecutor, SqlValue } from "../connection.ts";
 import { decodeWithDrizzle } from "../decode.ts";
 import { type ArrayText, parseArray } from "./postgres-array.ts";
-import { toText } from "./postgres-literals.ts";
+import { bytesOf, toText } from "./postgres-literals.ts";
 import type { ChunkParts } from "../chunk-in-one.ts";
 import type { Dialect, JoinedUpdate, SqlFailure } from "../dialect.ts";
 
@@ -111,7 +111,7 @@ function fromDriver(column: Column, value: SqlValue): unknown {
   if (type.endsWith("]")) return decodeWithDrizzle(column, value);
   // As text, and in the text of an array.
   if (type === "boolean") return decodeWithDrizzle(column, value === "true" || value === "t");
-  if (type === "bytea") return decodeWithDrizzle(column, Buffer.from(value.slice(2), "hex"));
+  if (type === "bytea") return decodeWithDrizzle(column, bytesOf(value));
   if (isInteger(column)) {
     const big = BigInt(value);
     // The decoder of numbers would round it.

@@ -9,6 +9,15 @@ export function toText(value: unknown): string | null {
   return String(value as string | number | bigint | boolean);
 }
 
+/** Reads a `bytea` as the server writes it, in whichever of its two forms `bytea_output` asks for. */
+export function bytesOf(text: string): Buffer {
+  if (text.startsWith("\\x")) return Buffer.from(text.slice(2), "hex");
+  const plain = text.replaceAll(/\\(\\|[0-7]{3})/g, (_, escaped: string) => {
+    return escaped === "\\" ? escaped : String.fromCharCode(Number.parseInt(escaped, 8));
+  });
+  return Buffer.from(plain, "latin1");
+}
+
 /**
  * The statement with its values in it. Undefined where that is not safe: a value with a character that would end the text,
  * or a text in which something else looks like a parameter.
