@@ -115,16 +115,23 @@ if (parentPort !== null) {
           asked.delete(message.id);
           break;
         case "close":
-          void engine.close().finally(() => port.close());
+          void engine
+            .close()
+            .then(() => told)
+            .finally(leave);
           break;
       }
     });
-    void tell(engine);
+    const told = tell(engine);
     post({ type: "ready" });
   };
 
+  // Ends the thread alone, whatever a module of definitions keeps open in it: a timer, a pool, a connection. What was posted
+  // arrives all the same.
+  const leave = () => process.exit();
+
   open().then(serve, (error: unknown) => {
     post({ type: "refused", error: toErrorRecord(error) });
-    port.close();
+    leave();
   });
 }

@@ -140,3 +140,21 @@ test("after close every call is refused, and closing again is nothing", async ()
   await migrations.close();
   await expect(migrations.list()).rejects.toMatchObject({ code: "CLOSED" });
 });
+
+test("what definitions keep open in the thread holds up neither close nor a refusal", async () => {
+  const { file } = prepared();
+  const scratchFolder = mkdtempSync(join(tmpdir(), "tidemark-definitions-"));
+  onTestFinished(() => rmSync(scratchFolder, { recursive: true, force: true }));
+  const restless = join(scratchFolder, "restless.mjs");
+  const counters = new URL("./counters.ts", folder).href;
+  writeFileSync(restless, `setInterval(() => {}, 60_000);\nexport * from ${JSON.stringify(counters)};`);
+  const migrations = await opened(file, { definitions: restless });
+  const events = migrations.events();
+  await migrations.run();
+  await migrations.close();
+  const states: string[] = [];
+  for await (const event of events) if (event.type === "state") states.push(`${event.name} ${event.to}`);
+  expect(states).toEqual(expect.arrayContaining(["bump done", "lengths done"]));
+  const unfit = scratch("delete");
+  await expect(opened(unfit.file, { definitions: restless })).rejects.toMatchObject({ code: "DATABASE_UNFIT" });
+});
