@@ -1,7 +1,7 @@
 import type { Clock, Rng } from "@tidemark/clock";
-import { getTableName, sql } from "drizzle-orm";
+import { getTableName } from "drizzle-orm";
 import { messageOf } from "./body-rows.ts";
-import { bookTables } from "./bookkeeping.ts";
+import type { SqlExecutor } from "./connection.ts";
 import type { Migration } from "./definition.ts";
 import type { Database } from "./dialect.ts";
 import { type EngineOptions, resolveEngine } from "./engine-options.ts";
@@ -149,18 +149,11 @@ export class MigrationEngine implements Migrations {
     });
     const before = await this.#ledger.read(name);
     const { rowsDone, rowsChanged } = before;
-    const row = await this.#ledger.command(name, { type: "retry" }, changesFor, {
-      by: "retry",
-      from,
-      rowsDone,
-      rowsChanged,
-    });
-    if (from === "start") {
-      // They are visited again like all others.
-      await this.#ports.database.execute(
-        sql`delete from ${sql.identifier(bookTables.quarantine)} where name = ${name} and run_no < ${row.runNo}`,
-      );
-    }
+    // From the start, what was set aside is visited again like all others.
+    const forget = (executor: SqlExecutor) => this.#quarantine.clear(name, executor);
+    const detail = { by: "retry", from, rowsDone, rowsChanged };
+    const also = from === "start" ? forget : undefined;
+    const row = await this.#ledger.command(name, { type: "retry" }, changesFor, detail, also);
     this.#told(before, row);
   }
 

@@ -284,7 +284,7 @@ export class Ledger {
 
   /**
    * Moves the run on behalf of an operator. A worker that holds its lease loses it with this commit: nothing that it
-   * has not yet committed will be.
+   * has not yet committed will be. `also` happens in the same transaction, if the state becomes another.
    *
    * @throws {MigrateError} `NOT_FOUND`, `STATE_REFUSED`
    */
@@ -293,10 +293,12 @@ export class Ledger {
     event: RunEvent,
     changes: (row: RunRow) => RunChanges = () => ({}),
     detail: object = {},
+    also?: (executor: SqlExecutor) => Promise<void>,
   ): Promise<RunRow> {
     return this.#database.transaction("write", async (executor) => {
       const row = await this.read(name, executor, true);
       if (nextRunState(row.state, event) === row.state) return row;
+      await also?.(executor);
       const revoked = { fence: row.fence + 1, owner: null, lease_expires_at: null };
       return this.#apply(row, event, { ...revoked, ...changes(row) }, executor, detail);
     });

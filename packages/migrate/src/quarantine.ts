@@ -70,6 +70,11 @@ export class Quarantine {
     await this.#database.execute(sql`delete from ${table} where name = ${name} and row_key = ${key}`, executor);
   }
 
+  /** Forgets all rows of a migration. */
+  async clear(name: string, executor: SqlExecutor): Promise<void> {
+    await this.#database.execute(sql`delete from ${table} where name = ${name}`, executor);
+  }
+
   /** False when there is no such row. */
   async skip(name: string, key: string, executor: SqlExecutor): Promise<boolean> {
     const statement = sql`update ${table} set state = 'skipped' where name = ${name} and row_key = ${key}`;

@@ -66,6 +66,21 @@ test("a skipped row no longer keeps a migration from being done, and stays on th
   await expect(engine.skipQuarantined("lengths", "[]")).rejects.toMatchObject({ code: "NOT_FOUND" });
 });
 
+test("a retry from the start that comes behind another one takes nothing from the quarantine", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "bad 1", "ccc"]);
+  const engine = await engineOn(file, [lengths()]);
+  await engine.run();
+  await engine.retry("lengths");
+  // The run goes on already: it starts again nowhere.
+  await engine.retry("lengths", { from: "start" });
+  expect(await engine.quarantined("lengths")).toMatchObject([{ key: '[["i","2"]]' }]);
+  expect((await engine.run())[0]).toMatchObject({ state: "failed", runNo: 2, rowsDone: 2, rowsQuarantined: 1 });
+  await engine.retry("lengths", { from: "start" });
+  expect(await engine.quarantined("lengths")).toEqual([]);
+  expect((await engine.run())[0]).toMatchObject({ state: "failed", runNo: 3, rowsDone: 2, rowsQuarantined: 1 });
+});
+
 test("a row that the database refuses is found by halving, and only that one is set aside", async () => {
   const { file, db } = scratch();
   createCounters(db, 100);
