@@ -45,7 +45,7 @@ export class Quarantine {
     }));
   }
 
-  /** Holds a row; true when it was not there before. */
+  /** Holds a row; true when it was not there before. What an operator said of it stays. */
   async hold(
     name: string,
     runNo: number,
@@ -55,8 +55,8 @@ export class Quarantine {
     executor: SqlExecutor,
   ): Promise<boolean> {
     const cut = error.slice(0, maxErrorLength);
-    const again = sql`update ${table} set run_no = ${runNo}, error = ${cut}, attempts = attempts + 1, last_at = ${now},
-      state = 'held' where name = ${name} and row_key = ${key}`;
+    const again = sql`update ${table} set run_no = ${runNo}, error = ${cut}, attempts = attempts + 1, last_at = ${now}
+      where name = ${name} and row_key = ${key}`;
     if ((await this.#database.execute(again, executor)).changes > 0) return false;
     await this.#database.execute(
       sql`insert into ${table} (name, row_key, run_no, error, first_at, last_at)

@@ -158,7 +158,8 @@ export class RunSession {
     const setAside = await quarantine.list(this.#run.migration.name);
     const wrong = await this.#findWrong(new Set(setAside.map(({ key }) => key)));
     if (wrong !== undefined) throw new MigrateError("VERIFY_FAILED", `${wrong}; retry visits them again`);
-    const held = setAside.filter(({ state }) => state === "held");
+    // Asked again: verification may take hours, and somebody may have looked at them meanwhile.
+    const held = (await quarantine.list(this.#run.migration.name)).filter(({ state }) => state === "held");
     if (held.length > 0) {
       throw new MigrateError(
         "QUARANTINED",

@@ -1,4 +1,5 @@
 import { defineMigration } from "@tidemark/migrate";
+import type { RunPoint } from "@tidemark/migrate/internal";
 import { sql } from "drizzle-orm";
 import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { expect, test } from "vitest";
@@ -64,6 +65,44 @@ test("a skipped row no longer keeps a migration from being done, and stays on th
   expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 1, rowsQuarantined: 1, total: 2 });
   expect(await engine.quarantined("lengths")).toMatchObject([{ state: "skipped" }]);
   await expect(engine.skipQuarantined("lengths", "[]")).rejects.toMatchObject({ code: "NOT_FOUND" });
+});
+
+test("a skipped row stays skipped when a retry visits what verification found wrong", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "bad 1", "ccc"]);
+  let isDisturbed = true;
+  const probe = (point: RunPoint) => {
+    if (point === "exhausted" && isDisturbed) db.exec("update notes set length = 77 where body = 'a'");
+  };
+  const engine = await engineOn(file, [lengths()], { probe });
+  expect((await engine.run())[0]).toMatchObject({ state: "failed", error: { code: "VERIFY_FAILED" } });
+  await engine.skipQuarantined("lengths", '[["i","2"]]');
+  isDisturbed = false;
+  await engine.retry("lengths");
+  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsQuarantined: 1 });
+  expect(await engine.quarantined("lengths")).toMatchObject([{ state: "skipped" }]);
+});
+
+test("a row that is skipped while others are verified keeps nothing from being done", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "bad 1"]);
+  const skip = "update tidemark_migration_quarantine set state = 'skipped'";
+  let isVerifying = false;
+  const migration = defineMigration({
+    name: "lengths",
+    table: notes,
+    key: "id",
+    read: ["body"],
+    write: ["length"],
+    async map({ body }) {
+      if (body === "bad 1") throw new Error("cannot read it");
+      if (isVerifying) db.exec(skip);
+      return { length: body.length };
+    },
+    ...eager,
+  });
+  const engine = await engineOn(file, [migration], { probe: (point) => (isVerifying ||= point === "exhausted") });
+  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 1, rowsQuarantined: 1, total: 2 });
 });
 
 test("a retry from the start that comes behind another one takes nothing from the quarantine", async () => {
