@@ -364,24 +364,29 @@ class EmbeddedStore implements Store, WatcherHost {
 
   async #close(): Promise<void> {
     for (const watcher of this.active) watcher.stop(closedError());
-    // A disk that hangs must not hang us: what it has not acknowledged by then is refused.
+    // A disk that hangs must not hang us: what it has not acknowledged by then is refused, and its thread ends when it can.
     const { clock, closeTimeoutMs } = this.#options;
-    const limit = clock.setTimer(
-      closeTimeoutMs,
-      () => void Promise.all([this.#writer.destroy(), this.#reader.destroy()]),
-    );
+    const { promise: timeIsUp, resolve } = Promise.withResolvers<void>();
+    const limit = clock.setTimer(closeTimeoutMs, () => {
+      void Promise.all([this.#writer.destroy(), this.#reader.destroy()]);
+      resolve();
+    });
     try {
-      await this.#compactor.stop();
-      await this.#commits.idle();
-      // The writer last: then it is the last connection, and SQLite puts everything into the one file. Two that close at
-      // once each take the other for one that stays.
-      try {
-        await this.#reader.close();
-      } finally {
-        await this.#writer.close();
-      }
+      await Promise.race([this.#finish(), timeIsUp]);
     } finally {
       limit.cancel();
+    }
+  }
+
+  async #finish(): Promise<void> {
+    await this.#compactor.stop();
+    await this.#commits.idle();
+    // The writer last: then it is the last connection, and SQLite puts everything into the one file. Two that close at
+    // once each take the other for one that stays.
+    try {
+      await this.#reader.close();
+    } finally {
+      await this.#writer.close();
     }
   }
 }

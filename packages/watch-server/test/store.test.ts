@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { systemClock } from "@tidemark/clock";
 import Database from "better-sqlite3";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { openStore, type Store, StoreError } from "../src/index.ts";
 import { codeOf, storeFile, testStore, text, watchUntil } from "./support.ts";
 
@@ -366,6 +366,19 @@ test("close finishes accepted writes, ends watches with CLOSED, and refuses ever
   expect(() => store.watch()).toThrow("[CLOSED]");
   const again = await testStore({ file });
   expect(again.revision()).toBe(50n);
+});
+
+test("close waits for a thread that hangs no longer than it was told, and nobody else waits for it either", async () => {
+  const file = storeFile();
+  const store = await openStore({ file, closeTimeoutMs: 20 });
+  // Keeps the thread that writes within SQLite, where nothing can end it, as a disk does that does not answer.
+  const other = new Database(file);
+  onTestFinished(() => void other.close());
+  other.exec("BEGIN IMMEDIATE");
+  const writes = [codeOf(store.put("a", "1")), codeOf(store.compact(0n)), codeOf(store.put("b", "1"))];
+  await store.close();
+  expect(await Promise.all(writes)).toEqual(["CLOSED", "CLOSED", "CLOSED"]);
+  expect(await codeOf(openStore({ file }))).toBe("STORE_LOCKED");
 });
 
 test("whoever reads is done before the writer closes, which leaves everything in one file", async () => {

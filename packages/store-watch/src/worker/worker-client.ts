@@ -96,9 +96,11 @@ export class WorkerClient<M extends WorkerMethods> {
     await this.#exited;
   }
 
-  /** Stops the thread now; pending calls reject. Idempotent. */
+  /** Stops the thread now; pending calls reject at once. Resolves when the thread is gone. Idempotent. */
   async destroy(): Promise<void> {
     this.#isClosing = true;
+    // Within a call of the system the thread cannot be stopped: nobody's answer waits for that.
+    this.#end(undefined);
     await this.#worker.terminate();
     await this.#exited;
   }
@@ -159,6 +161,7 @@ export class WorkerClient<M extends WorkerMethods> {
       : (this.#options.diedError?.(message, cause) ?? new Error(message, { cause }));
     const waiting = [...this.#pending.values()];
     this.#pending.clear();
+    this.#worker.unref();
     for (const pending of waiting) pending.reject(this.#ended);
   }
 
