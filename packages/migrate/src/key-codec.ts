@@ -1,7 +1,7 @@
 import type { SqlValue } from "./connection.ts";
 
 /** How a key is kept in the bookkeeping: each value with its storage class, so that none changes on the way. */
-type Encoded = readonly ["i" | "t" | "b", string] | readonly ["r", number];
+type Encoded = readonly ["i" | "t" | "b", string] | readonly ["r", number | string];
 
 /** A key as text. Equal keys give equal text; its order means nothing, only the database knows the order of keys. */
 export function encodeKey(values: readonly SqlValue[]): string {
@@ -15,6 +15,8 @@ export function decodeKey(text: string): SqlValue[] {
         return BigInt(value);
       case "b":
         return Uint8Array.from(Buffer.from(value, "hex"));
+      case "r":
+        return Number(value);
       default:
         return value;
     }
@@ -26,7 +28,8 @@ function encodeValue(value: SqlValue): Encoded {
     case "bigint":
       return ["i", String(value)];
     case "number":
-      return ["r", value];
+      // JSON has no infinities, and makes null of them, behind which there is nothing.
+      return ["r", Number.isFinite(value) ? value : String(value)];
     case "string":
       return ["t", value];
     default:

@@ -97,7 +97,21 @@ test("numbers with fractions, and columns without a type that hold everything, a
   const { file, db } = scratch();
   db.exec("create table t (id primary key not null, n integer not null default 0)");
   const insert = db.prepare("insert into t (id) values (?)");
-  for (const id of [0.1, 0.2, 1 / 3, 1e300, -0.5, 5n, "5", "a", Buffer.from([1, 2]), Buffer.from([]), 2n ** 60n])
+  for (const id of [
+    0.1,
+    0.2,
+    1 / 3,
+    1e300,
+    -0.5,
+    -Infinity,
+    Infinity,
+    5n,
+    "5",
+    "a",
+    Buffer.from([1, 2]),
+    Buffer.from([]),
+    2n ** 60n,
+  ])
     insert.run(id);
   await visits(db, file, tableOf({ id: real("id").primaryKey() as never }), ["id"]);
 });
@@ -106,7 +120,7 @@ test("a random table of any keys is visited once each in chunks of any size", as
   const value = fc.oneof(
     fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
     fc.string({ unit: "grapheme" }).filter((each) => !each.includes("\0")),
-    fc.double({ noNaN: true, noDefaultInfinity: true }),
+    fc.double({ noNaN: true }),
     fc.uint8Array({ maxLength: 6 }).map((bytes) => Buffer.from(bytes)),
   );
   const { db, file } = scratch();
@@ -143,12 +157,7 @@ test("a random table of any keys is visited once each in chunks of any size", as
 });
 
 test("a key survives its way through the books, and equal keys are equal text", () => {
-  const value = fc.oneof(
-    fc.bigInt(),
-    fc.string({ unit: "binary" }),
-    fc.double({ noNaN: true, noDefaultInfinity: true }),
-    fc.uint8Array(),
-  );
+  const value = fc.oneof(fc.bigInt(), fc.string({ unit: "binary" }), fc.double({ noNaN: true }), fc.uint8Array());
   fc.assert(
     fc.property(fc.array(value, { minLength: 1, maxLength: 4 }), (key) => {
       const text = encodeKey(key);
