@@ -1,10 +1,9 @@
 import { getTableColumns, getTableName, type SQL, sql } from "drizzle-orm";
 import { PgDialect } from "drizzle-orm/pg-core";
-import { SQLiteSyncDialect } from "drizzle-orm/sqlite-core";
 import { columnOf, type Migration } from "./definition.ts";
 import type { Dialect } from "./dialect.ts";
 import { MigrateError } from "./migrate-error.ts";
-import { withLiterals } from "./mysql/mysql-client.ts";
+import { slot, withLiterals } from "./mysql/mysql-client.ts";
 import { mysqlDialect } from "./mysql/mysql-dialect.ts";
 import { mentionsColumn } from "./sql-mentions.ts";
 
@@ -64,6 +63,7 @@ export function dualWrite(migration: Migration, dialect: Dialect["name"], option
   const trigger = {
     id: `tidemark_${name.replaceAll(/[^\w]/g, "_")}`.slice(0, 55),
     table: getTableName(migration.table),
+    schema: (migration.table as unknown as Record<symbol, string | undefined>)[Symbol.for("drizzle:Schema")],
     all: Object.values(columns).map((column) => column.name),
     key: migration.key.map((property) => columnOf(migration, property).name),
     where: migration.where,
@@ -83,6 +83,7 @@ export function dualWrite(migration: Migration, dialect: Dialect["name"], option
 interface Trigger {
   readonly id: string;
   readonly table: string;
+  readonly schema: string | undefined;
   readonly all: readonly string[];
   readonly key: readonly string[];
   readonly where: SQL | undefined;
@@ -98,10 +99,41 @@ interface Trigger {
 const standard = (name: string) => `"${name.replaceAll('"', '""')}"`;
 const backtick = (name: string) => `\`${name.replaceAll("`", "``")}\``;
 
+/** A name as it is where the trigger is, which is where the table is. */
+const placed = (quote: (name: string) => string, schema: string | undefined, name: string) =>
+  schema === undefined ? quote(name) : `${quote(schema)}.${quote(name)}`;
+
+/** The row as it will be has the name of the table, without its schema. */
+function ofRow(quote: (name: string) => string, { schema, table }: Trigger, text: string): string {
+  return schema === undefined ? text : text.replaceAll(`${placed(quote, schema, table)}.`, `${quote(table)}.`);
+}
+
+/** An expression with its values in it, as the connection would send them. */
+function inlined(value: SQL, bytes: (hex: string) => string): string {
+  const dialect = new PgDialect();
+  const { sql: text, params } = sql`${value}`.toQuery({
+    casing: (dialect as unknown as { readonly casing: never }).casing,
+    escapeName: standard,
+    escapeParam: () => slot,
+    escapeString: dialect.escapeString.bind(dialect),
+  });
+  const parts = text.split(slot);
+  return parts.map((part, index) => (index === 0 ? part : literal(params[index - 1], bytes) + part)).join("");
+}
+
+function literal(value: unknown, bytes: (hex: string) => string): string {
+  if (value === null || value === undefined) return "null";
+  if (value instanceof Uint8Array) return bytes(Buffer.from(value).toString("hex"));
+  // Two minuses begin a comment.
+  if (typeof value === "number" || typeof value === "bigint") return value < 0 ? `(${value})` : String(value);
+  if (typeof value === "boolean") return String(value);
+  const text = typeof value === "string" ? value : value instanceof Date ? value.toISOString() : JSON.stringify(value);
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
 // SQLite has no BEFORE trigger that changes the row, so the row is written once more; by its key.
 function onSqlite({ id, table, key, where, reads, written }: Trigger): DualWrite {
-  const dialect = new SQLiteSyncDialect();
-  const text = (value: SQL) => dialect.sqlToQuery(sql`${value}`.inlineParams()).sql;
+  const text = (value: SQL) => inlined(value, (hex) => `x'${hex}'`);
   const isRow = key.map((name) => `${standard(name)} = new.${standard(name)}`).join(" and ");
   const condition = where === undefined ? "" : ` and (${text(where)})`;
   const assignments = (isInsert: boolean) =>
@@ -121,9 +153,14 @@ function onSqlite({ id, table, key, where, reads, written }: Trigger): DualWrite
 }
 
 // The row as it will be stands in for the table, so that expressions are the same as in an UPDATE.
-function onPostgres({ id, table, where, reads, written }: Trigger): DualWrite {
-  const dialect = new PgDialect();
-  const text = (value: SQL) => dialect.sqlToQuery(sql`${value}`.inlineParams()).sql;
+function onPostgres(trigger: Trigger): DualWrite {
+  const { id, table, schema, where, reads, written } = trigger;
+  const text = (value: SQL) =>
+    ofRow(
+      standard,
+      trigger,
+      inlined(value, (hex) => `'\\x${hex}'::bytea`),
+    );
   const condition = where === undefined ? "" : ` where (${text(where)})`;
   const lines = written.map(({ name, isNullable, value }) => {
     const column = `new.${standard(name)}`;
@@ -134,19 +171,22 @@ function onPostgres({ id, table, where, reads, written }: Trigger): DualWrite {
     return `if ${isOpen}${isMatching} then ${column} := ${chosen}; end if;`;
   });
   const name = standard(id);
+  const on = placed(standard, schema, table);
+  const compute = placed(standard, schema, id);
   const changes = reads.length === 0 ? "" : ` or update of ${reads.map(standard).join(", ")}`;
   return {
     up: [
-      `create function ${name}() returns trigger language plpgsql as $tidemark$ begin ${lines.join(" ")} return new; end $tidemark$`,
-      `create trigger ${name} before insert${changes} on ${standard(table)} for each row execute function ${name}()`,
+      `create function ${compute}() returns trigger language plpgsql as $tidemark$ begin ${lines.join(" ")} return new; end $tidemark$`,
+      `create trigger ${name} before insert${changes} on ${on} for each row execute function ${compute}()`,
     ],
-    down: [`drop trigger if exists ${name} on ${standard(table)}`, `drop function if exists ${name}()`],
+    down: [`drop trigger if exists ${name} on ${on}`, `drop function if exists ${compute}()`],
   };
 }
 
 // The same; but the columns have to be listed, and an UPDATE says itself whether an input changed.
-function onMysql({ id, table, all, where, reads, written }: Trigger): DualWrite {
-  const text = (value: SQL) => withLiterals(mysqlDialect.toQuery(value));
+function onMysql(trigger: Trigger): DualWrite {
+  const { id, table, schema, all, where, reads, written } = trigger;
+  const text = (value: SQL) => ofRow(backtick, trigger, withLiterals(mysqlDialect.toQuery(value)));
   const row = `(select ${all.map((name) => `new.${backtick(name)} as ${backtick(name)}`).join(", ")}) as ${backtick(table)}`;
   const condition = where === undefined ? "" : ` where (${text(where)})`;
   const lines = (isInsert: boolean) =>
@@ -161,12 +201,12 @@ function onMysql({ id, table, all, where, reads, written }: Trigger): DualWrite 
     });
   const isChanged = reads.map((name) => `not (new.${backtick(name)} <=> old.${backtick(name)})`).join(" or ");
   const create = (suffix: string, event: string, statements: string) =>
-    `create trigger ${backtick(id + suffix)} before ${event} on ${backtick(table)} for each row begin ${statements} end`;
+    `create trigger ${placed(backtick, schema, id + suffix)} before ${event} on ${placed(backtick, schema, table)} for each row begin ${statements} end`;
   const changes =
     reads.length === 0 ? [] : [create("_u", "update", `if ${isChanged} then ${lines(false).join(" ")} end if;`)];
   return {
     up: [create("_i", "insert", lines(true).join(" ")), ...changes],
-    down: ["_i", "_u"].map((suffix) => `drop trigger if exists ${backtick(id + suffix)}`),
+    down: ["_i", "_u"].map((suffix) => `drop trigger if exists ${placed(backtick, schema, id + suffix)}`),
   };
 }
 

@@ -6,7 +6,7 @@ import { type SQL, sql, type Table } from "drizzle-orm";
 import * as my from "drizzle-orm/mysql-core";
 import * as pg from "drizzle-orm/pg-core";
 import * as lite from "drizzle-orm/sqlite-core";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { type Stage, stageOn } from "./support/stage.ts";
 
 const people = {
@@ -104,6 +104,96 @@ for (const [name, register] of [
     await stage.query("insert into people (id, first_name, last_name) values (2, 'Bo', 'B'), (3, 'Cy', null)");
     await stage.query("update people set first_name = 'Cyd' where id = 3");
     expect(await stage.query("select id from people where full_name is not null order by id")).toEqual([[2]]);
+  });
+}
+
+for (const [name, register] of [
+  ["pg", serviceTest("postgres")],
+  ["mariadb", serviceTest("mariadb")],
+] as const) {
+  register(`${name}: a table of a schema of its own has its triggers there`, async () => {
+    const stage = await stageOn(name);
+    const isMysql = stage.dialect === "mysql";
+    const schema = `side_${process.pid}`;
+    await stage.query(`create schema ${schema}`);
+    onTestFinished(async () => void (await stage.query(`drop schema ${schema}${isMysql ? "" : " cascade"}`)));
+    const table = (isMysql
+      ? my.mysqlSchema(schema).table("people", { id: my.int("id").primaryKey(), a: my.int("a"), b: my.int("b") })
+      : pg
+          .pgSchema(schema)
+          .table("people", {
+            id: pg.integer("id").primaryKey(),
+            a: pg.integer("a"),
+            b: pg.integer("b"),
+          })) as unknown as lite.SQLiteTableWithColumns<never> & Readonly<Record<"id" | "a" | "b", lite.SQLiteColumn>>;
+    await stage.query(`create table ${schema}.people (id integer primary key, a integer, b integer)`);
+    // Another one of the same name, where unqualified names lead to.
+    await stage.query("create table people (id integer primary key, a integer, b integer)");
+    const migration = defineMigration({
+      name: "double",
+      table: table as Table,
+      key: "id",
+      set: { b: sql`${table.a} * 2` },
+      where: sql`${table.a} > 0`,
+    } as never);
+    const { up, down } = dualWrite(migration, stage.dialect);
+    for (const statement of up) await stage.query(statement);
+    await stage.query(`insert into ${schema}.people (id, a) values (1, 4), (2, -4)`);
+    await stage.query("insert into people (id, a) values (1, 4)");
+    await stage.query(`update ${schema}.people set a = 5 where id = 1`);
+    const rows = (from: string) => stage.query(`select id, a, b from ${from} order by id`);
+    expect(await rows(`${schema}.people`)).toEqual([
+      [1, 5, 10],
+      [2, -4, null],
+    ]);
+    expect(await rows("people")).toEqual([[1, 4, null]]);
+    for (const statement of down) await stage.query(statement);
+    await stage.query(`insert into ${schema}.people (id, a) values (3, 4)`);
+    expect(await stage.query(`select b from ${schema}.people where id = 3`)).toEqual([[null]]);
+  });
+}
+
+for (const [name, register] of [
+  ["sqlite", test],
+  ["pg", serviceTest("postgres")],
+] as const) {
+  register(`${name}: values of every kind are in a trigger as they would be in a chunk`, async () => {
+    const isLite = name === "sqlite";
+    const stage = await stageOn(name, [
+      `create table t (id integer primary key, a integer, big bigint, bytes ${isLite ? "blob" : "bytea"}, at text)`,
+    ]);
+    const columns = { a: "a", big: "big", at: "at" } as const;
+    const table = isLite
+      ? lite.sqliteTable("t", {
+          id: lite.integer("id").primaryKey(),
+          a: lite.integer(columns.a),
+          big: lite.integer(columns.big),
+          bytes: lite.blob("bytes", { mode: "buffer" }),
+          at: lite.text(columns.at),
+        })
+      : pg.pgTable("t", {
+          id: pg.integer("id").primaryKey(),
+          a: pg.integer(columns.a),
+          big: pg.bigint(columns.big, { mode: "bigint" }),
+          bytes: pg.customType<{ data: Buffer }>({ dataType: () => "bytea" })("bytes"),
+          at: pg.text(columns.at),
+        });
+    const migration = defineMigration({
+      name: "values",
+      table: table as Table,
+      key: "id",
+      set: {
+        big: sql`${(table as { readonly a: lite.SQLiteColumn }).a}-${-1}+${2n ** 60n}`,
+        bytes: Buffer.from([0, 255, 39]),
+        at: sql`${new Date(0)}`,
+      },
+    } as never);
+    for (const statement of dualWrite(migration, stage.dialect).up) await stage.query(statement);
+    await stage.query("insert into t (id, a) values (1, 5)");
+    const hex = isLite ? "hex(bytes)" : "upper(encode(bytes, 'hex'))";
+    expect(await stage.query(`select cast(big as text), ${hex}, at from t`)).toEqual([
+      [String(2n ** 60n + 6n), "00FF27", "1970-01-01T00:00:00.000Z"],
+    ]);
   });
 }
 
