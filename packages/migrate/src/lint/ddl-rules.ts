@@ -51,12 +51,23 @@ const rules: Readonly<Record<"sqlite" | "postgresql" | "mysql", readonly Rule[]>
       "a plain column and a migration that fills it",
     ],
     [
+      // Of a new column alone: the word behind `add` is its name.
+      /^alter table .*\badd (column )?(if not exists )?(\?|(?!constraint\b|generated\b)\w+) .*\b(unique|primary key)\b(?!.*\busing index\b)/,
+      "builds an index under a lock that shuts out everybody",
+      "a column, CREATE UNIQUE INDEX CONCURRENTLY, then ADD CONSTRAINT … USING INDEX",
+    ],
+    [
+      /^alter table .*\badd (column )?(if not exists )?(\?|(?!generated\b)\w+) .*\bgenerated (always|by default) as identity\b/,
+      "rewrites the whole table while nobody can even read it",
+      "a plain column and a migration that fills it",
+    ],
+    [
       /^alter table .*\badd (column )?(if not exists )?(\?|\w+) (small|big)?serial\b/,
       "rewrites the whole table while nobody can even read it",
       "a plain column and a migration that fills it",
     ],
     [
-      /^alter table .*\badd .*\bdefault (\( )?(?!now \(|current_)(\?|\w+)( \. \w+)? \(/,
+      /^alter table .*\badd .*\bdefault (\( )?(?!now \(|current_)(\?|\w+)( \. (\?|\w+))? \(/,
       "computes a default for every row while nobody can even read the table, if it is volatile",
       "add it without a default, set the default, and fill it with a migration",
     ],

@@ -1,5 +1,6 @@
 import type { Annotation } from "./annotations.ts";
 import { annotationOf } from "./annotations.ts";
+import { slot } from "../mysql/mysql-client.ts";
 import { blockingDdl } from "./ddl-rules.ts";
 import { type LintFinding, type LintRule, shortened } from "./finding.ts";
 import type { Planner } from "./planner.ts";
@@ -39,7 +40,11 @@ export async function lintSql({ file, text }: SqlFile, context: SqlContext): Pro
     // A copy into a new table holds the locks of a writer all the same.
     const isCopy = shape.verb === "insert" || shape.verb === "replace";
     const isFresh = !isCopy && shape.table !== undefined && fresh.has(shape.table);
-    const found = isFresh ? [] : await foundIn(statement, shape, context, fresh);
+    const found = isFresh
+      ? []
+      : shape.verb === "do"
+        ? await foundInBlock(statement, context, fresh)
+        : await foundIn(statement, shape, context, fresh);
     for (const [rule, message] of found) {
       if (annotations.some((annotation) => annotation.rule === rule)) continue;
       findings.push({ rule, file, line: statement.line, message, statement: shortened(statement.text) });
@@ -71,6 +76,30 @@ export async function lintSql({ file, text }: SqlFile, context: SqlContext): Pro
   return findings;
 }
 
+/** What `do` begins with, up to a statement, and what stands before one further in. */
+const statement = /^\s*(alter|create|update|delete|insert|truncate|merge|with|reindex|cluster|refresh|vacuum)\b/i;
+const opening = /^.*?\b(begin|then|else|loop)\b/is;
+
+/** Statements in a block of code, which PostgreSQL runs at once; drizzle-kit has written constraints like that. */
+async function foundInBlock(
+  { tokens }: SqlStatement,
+  context: SqlContext,
+  fresh: ReadonlySet<string>,
+): Promise<Found[]> {
+  const code = tokens.find(({ kind }) => kind === "string")?.text ?? "";
+  const found: Found[] = [];
+  for (const { text } of statementsOf(code, context.dialect)) {
+    let rest = text;
+    while (!statement.test(rest) && opening.test(rest)) rest = rest.replace(opening, "");
+    const [inner] = statementsOf(rest, context.dialect);
+    if (inner === undefined || !statement.test(rest)) continue;
+    const shape = shapeOf(inner);
+    if (shape.verb !== "insert" && shape.table !== undefined && fresh.has(shape.table)) continue;
+    found.push(...(await foundIn(inner, shape, context, fresh)));
+  }
+  return found;
+}
+
 async function foundIn(
   statement: SqlStatement,
   shape: StatementShape,
@@ -89,7 +118,7 @@ async function foundIn(
     ];
   }
   if (verb === "truncate") return [["full-table-write", `it empties ${table} under a lock that shuts out everybody`]];
-  if (verb !== "update" && verb !== "delete") return [];
+  if (verb !== "update" && verb !== "delete" && verb !== "merge") return [];
   const found: Found[] = [];
   if (isUnordered(tokens)) {
     found.push([
@@ -105,7 +134,8 @@ async function foundIn(
     ]);
   }
   const instead = "instead: a migration with defineMigration(), which goes in chunks";
-  if (!shape.hasWhere) found.push(["full-table-write", `it ${verb}s every row of ${table} at once; ${instead}`]);
+  if (!shape.hasWhere && verb !== "merge")
+    found.push(["full-table-write", `it ${verb}s every row of ${table} at once; ${instead}`]);
   else if (context.planner === undefined) {
     const message = `it ${verb}s rows of ${table}, and how many is not known without a database; ${instead}, or give --database`;
     found.push(["full-table-write", message]);
@@ -126,7 +156,10 @@ async function foundIn(
 function sourceOf(tokens: readonly SqlToken[]): string | undefined {
   const select = tokens.findIndex(({ kind, text }) => kind === "word" && text === "select");
   if (select < 0) return undefined;
-  const from = tokens.findIndex(({ kind, text }, index) => index > select && kind === "word" && text === "from");
+  // Of a subquery the table in it counts.
+  const from = tokens.findIndex(
+    ({ kind, text }, index) => index > select && kind === "word" && text === "from" && tokens[index + 1]?.text !== "(",
+  );
   return from < 0 ? undefined : nameAt(tokens, from + 1);
 }
 
@@ -175,7 +208,13 @@ export function sentinelIn(tokens: readonly SqlToken[], columns: ReadonlySet<str
     if (token.kind !== "word" && token.kind !== "name") continue;
     if (!columns.has(token.text.toLowerCase()) || tokens[index + 1]?.text !== "=") continue;
     const value = tokens[index + 2];
-    if (value?.kind === "string" || value?.kind === "number" || value?.text === "?" || value?.text === "$") {
+    if (
+      value?.kind === "string" ||
+      value?.kind === "number" ||
+      value?.text === "?" ||
+      value?.text === "$" ||
+      value?.text === slot
+    ) {
       const shown = value.kind === "string" ? `'${value.text}'` : value.kind === "number" ? value.text : "a value";
       return `${token.text} = ${shown}`;
     }

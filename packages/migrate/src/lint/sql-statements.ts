@@ -41,9 +41,12 @@ export function statementsOf(sql: string, dialect: "sqlite" | "postgresql" | "my
   const push = (token: SqlToken, at: number) => {
     if (tokens.length === 0) [start, startLine] = [at, line];
     tokens.push(token);
-    // `begin … end` of a trigger has statements in it; `case … end` is an expression.
-    if (token.kind !== "word" || tokens[0]?.text !== "create") return;
-    if (token.text === "begin" || token.text === "case") depth++;
+    // `begin … end` of a trigger has statements in it; `case … end` is an expression. Elsewhere these are names, too.
+    if (token.kind !== "word" || !isRoutine(tokens)) return;
+    const isClosing = tokens.at(-2)?.kind === "word" && tokens.at(-2)?.text === "end";
+    // What these words open is not counted, so what they close is given back.
+    if (isClosing) depth += /^(if|loop|while|repeat)$/.test(token.text) ? 1 : 0;
+    else if (token.text === "begin" || token.text === "case") depth++;
     else if (token.text === "end" && depth > 0) depth--;
   };
   const skipTo = (to: number) => {
@@ -52,6 +55,7 @@ export function statementsOf(sql: string, dialect: "sqlite" | "postgresql" | "my
   };
 
   let index = 0;
+  let isInComment = false;
   while (index < sql.length) {
     const char = sql[index] ?? "";
     const rest = sql.slice(index, index + 64);
@@ -63,6 +67,13 @@ export function statementsOf(sql: string, dialect: "sqlite" | "postgresql" | "my
       if (/^>\s*statement-breakpoint/.test(text)) end(index);
       else if (tokens.length === 0) comments.push({ text, line });
       index = to;
+    } else if (dialect === "mysql" && /^\/\*M?!/.test(rest)) {
+      // A comment that these servers run.
+      index += /^\/\*M?!\d*/.exec(rest)?.[0].length ?? 1;
+      isInComment = true;
+    } else if (isInComment && rest.startsWith("*/")) {
+      index += 2;
+      isInComment = false;
     } else if (rest.startsWith("/*")) {
       const close = sql.indexOf("*/", index + 2);
       const to = close < 0 ? sql.length : close + 2;
@@ -75,7 +86,9 @@ export function statementsOf(sql: string, dialect: "sqlite" | "postgresql" | "my
       else push({ kind: "sign", text: char }, index);
       index++;
     } else if (closing[char] !== undefined && !(char === "[" && dialect !== "sqlite")) {
-      const to = endOfQuoted(sql, index, closing[char] ?? char, dialect === "mysql" && char !== "`");
+      const isEscaping = /(^|[^\p{L}\p{N}_$])e$/iu.test(sql.slice(Math.max(index - 2, 0), index));
+      const hasBackslash = dialect === "mysql" ? char !== "`" : dialect === "postgresql" && char === "'" && isEscaping;
+      const to = endOfQuoted(sql, index, closing[char] ?? char, hasBackslash);
       const isString = char === "'" || (char === '"' && dialect === "mysql");
       const text = sql.slice(index + 1, to - 1).replaceAll(char + char, char);
       push({ kind: isString ? "string" : "name", text }, index);
@@ -96,6 +109,14 @@ export function statementsOf(sql: string, dialect: "sqlite" | "postgresql" | "my
   }
   end(sql.length);
   return statements;
+}
+
+/** Whether what is created is made of statements. */
+function isRoutine([first, ...words]: readonly SqlToken[]): boolean {
+  if (first?.text !== "create") return false;
+  const kinds = /^(table|view|index|type|trigger|procedure|function|event|package)$/;
+  const kind = words.find(({ kind: of, text }) => of === "word" && kinds.test(text))?.text;
+  return kind !== undefined && /^(trigger|procedure|function|event|package)$/.test(kind);
 }
 
 function endOfQuoted(sql: string, from: number, close: string, hasBackslash: boolean): number {

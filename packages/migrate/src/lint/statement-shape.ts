@@ -40,9 +40,14 @@ export function shapeOf({ tokens }: Pick<SqlStatement, "tokens">): StatementShap
   let at = 0;
   // What a statement does stands behind its common table expressions, at the outermost level.
   if (tokens[0]?.text === "with") {
-    const writer = ["update", "delete", "insert"];
-    const found = outermost(tokens).find(({ token }) => token.kind === "word" && writer.includes(token.text));
-    at = found?.index ?? 0;
+    const writer = ["update", "delete", "insert", "merge"];
+    const isWriter = ({ kind, text }: SqlToken, index: number) =>
+      // `for update` and `for no key update` are locks.
+      kind === "word" && writer.includes(text) && !/^(for|key)$/.test(tokens[index - 1]?.text ?? "");
+    const found = outermost(tokens).find(({ token, index }) => isWriter(token, index));
+    // Or in one of them, where the statement around it only reads what was written.
+    const inside = tokens.findIndex((token, index) => isWriter(token, index) && tokens[index - 1]?.text === "(");
+    at = found?.index ?? Math.max(inside, 0);
   }
   const verb = tokens[at]?.text ?? "";
   const words = tokens

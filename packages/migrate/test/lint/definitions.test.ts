@@ -207,6 +207,14 @@ for (const [service, stageName] of servers) {
           migration.name === "bump" ? ["sentinel-predicate", "non-idempotent"] : [],
         );
       }
+      const sentinel = defineMigration({
+        name: "sentinel",
+        table: counters,
+        key: "id" as never,
+        set: { n: sql`abs(${counters.id})` } as never,
+        remaining: eq(counters.n, 0),
+      });
+      expect(await rules(sentinel)).toEqual(["sentinel-predicate"]);
       expect(await stage.query("select count(*) from counters")).toEqual([[0]]);
     },
   );
