@@ -47,6 +47,21 @@ test("a client does everything that the store does", async () => {
   expect(store.revision()).toBe(4n);
 });
 
+test("revision 0 is the empty store, from afar as in process, and is gone once it was compacted away", async () => {
+  const { client, store } = await served();
+  const { revision } = await client.status();
+  await client.put("a", "1");
+  for (const each of [store, client]) {
+    expect(await each.list({ revision })).toEqual({ kvs: [], hasMore: false, revision: 0n });
+  }
+  await client.compact(1n);
+  const { oldestMarker } = await client.status();
+  const { incarnation } = store;
+  for (const each of [store, client]) {
+    await expect(each.list({ revision })).rejects.toMatchObject({ code: "TOO_OLD", oldestMarker, incarnation });
+  }
+});
+
 test("a watch over the wire has the snapshot, then every transaction, then progress", async () => {
   const { client } = await served();
   await client.put("a/1", "old");

@@ -106,6 +106,7 @@ class RemoteStore implements StoreClient {
 
   async list(options: ListOptions = {}): Promise<ListResult> {
     const { limit = 0, after = "", revision = 0n } = options;
+    if (options.revision === 0n) return this.#listAtZero(options);
     const request = { range: toRangeInit(options.range), limit, after: toBytes(after), revision };
     const response = await this.#call(options, (call) => this.#client.list(request, call));
     return { kvs: response.kvs.map(fromKeyValueMessage), hasMore: response.more, revision: response.revision };
@@ -161,6 +162,18 @@ class RemoteStore implements StoreClient {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** On the wire 0 stands for now. What was at revision 0 needs no question, but whether it can still be read does. */
+  async #listAtZero({ range, signal }: ListOptions): Promise<ListResult> {
+    toRangeInit(range);
+    const { floor, oldestMarker, incarnation } = await this.status({ signal });
+    if (floor === 0n) return { kvs: [], hasMore: false, revision: 0n };
+    throw new StoreError(
+      "TOO_OLD",
+      `the state at revision 0 was compacted away, the oldest is ${floor}. List without a revision first`,
+      { oldestMarker, incarnation },
+    );
   }
 
   async #call<T>(options: CallOptions | undefined, call: (options: ConnectCallOptions) => Promise<T>): Promise<T> {
