@@ -1,5 +1,6 @@
 import { type SQL, sql } from "drizzle-orm";
 import { groupedUpdate } from "./aggregate/grouped-update.ts";
+import { messageOf } from "./body-rows.ts";
 import type { BodyRunner } from "./chunk.ts";
 import type { SqlExecutor, SqlQuery } from "./connection.ts";
 import type { MigrationChunk } from "./definition.ts";
@@ -48,7 +49,14 @@ export function runBody(plan: Plan, signal: AbortSignal): BodyRunner {
       };
       try {
         const before = await plan.countIn(range, executor);
-        const changed: unknown = await body.run(chunk);
+        let changed: unknown;
+        try {
+          changed = await body.run(chunk);
+        } catch (error) {
+          // What the function throws by itself says nothing of the database, whatever code it has.
+          if (MigrateError.is(error) || once.hasThrown(error)) throw error;
+          throw new MigrateError("BODY_FAILED", `the body failed of "${name}": ${messageOf(error)}`, { cause: error });
+        }
         if (typeof changed !== "number" || !Number.isSafeInteger(changed) || changed < 0) {
           const message = `run of "${name}" must resolve with the number of rows it changed, got ${String(changed)}`;
           throw new MigrateError("BODY_FAILED", message);
@@ -62,15 +70,23 @@ export function runBody(plan: Plan, signal: AbortSignal): BodyRunner {
 }
 
 /** An executor that stops working with its transaction: a statement that comes later would be in nobody's. */
-function whileOpen(executor: SqlExecutor): { readonly executor: SqlExecutor; end(): void } {
+function whileOpen(executor: SqlExecutor) {
   let isOpen = true;
+  const thrown = new Set<unknown>();
   return {
     executor: {
-      execute(query) {
-        if (isOpen) return executor.execute(query);
-        return Promise.reject(new MigrateError("BODY_FAILED", "the chunk is over; await every execute()"));
+      async execute(query: SqlQuery) {
+        if (!isOpen) throw new MigrateError("BODY_FAILED", "the chunk is over; await every execute()");
+        try {
+          return await executor.execute(query);
+        } catch (error) {
+          thrown.add(error);
+          throw error;
+        }
       },
     },
+    /** Whether an error is one of the database. */
+    hasThrown: (error: unknown) => thrown.has(error),
     end() {
       isOpen = false;
     },

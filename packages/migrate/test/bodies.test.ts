@@ -127,6 +127,26 @@ test("a body of its own works on the rows of its chunk, in the chunk's transacti
   expect(db.prepare("select count(*) from copies").pluck().get()).toBe(10);
 });
 
+test.each(["ENOENT", "SQLITE_BUSY", "ERR_INVALID_ARG_TYPE"])(
+  "what a body of its own throws with code %s is of the body, and nothing to wait for",
+  async (code) => {
+    const { file, db } = scratch();
+    createCounters(db, 20);
+    const migration = defineMigration({
+      name: "explodes",
+      table: counters,
+      key: "id",
+      remaining: sql`${counters.n} = 0`,
+      run: () => Promise.reject(Object.assign(new Error("no such file"), { code })),
+      ...eager,
+    });
+    const engine = await engineOn(file, [migration]);
+    const [status] = await engine.run();
+    expect(status).toMatchObject({ state: "failed", rowsDone: 0, error: { code: "BODY_FAILED" } });
+    expect(status?.error?.message).toContain('the body failed of "explodes": no such file');
+  },
+);
+
 test("B9: a body that throws fails the run with its text, rolls its chunk back, and the process lives on", async () => {
   const { file, db } = scratch();
   createCounters(db, 20);
