@@ -206,7 +206,9 @@ const Base: typeof HTMLElement = globalThis.HTMLElement ?? class {};
  */
 export class WarmupBanner extends Base {
   /** Sent along whenever it asks, for a server that tells details only to those it knows. @default none */
-  headers: () => Readonly<Record<string, string>> = () => ({});
+  headers: () => Readonly<Record<string, string>> =
+    // A page may have set it on the element before this module made a banner of it.
+    (this as { readonly headers?: WarmupBanner["headers"] }).headers ?? (() => ({}));
   readonly #list: HTMLUListElement | undefined;
   readonly #dismissed = new Set<string>();
   #health: unknown;

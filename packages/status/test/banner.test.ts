@@ -1,6 +1,7 @@
 import { openPage, type Page } from "@tidemark/tooling/browser";
 import { serviceTest } from "@tidemark/tooling/services";
 import { expect } from "vitest";
+import { createMigrationSource, createStatus } from "../src/index.ts";
 import { health, migration } from "./support/banner-contract.ts";
 import { servePage } from "./support/page-server.ts";
 
@@ -175,4 +176,26 @@ pageTest("it asks less often while nobody looks, at once when somebody does, and
   expect(server.asked).toBe(last);
   await page.evaluate(() => document.body.append((globalThis as unknown as { banner: Element }).banner));
   await expect.poll(() => server.asked - last).toBe(1);
+});
+
+pageTest("headers that a page has set before the module was there are sent from the first time on", async () => {
+  const asked: (string | undefined)[] = [];
+  const { handle } = createStatus({
+    migrations: createMigrationSource({ read: () => [] }),
+    showsDetails: ({ headers }) => {
+      asked.push(headers["authorization"]);
+      return headers["authorization"] === "Bearer known";
+    },
+  });
+  const server = await servePage(quick, handle);
+  // A document of that server without a banner.
+  const { page } = await openPage(`${server.url}api/perf`);
+  await page.evaluate(() => {
+    const banner = document.createElement("tidemark-warmup-banner");
+    document.body.append(Object.assign(banner, { headers: () => ({ authorization: "Bearer known" }) }));
+  });
+  await page.addScriptTag({ type: "module", url: `${server.url}warmup-banner.js` });
+  await expect.poll(() => asked.length).toBeGreaterThan(0);
+  expect(asked[0]).toBe("Bearer known");
+  expect(await lines(page).count()).toBe(0);
 });
