@@ -26,17 +26,36 @@ test("without migrations /healthz does not speak of them, and the list is empty 
   expect(createStatus().handle({ method: "GET", url: "/api/perf", headers: {} })).toBe(undefined);
 });
 
+test("a reading that takes too long is told once, also where it ends with its signal", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  const { clock } = simulation;
+  const errors: unknown[] = [];
+  const source = createMigrationSource({
+    clock,
+    onError: (error) => errors.push(error),
+    read: (signal) =>
+      new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error))),
+  });
+  await simulation.run(async () => {
+    await Promise.all([source.current(), source.current()]);
+    expect(errors).toMatchObject([{ code: "TIMEOUT" }]);
+    await source.current();
+    expect(errors).toHaveLength(2);
+  });
+});
+
 test("metrics of migrations: their states, counts, rates and reasons; and none when they cannot be read", async () => {
   const simulation = createSimulation({ seed: 1 });
   const { clock } = simulation;
   let isBroken = false;
+  let throttleReason = "wal: 40 MiB";
   const source = createMigrationSource({
     clock,
     ttlMs: 0,
     read: () => {
       if (isBroken) throw new Error("gone");
       return [
-        sampleOf({ state: "throttled", throttleReason: "wal: 40 MiB" }),
+        sampleOf({ state: "throttled", throttleReason }),
         sampleOf({ name: "late", state: "done", endedAt: at(5), rowsDone: 1000, rowsQuarantined: 2 }),
       ];
     },
@@ -51,7 +70,7 @@ test("metrics of migrations: their states, counts, rates and reasons; and none w
       'tidemark_migration_state{migration="fill",state="throttled"} 1',
       'tidemark_migration_state{migration="fill",state="running"} 0',
       'tidemark_migration_state{migration="late",state="done"} 1',
-      'tidemark_migration_throttled{migration="fill",reason="wal: 40 MiB"} 1',
+      'tidemark_migration_throttled{migration="fill",reason="wal"} 1',
       'tidemark_migration_rows_done{migration="fill"} 100',
       'tidemark_migration_rows{migration="fill"} 1000',
       'tidemark_migration_rows_per_second{migration="fill"} 10',
@@ -67,6 +86,15 @@ test("metrics of migrations: their states, counts, rates and reasons; and none w
     }
     expect(text).not.toContain('tidemark_migration_eta_seconds{migration="late"}');
     expect(await metrics.render()).toContain('tidemark_migration_chunks_total{migration="fill"} 5');
+    // A series each would be one more at every scrape.
+    for (const reason of [
+      "writer: it took 101.5 ms",
+      "writer: it took 102.5 ms; wal: 40 MiB",
+      "writer cannot be read: a",
+    ]) {
+      throttleReason = reason;
+      expect(await metrics.render()).toContain('tidemark_migration_throttled{migration="fill",reason="writer"} 1');
+    }
     isBroken = true;
     const broken = await metrics.render();
     expect(broken).toContain('tidemark_metrics_source_up{source="migrations"} 0');

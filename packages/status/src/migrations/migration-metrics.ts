@@ -33,7 +33,7 @@ export function addMigrationMetrics(metrics: Metrics, source: MigrationSource): 
   });
   const throttled = metrics.gauge({
     name: "tidemark_migration_throttled",
-    help: "1 with the reason while a signal holds the migration back.",
+    help: "1 while a signal holds the migration back; the reason is the one that does so most.",
     labelNames: ["migration", "reason"],
   });
   type Series<M> = readonly [metric: M, value: (migration: AsyncMigration) => number | undefined];
@@ -74,7 +74,7 @@ export function addMigrationMetrics(metrics: Metrics, source: MigrationSource): 
         const migration = each.name;
         for (const name of new Set([...states, each.state]))
           state.set({ migration, state: name }, +(name === each.state));
-        if (each.throttleReason !== undefined) throttled.set({ migration, reason: each.throttleReason }, 1);
+        if (each.throttleReason !== undefined) throttled.set({ migration, reason: signalIn(each.throttleReason) }, 1);
         chunks.inc({ migration }, each.chunks);
         for (const [metric, value] of gauges) {
           const current = value(each);
@@ -84,5 +84,8 @@ export function addMigrationMetrics(metrics: Metrics, source: MigrationSource): 
     },
   });
 }
+
+/** The signal that a reason begins with: what it measured changes all the time, and each label is a series for ever. */
+const signalIn = (reason: string) => /^[^:]*?(?=:| cannot be read|$)/.exec(reason)?.[0] ?? reason;
 
 const seconds = (time: string | undefined) => (time === undefined ? undefined : Date.parse(time) / 1000);
