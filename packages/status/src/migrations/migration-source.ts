@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from "@tidemark/clock";
 import { errorText } from "../error-text.ts";
+import { StatusError } from "../status-error.ts";
 import { TtlCache, ttlCacheDefaults } from "../ttl-cache.ts";
 import { type AsyncMigration, toAsyncMigration } from "./async-migration.ts";
 import type { MigrationSample } from "./migration-sample.ts";
@@ -18,7 +19,7 @@ export interface MigrationSourceOptions {
    * @default 2_000
    */
   readonly timeoutMs?: number;
-  /** Called with each error of reading, for a log. It must not throw. */
+  /** Called with each error of reading, for a log; also once when it takes too long. It must not throw. */
   readonly onError?: (error: unknown) => void;
   /** @default systemClock */
   readonly clock?: Clock;
@@ -47,6 +48,15 @@ export interface MigrationSource {
  */
 export function createMigrationSource(options: MigrationSourceOptions): MigrationSource {
   const { read, onError, clock = systemClock } = options;
+  const told = new WeakSet<StatusError>();
+  const tell = (error: unknown) => {
+    // Whoever waited gets the same one, and a read that listens to its signal rejects with it.
+    if (StatusError.is(error) && error.code === "TIMEOUT") {
+      if (told.has(error)) return;
+      told.add(error);
+    }
+    onError?.(error);
+  };
   const cache = new TtlCache({
     name: "The list of migrations",
     async load(signal) {
@@ -58,7 +68,7 @@ export function createMigrationSource(options: MigrationSourceOptions): Migratio
         }
         return { readMs, samples: samples as readonly MigrationSample[] };
       } catch (error) {
-        onError?.(error);
+        tell(error);
         throw error;
       }
     },
@@ -73,6 +83,7 @@ export function createMigrationSource(options: MigrationSourceOptions): Migratio
         const ageMs = clock.monotonic() - readMs;
         return { samples, migrations: samples.map((sample) => toAsyncMigration(sample, ageMs)) };
       } catch (error) {
+        if (StatusError.is(error) && error.code === "TIMEOUT") tell(error);
         return { error: errorText(error) };
       }
     },

@@ -147,9 +147,10 @@ export const surfacePromises: Readonly<Record<string, (surface: Surface) => Prom
       running++;
       return new Promise<never>(() => {});
     };
-    return on(surface, read, async ({ get, clock }) => {
+    return on(surface, read, async ({ get, clock, errors }) => {
       const answers = await Promise.all([get(list), get("/healthz"), get("/api/perf")]);
       expect(answers.map(({ status }) => status)).toEqual([500, 200, 200]);
+      expect(errors).toMatchObject([{ code: "TIMEOUT" }]);
       expect(clock.monotonic()).toBeLessThanOrEqual(2000);
       expect(answers[1]?.body).toMatchObject({ async_migrations_running: true });
       // From now on nobody waits at all.
