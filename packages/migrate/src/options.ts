@@ -32,10 +32,19 @@ export const tuningDefaults = {
   maxChunkMs: 500,
 } as const satisfies Required<MigrationTuning>;
 
-/** The knobs as they are now: those of the definition, and over them what the books say, see {@link retuned}. */
+/**
+ * The knobs as they are now: those of the definition, and over them what the books say, see {@link retuned}.
+ *
+ * @throws {MigrateError} `OPTIONS_INVALID` where the definition is another one by now, and what the books say does not fit it
+ */
 export function tunedBy(tuning: Required<MigrationTuning>, json: string | undefined): Required<MigrationTuning> {
   if (json === undefined) return tuning;
-  return resolveTuning({ ...tuning, ...(JSON.parse(json) as MigrationTuning) });
+  try {
+    return resolveTuning({ ...tuning, ...(JSON.parse(json) as MigrationTuning) });
+  } catch (error) {
+    const message = `what was tuned, ${json}, does not fit the definition any more; tune it anew and retry`;
+    throw new MigrateError("OPTIONS_INVALID", message, { cause: error });
+  }
 }
 
 /**
@@ -56,7 +65,9 @@ export function retuned(
   const kept = { ...(JSON.parse(json ?? "{}") as MigrationTuning), ...changes };
   const overrides = Object.fromEntries(Object.entries(kept).filter(([, value]) => value !== undefined));
   resolveTuning({ ...tuning, ...overrides });
-  return Object.keys(overrides).length === 0 ? undefined : JSON.stringify(overrides);
+  if (Object.keys(overrides).length === 0) return undefined;
+  // JSON makes null of what is infinite, which would be the default.
+  return JSON.stringify(overrides, (_, value: unknown) => (value === Infinity ? Number.MAX_VALUE : value));
 }
 
 /** @throws {MigrateError} `OPTIONS_INVALID` */

@@ -61,7 +61,7 @@ export class RunHandle {
     this.#row = claimed;
   }
 
-  /** The definition with its knobs as they are now. */
+  /** The definition with its knobs as they are now. @throws {MigrateError} `OPTIONS_INVALID` where they do not fit it */
   get migration(): Migration {
     return (this.#tuned ??= { ...this.#defined, tuning: tunedBy(this.#defined.tuning, this.#row.tuning) });
   }
@@ -92,7 +92,7 @@ export class RunHandle {
 
   /** The books as they are now; whoever wrote there last may not be this worker. */
   async reload(): Promise<void> {
-    this.#accept(await this.context.ledger.read(this.migration.name));
+    this.#accept(await this.context.ledger.read(this.lease.name));
     if (this.#row.fence !== this.lease.fence) throw new LeaseLost("the lease is over");
   }
 
@@ -159,7 +159,7 @@ export class RunHandle {
   }
 
   trouble(kind: "retry" | "split" | "panic" | "quarantine" | "repair" | "fallback", message: string): void {
-    this.context.emit({ type: "trouble", name: this.migration.name, kind, message });
+    this.context.emit({ type: "trouble", name: this.lease.name, kind, message });
   }
 
   /**

@@ -30,7 +30,7 @@ const terminalRetryMs = [100, 500, 2000] as const;
 /** The work on one run for as long as its lease is held. */
 export class RunSession {
   readonly #run: RunHandle;
-  readonly #copier: Copier;
+  #copier: Copier | undefined;
   /** Aborts when the lease is lost. */
   readonly #lost = new AbortController();
   readonly #stop: AbortSignal;
@@ -38,7 +38,6 @@ export class RunSession {
   constructor(context: RunContext, migration: Migration, claimed: RunRow, lease: Lease, stop: AbortSignal) {
     this.#stop = stop;
     this.#run = new RunHandle(context, migration, claimed, lease, AbortSignal.any([stop, this.#lost.signal]));
-    this.#copier = new Copier(this.#run, aggregateRunner(this.#run) ?? bodyRunner(this.#run.plan, this.#run.signal));
   }
 
   get rowsChanged(): number {
@@ -82,8 +81,10 @@ export class RunSession {
   async #advance(): Promise<void> {
     await this.#check();
     if (this.#run.row.state === "counting") await this.#count();
+    // Not before: knobs that do not fit the definition are for the books to tell.
+    this.#copier ??= new Copier(this.#run, aggregateRunner(this.#run) ?? bodyRunner(this.#run.plan, this.#run.signal));
     await this.#copier.copy();
-    await this.#verify();
+    await this.#verify(this.#copier);
   }
 
   /** Somebody who holds a lock for long is waited for; anything else comes out. */
@@ -151,10 +152,10 @@ export class RunSession {
     return { total, kind: "exact" };
   }
 
-  async #verify(): Promise<void> {
+  async #verify(copier: Copier): Promise<void> {
     const { quarantine, probe } = this.#run.context;
     if (this.#run.row.state !== "verifying") await this.#run.transition({ type: "exhaust" }, this.#run.spentChanges());
-    await this.#copier.retryHeld();
+    await copier.retryHeld();
     const setAside = await quarantine.list(this.#run.migration.name);
     const wrong = await this.#findWrong(new Set(setAside.map(({ key }) => key)));
     if (wrong !== undefined) throw new MigrateError("VERIFY_FAILED", `${wrong}; retry visits them again`);
@@ -195,7 +196,7 @@ export class RunSession {
 
   async #end(error: unknown): Promise<RunOutcome> {
     const { ledger, emit } = this.#run.context;
-    const { name } = this.#run.migration;
+    const { name } = this.#run.lease;
     const isLost = error instanceof LeaseLost || this.#lost.signal.aborted;
     const isStopped = !isLost && this.#stop.aborted;
     try {

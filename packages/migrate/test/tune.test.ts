@@ -87,6 +87,42 @@ test("a turned knob is no drift of the definition", async () => {
   expect((await (await engineOn(file, [bump()])).run())[0]).toMatchObject({ state: "done", rowsDone: 30 });
 });
 
+test("knobs that do not fit another definition fail its run, which says so, and hold up no other", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 30);
+  createNotes(db, ["a"]);
+  await (await engineOn(file, [bump({ initialRows: 5, minRows: 1 })])).tune("bump", { maxRows: 5 });
+  const other = defineMigration({ name: "other", table: notes, key: "id", set: { length: 1 }, ...eager });
+  const engine = await engineOn(file, [bump(), other]);
+  const [status, next] = await engine.run();
+  expect(status).toMatchObject({ state: "failed", owner: undefined, error: { code: "OPTIONS_INVALID" } });
+  expect(status?.error?.message).toContain('what was tuned, {"maxRows":5}, does not fit the definition any more');
+  expect(next).toMatchObject({ state: "done" });
+  await engine.tune("bump", { maxRows: undefined } as never);
+  await engine.retry("bump");
+  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 30 });
+});
+
+test("a knob without a limit stays without one in the books", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "b"]);
+  const migration = defineMigration({
+    name: "lengths",
+    table: notes,
+    key: "id",
+    read: ["body"],
+    write: ["length"],
+    map: () => Promise.reject(new Error("cannot read it")),
+    ...eager,
+    maxQuarantined: 1,
+  });
+  const engine = await engineOn(file, [migration]);
+  await engine.tune("lengths", { maxQuarantined: Number.POSITIVE_INFINITY, maxCountMs: Number.POSITIVE_INFINITY });
+  expect((await engine.run())[0]).toMatchObject({ state: "failed", error: { code: "QUARANTINED" } });
+  const tuning = db.prepare("select tuning from tidemark_migrations").pluck().get() as string;
+  expect(JSON.parse(tuning)).toEqual({ maxQuarantined: Number.MAX_VALUE, maxCountMs: Number.MAX_VALUE });
+});
+
 test("leases and heartbeats can be changed while a run goes", async () => {
   const { file, db } = scratch();
   createCounters(db, 40);
