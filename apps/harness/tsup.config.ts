@@ -7,5 +7,6 @@ export default packageBuild({
     "src/bench/migrations/split-definition.ts",
     "src/bench/migrations/aggregate-definition.ts",
     "src/bench/migrations/rows-definition.ts",
+    "src/bench/migrations/long-definition.ts",
   ],
 });

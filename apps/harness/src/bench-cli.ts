@@ -20,7 +20,7 @@ tidemark-harness bench topics [options]    topic clients and servers against oth
   --nats FILE                              the program of NATS (nats-server)
 tidemark-harness bench migrations [options] migrations beside readers and writers, against one UPDATE and others
   --reps N (3), --quick, --json, --gate    as above
-  --part sqlite,sqlite-cold,sqlite-lean,sqlite-rows,postgres,mariadb,pglite
+  --part sqlite,sqlite-cold,sqlite-lean,sqlite-rows,sqlite-long,postgres,mariadb,pglite
   --data DIR                               keeps the databases there for the next time
 tidemark-harness bench gnmi [options]      simulated devices into SQL history, with slow commits and without any
   --reps N (3), --quick, --json, --profile as above

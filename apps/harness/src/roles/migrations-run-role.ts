@@ -142,8 +142,9 @@ export async function timed(migrations: {
       seen.maxLockMs = Math.max(seen.maxLockMs, event.lockMs);
     }
   })();
-  const [status] = await migrations.run();
-  if (status?.state !== "done") throw new Error(`it is ${status?.state}: ${status?.error?.message}`);
+  for (const { state, error } of await migrations.run()) {
+    if (state !== "done") throw new Error(`it is ${state}: ${error?.message}`);
+  }
   return { ...seen, tookMs: performance.now() - startMs };
 }
 

@@ -28,6 +28,10 @@ async function benchPart(part: MigrationsBenchPart, options: MigrationsBenchOpti
       const { benchRows } = await import("./rows-part.ts");
       return benchRows(options);
     }
+    case "sqlite-long": {
+      const { benchLong } = await import("./long-part.ts");
+      return benchLong(options);
+    }
     default: {
       const { benchSqlite } = await import("./sqlite-part.ts");
       return benchSqlite(part, options);

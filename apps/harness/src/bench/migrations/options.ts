@@ -15,6 +15,7 @@ export const migrationsBenchParts = [
   "sqlite-cold",
   "sqlite-lean",
   "sqlite-rows",
+  "sqlite-long",
   "postgres",
   "mariadb",
   "pglite",

@@ -4,7 +4,7 @@ import { defineMigration } from "@tidemark/migrate";
 import { sql } from "drizzle-orm";
 import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
-const things = sqliteTable("things", {
+export const things = sqliteTable("things", {
   id: integer("id").primaryKey(),
   a: text("a").notNull(),
   b: text("b"),

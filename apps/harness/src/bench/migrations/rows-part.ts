@@ -1,120 +1,76 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import Database from "better-sqlite3";
-import { startRole } from "../../role-process.ts";
-import type { MigrationsPeerRole } from "../../roles/migrations-peer-role.ts";
-import type { MigrationRun, MigrationsRunRole } from "../../roles/migrations-run-role.ts";
+import type { MigrationRun } from "../../roles/migrations-run-role.ts";
 import { duration, mebibytes, type ReportGoal, type ReportSection } from "../report.ts";
 import { atMost } from "./goals.ts";
 import type { MigrationsBenchOptions } from "./options.ts";
-import { type Latencies, summaryOf } from "./sides.ts";
+import { besideWriters, openRows, type RunRole } from "./rows-database.ts";
 
 const writers = 4;
 const everyMs = 20;
 
-type RunRole = Awaited<ReturnType<typeof startRole<MigrationsRunRole>>>;
-
 /** Ten million narrow rows: what the engine costs where there is hardly anything to compute, and who waits for long. */
 export async function benchRows(options: MigrationsBenchOptions): Promise<ReportSection[]> {
   const rows = options.quick ? 300_000 : 10_000_000;
-  const folder = options.dataDir ?? mkdtempSync(join(tmpdir(), "tidemark-bench-"));
-  mkdirSync(folder, { recursive: true });
-  const kept = join(folder, `rows-${rows}.db`);
-  const file = join(folder, "run-rows.db");
-  if (!existsSync(kept)) {
-    options.say(`sqlite-rows: ${rows} rows …`);
-    build(`${kept}.building`, rows);
-    renameSync(`${kept}.building`, kept);
-  }
-  const clear = () => {
-    for (const suffix of ["", "-wal", "-shm"]) rmSync(`${file}${suffix}`, { force: true });
-  };
-  const fresh = async (work: (runner: RunRole) => Promise<MigrationRun>) => {
-    clear();
-    copyFileSync(kept, file);
-    await using runner = await startRole<MigrationsRunRole>("migrations-run");
-    return await work(runner);
-  };
+  using database = openRows("sqlite-rows", rows, options);
+  const { file } = database;
+  const fresh = (work: (runner: RunRole) => Promise<MigrationRun>) => database.fresh(work);
   const isSource = import.meta.url.endsWith(".ts");
   const path = isSource ? "./rows-definition.ts" : "./bench/migrations/rows-definition.js";
   const definitions = fileURLToPath(new URL(path, import.meta.url));
 
-  try {
-    const single = await fresh((runner) => runner.call("lower", { file }));
-    options.say(`sqlite-rows, one UPDATE: ${duration(single.tookMs)}`);
-    const eager = await fresh((runner) => runner.call("tidemark", { file, definitions, isEager: true }));
-    options.say(`sqlite-rows, without rests: ${duration(eager.tookMs)}`);
-    const perChunk = Math.ceil(rows / eager.chunks);
-    const steps = await fresh((runner) => runner.call("steps", { file, rows: perChunk }));
-    options.say(`sqlite-rows, bare steps of ${perChunk} rows: ${duration(steps.tookMs)}`);
-    const waits: Latencies[] = [];
-    const gentle = await fresh(async (runner) => {
-      const peers = await Promise.all(
-        Array.from({ length: writers }, () => startRole<MigrationsPeerRole>("migrations-peer")),
-      );
-      try {
-        for (const peer of peers) await peer.call("open", { file, kind: "adder", everyMs, parents: rows });
-        for (const peer of peers) await peer.call("start");
-        const run = await runner.call("tidemark", { file, definitions });
-        for (const peer of peers) waits.push(summaryOf(await peer.call("stop"), everyMs));
-        return run;
-      } finally {
-        for (const peer of peers) await peer.kill("SIGKILL");
-      }
-    });
-    options.say(
-      `sqlite-rows, as a definition that says nothing, beside ${writers} writers: ${duration(gentle.tookMs)}`,
-    );
-    const longestWaitMs = Math.max(...waits.map(({ maxMs }) => maxMs));
-    const longestOwnWaitMs = Math.max(...waits.map(({ ownMaxMs }) => ownMaxMs));
-    const lineOf = (name: string, run: MigrationRun, wait?: number, own?: number) => ({
-      name,
-      cells: [
-        duration(run.tookMs),
-        duration(run.copyMs),
-        String(run.chunks),
-        duration(run.maxLockMs),
-        duration(run.loopMaxMs),
-        wait === undefined ? undefined : duration(wait),
-        own === undefined ? undefined : duration(own),
-        mebibytes(run.peakRssBytes),
-        Number.isNaN(run.growthBytes) ? undefined : mebibytes(run.growthBytes),
+  const single = await fresh((runner) => runner.call("lower", { file }));
+  options.say(`sqlite-rows, one UPDATE: ${duration(single.tookMs)}`);
+  const eager = await fresh((runner) => runner.call("tidemark", { file, definitions, isEager: true }));
+  options.say(`sqlite-rows, without rests: ${duration(eager.tookMs)}`);
+  const perChunk = Math.ceil(rows / eager.chunks);
+  const steps = await fresh((runner) => runner.call("steps", { file, rows: perChunk }));
+  options.say(`sqlite-rows, bare steps of ${perChunk} rows: ${duration(steps.tookMs)}`);
+  const { run: gentle, waits } = await besideWriters(database, { writers, everyMs, definitions });
+  options.say(`sqlite-rows, as a definition that says nothing, beside ${writers} writers: ${duration(gentle.tookMs)}`);
+  const longestWaitMs = Math.max(...waits.map(({ maxMs }) => maxMs));
+  const longestOwnWaitMs = Math.max(...waits.map(({ ownMaxMs }) => ownMaxMs));
+  const lineOf = (name: string, run: MigrationRun, wait?: number, own?: number) => ({
+    name,
+    cells: [
+      duration(run.tookMs),
+      duration(run.copyMs),
+      String(run.chunks),
+      duration(run.maxLockMs),
+      duration(run.loopMaxMs),
+      wait === undefined ? undefined : duration(wait),
+      own === undefined ? undefined : duration(own),
+      mebibytes(run.peakRssBytes),
+      Number.isNaN(run.growthBytes) ? undefined : mebibytes(run.growthBytes),
+    ],
+  });
+  return [
+    {
+      title: `SQLite, ${rows} rows, a column of the row itself`,
+      notes: [
+        `Once each. Gentle: as a definition that says nothing, beside ${writers} processes that write every ${everyMs} ms.`,
+        "Growth: of the resident memory, from a tenth of the rows to all of them.",
       ],
-    });
-    return [
-      {
-        title: `SQLite, ${rows} rows, a column of the row itself`,
-        notes: [
-          `Once each. Gentle: as a definition that says nothing, beside ${writers} processes that write every ${everyMs} ms.`,
-          "Growth: of the resident memory, from a tenth of the rows to all of them.",
-        ],
-        columns: [
-          "until done",
-          "until written",
-          "chunks",
-          "longest lock",
-          "loop max",
-          "wait max",
-          "wait max*",
-          "RSS",
-          "growth",
-        ],
-        rows: [
-          lineOf("one UPDATE", single),
-          lineOf(`bare steps of ${perChunk}`, steps),
-          lineOf("no rests", eager),
-          lineOf("gentle", gentle, longestWaitMs, longestOwnWaitMs),
-        ],
-        goals: goalsOf({ single, steps, eager, gentle, longestWaitMs, longestOwnWaitMs }),
-        raw: { single, steps, eager, gentle, waits },
-      },
-    ];
-  } finally {
-    clear();
-    if (options.dataDir === undefined) rmSync(folder, { recursive: true, force: true });
-  }
+      columns: [
+        "until done",
+        "until written",
+        "chunks",
+        "longest lock",
+        "loop max",
+        "wait max",
+        "wait max*",
+        "RSS",
+        "growth",
+      ],
+      rows: [
+        lineOf("one UPDATE", single),
+        lineOf(`bare steps of ${perChunk}`, steps),
+        lineOf("no rests", eager),
+        lineOf("gentle", gentle, longestWaitMs, longestOwnWaitMs),
+      ],
+      goals: goalsOf({ single, steps, eager, gentle, longestWaitMs, longestOwnWaitMs }),
+      raw: { single, steps, eager, gentle, waits },
+    },
+  ];
 }
 
 interface Measured {
@@ -146,18 +102,4 @@ function goalsOf({ single, steps, eager, gentle, longestWaitMs, longestOwnWaitMs
       " ×",
     ),
   ];
-}
-
-function build(file: string, rows: number): void {
-  rmSync(file, { force: true });
-  const db = new Database(file);
-  db.exec(`pragma journal_mode = off; pragma synchronous = off; pragma cache_size = -200000;
-    create table things (id integer primary key, a text not null, b text);
-    create table events (id integer primary key, at real not null)`);
-  db.prepare(
-    `with recursive numbers(n) as (select 1 union all select n + 1 from numbers where n < ?)
-     insert into things (id, a) select n, 'Thing ' || n from numbers`,
-  ).run(rows);
-  db.pragma("journal_mode = wal");
-  db.close();
 }
