@@ -129,8 +129,8 @@ function fromDriver(column: Column, value: SqlValue): unknown {
   return isTooBig && column.dataType !== "bigint" ? value : decodeWithDrizzle(column, value);
 }
 
-/** Lock wait, deadlock, changed since it was read, and what kills a connection. */
-const passing = new Set([1205, 1213, 1020, 1040, 1053, 1203, 1927, 2006, 2013, 4031]);
+/** Lock wait, deadlock, changed since it was read, too many connections, a node that is out of its cluster, and what kills a connection. */
+const passing = new Set([1205, 1213, 1020, 1040, 1203, 1226, 1047, 1053, 1927, 2006, 2013, 4031]);
 /** What the server stopped because it took too long. */
 const slow = new Set([1969, 3024, 1317, 3170]);
 /** What a row, or a value made of one, is refused for and has no SQLSTATE of its own. */

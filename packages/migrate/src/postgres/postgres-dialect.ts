@@ -136,11 +136,12 @@ export function classifyPostgresError(error: unknown): SqlFailure {
   if (isAway(error)) return "retry";
   const { code: state } = error as { readonly code?: unknown };
   if (typeof state !== "string" || state.length !== 5) return "fatal";
-  // Serialisation, deadlock, lock timeout, too many connections, shutdown, idling in a transaction for too long, which a
-  // process does that was stopped; and whatever happened to the connection.
-  if (["40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "25P03"].includes(state)) return "retry";
+  // Serialisation, deadlock, lock timeout, too many connections, shutdown, idling for too long, which a process does that
+  // was stopped; and whatever happened to the connection.
+  if (["40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03", "57P05", "25P03"].includes(state)) return "retry";
   if (state.startsWith("08")) return "retry";
-  if (state === "57014") return "split";
+  // A statement, or a transaction, that took too long.
+  if (state === "57014" || state === "25P04") return "split";
   // Data, constraints, subqueries with too many rows, what a trigger raised, views with a check, and limits of a row.
   if (["22", "23", "54"].includes(state.slice(0, 2)) || ["21000", "P0001", "44000"].includes(state)) return "poison";
   return "fatal";
