@@ -246,6 +246,13 @@ test.for([
     3,
     /mysql:\/\/127\.0\.0\.1:1\/x does not let us in: .*ECONNREFUSED/,
   ],
+  [
+    ["list", "--database", "mysql://u:hunter2@/x?socketPath=/nowhere"],
+    3,
+    /mysql:\/\/localhost\/x does not let us in: .*ENOENT/,
+  ],
+  [["list", "--database", "mysql://u:50%hunter2@h/x"], 2, /mysql:\/\/h\/x cannot be used: URI malformed[^]*%25/],
+  [["list", "--database", "mysql://u:hunter2@h/x?ssl=none"], 2, /mysql:\/\/h\/x cannot be used: Unknown SSL profile/],
   [["run", "--database", "x.db"], 2, /Expected a folder or module of definitions at \.\/migrations/],
   [
     ["run", "--database", "x.db", "--definitions", "nowhere"],

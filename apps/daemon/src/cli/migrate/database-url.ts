@@ -62,7 +62,8 @@ function sqliteAt(path: string): DatabaseAddress {
 
 function serverAt(dialect: "postgresql" | "mysql", text: string): DatabaseAddress {
   // Without a host it is a socket, which a URL proper cannot say.
-  const url = URL.parse(text) ?? URL.parse(text.replace("@/", "@localhost/"));
+  const withHost = URL.canParse(text) ? text : text.replace("@/", "@localhost/");
+  const url = URL.parse(withHost);
   const secret = (value: string | null) => {
     if (value === null || value === "") return;
     rememberSecret(value);
@@ -81,7 +82,9 @@ function serverAt(dialect: "postgresql" | "mysql", text: string): DatabaseAddres
   secret(url.password);
   secret(url.searchParams.get("password"));
   const host = url.searchParams.get("host") ?? (url.host || "localhost");
-  return { dialect, label: `${url.protocol}//${host}${url.pathname}`, location: text };
+  // `pg` takes it as it stands, and mysql2 does not.
+  const location = dialect === "mysql" ? withHost : text;
+  return { dialect, label: `${url.protocol}//${host}${url.pathname}`, location };
 }
 
 /**
@@ -128,7 +131,7 @@ async function openPostgres(address: DatabaseAddress, timeoutMs: number): Promis
 
 async function openMysql(address: DatabaseAddress, timeoutMs: number): Promise<OpenedDatabase> {
   const { createPool } = await import("mysql2/promise");
-  const pool = createPool({ uri: address.location, connectionLimit: 3, connectTimeout: timeoutMs });
+  const pool = createPoolOf(createPool, address, timeoutMs);
   try {
     await pool.query("select 1");
   } catch (error) {
@@ -136,6 +139,23 @@ async function openMysql(address: DatabaseAddress, timeoutMs: number): Promise<O
     throw unreachable(address, error);
   }
   return { address, database: { dialect: "mysql", client: pool }, close: () => pool.end() };
+}
+
+/** mysql2 reads the address at once, and refuses options of the URL that it knows and cannot use. */
+function createPoolOf<P>(
+  create: (options: { uri: string; connectionLimit: number; connectTimeout: number }) => P,
+  { location, label }: DatabaseAddress,
+  timeoutMs: number,
+): P {
+  try {
+    return create({ uri: location, connectionLimit: 3, connectTimeout: timeoutMs });
+  } catch (error) {
+    const because = error instanceof Error ? error.message : String(error);
+    throw new DaemonError("USAGE", `--database at ${label} cannot be used: ${because}.`, {
+      cause: error,
+      fix: `Encode what is special in user and password, such as % as %25. ${examples}`,
+    });
+  }
 }
 
 function unreachable({ label }: DatabaseAddress, error: unknown): DaemonError {
