@@ -143,7 +143,6 @@ export class MigrationEngine implements Migrations {
       error: null,
       error_code: null,
       ended_at: null,
-      throttle_reason: null,
       ...(hash !== undefined && { definition_hash: hash }),
       ...restartOf(row, from),
     });

@@ -168,7 +168,6 @@ export class Ledger {
           fence: row.fence + 1,
           owner: worker.owner,
           heartbeat_ms: worker.heartbeatMs,
-          throttle_reason: null,
           started_at: sql`coalesce(started_at, ${this.now})`,
           ...this.#signOfLife(worker),
         },
@@ -362,6 +361,8 @@ export class Ledger {
     const statement = sql`update ${runs} set ${assign({
       state,
       updated_at: this.now,
+      // What held a run back holds back nothing that is paused, over, or with nobody.
+      throttle_reason: null,
       ...(isOver && { ended_at: this.now, lease_expires_at: null }),
       // Neither the time when nobody worked nor that of counting belongs to the rate.
       ...((event.type === "claim" || event.type === "counted") && this.#rateFromNow()),

@@ -121,7 +121,7 @@ export class RunHandle {
       isWaiting = true;
       await this.rest(board.intervalMs);
     }
-    if (this.#row.state === "throttled") await this.transition({ type: "unthrottle" }, { throttle_reason: null });
+    if (this.#row.state === "throttled") await this.transition({ type: "unthrottle" }, {});
     else if (shown !== undefined) await ledger.update(this.lease, worker, { throttle_reason: null });
   }
 

@@ -171,7 +171,7 @@ export class RunSession {
     probe("before-done");
     await this.#run.transition(
       { type: "verified" },
-      { total: sql`rows_done + rows_quarantined`, total_kind: "exact", owner: null, throttle_reason: null },
+      { total: sql`rows_done + rows_quarantined`, total_kind: "exact", owner: null },
     );
   }
 

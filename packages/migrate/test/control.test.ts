@@ -1,5 +1,6 @@
 import { createSimulation } from "@tidemark/clock/testing";
 import { defineMigration, type MigrationEvent } from "@tidemark/migrate";
+import type { MigrationEngine } from "@tidemark/migrate/internal";
 import { sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { counters, createCounters, createNotes, notes } from "./support/schema.ts";
@@ -334,4 +335,26 @@ test("a run that is tried again after others changed the schema does not crash t
     await engine.retry("bump", { from: "start" });
     expect((await engine.run())[0]).toMatchObject({ state: "failed", error: { code: "VERIFY_FAILED" } });
   }
+});
+
+test.each([
+  ["paused", (engine: MigrationEngine) => engine.pause("bump")],
+  ["cancelled", (engine: MigrationEngine) => engine.cancel("bump")],
+  ["given back", (_: MigrationEngine, stop: AbortController) => stop.abort()],
+] as const)("what held back a run that is %s by now is not shown any more", async (_, end) => {
+  const { file, db } = scratch();
+  createCounters(db, 20);
+  const signals = [{ name: "load", read: async () => ({ utilisation: 9, reason: "too much of it" }) }];
+  const engine = await engineOn(file, [bump()], { signals, heartbeatMs: 20 });
+  const stop = new AbortController();
+  const events = engine.events();
+  const ran = engine.run({ signal: stop.signal }).catch(() => undefined);
+  for await (const event of events) if (event.type === "state" && event.to === "throttled") break;
+  expect(await engine.get("bump")).toMatchObject({
+    state: "throttled",
+    throttleReason: expect.stringMatching(/^load/),
+  });
+  await end(engine, stop);
+  await ran;
+  expect(await engine.get("bump")).toMatchObject({ rowsDone: 0, throttleReason: undefined });
 });
