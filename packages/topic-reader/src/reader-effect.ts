@@ -8,12 +8,7 @@ export type ReaderEffect<C extends Columns = Columns> =
   /** Grant the server bytes. */
   | { readonly type: "request"; readonly bytes: number }
   | { readonly type: "commit"; readonly commits: readonly SessionCommit[] }
-  | {
-      readonly type: "answer-start";
-      readonly sessionId: number;
-      readonly readOffset: number | undefined;
-      readonly commitOffset: number | undefined;
-    }
+  | { readonly type: "answer-start"; readonly sessionId: number; readonly readOffset: number | undefined }
   | { readonly type: "answer-stop"; readonly sessionId: number }
   /** Find out where the session is to start, then `answerStart`. */
   | { readonly type: "ask-start"; readonly session: PartitionSession<C> }

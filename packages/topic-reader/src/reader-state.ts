@@ -118,11 +118,14 @@ export class ReaderState<C extends Columns = Columns> {
       partition.nextOffset = from;
     }
     session.status = "active";
-    this.effects.push({ type: "answer-start", sessionId: start.id, readOffset: from, commitOffset });
     if (commitOffset !== undefined) {
+      // As a commit like any other: YDB never says that one in the answer is done (`TEvCommitDone` in read_session_actor),
+      // and takes none there without the read offset (`InitStartReading` in partition_actor).
+      from = Math.max(from ?? 0, commitOffset);
       session.anchor = Math.max(session.anchor, commitOffset);
-      this.#settle(partition.commits.acknowledge(commitOffset));
+      partition.commits.request(start.committed, commitOffset);
     }
+    this.effects.push({ type: "answer-start", sessionId: start.id, readOffset: from });
     if (partition.commits.hasUnsent) this.#flushSoon();
     this.effects.push({
       type: "tell",

@@ -32,7 +32,7 @@ export interface PartitionStart extends TopicPartition {
 export interface PartitionStartAnswer {
   /** Nothing below it is delivered. At least `committedOffset`. */
   readonly readOffset?: bigint;
-  /** Everything below it is committed first. */
+  /** Everything below it is committed, as if it had been read, and none of it is delivered. At least `committedOffset`. */
   readonly commitOffset?: bigint;
 }
 

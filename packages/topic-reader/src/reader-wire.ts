@@ -57,12 +57,11 @@ function messageOf(request: Request): Parameters<typeof create<typeof StreamRead
       return { clientMessage: { case: "commitOffsetRequest", value: { commitOffsets } } };
     }
     case "answer-start": {
-      const { sessionId, readOffset, commitOffset } = request;
+      const { sessionId, readOffset } = request;
       const value = {
         partitionSessionId: BigInt(sessionId),
-        // Left out unless somebody asked for them: an explicit offset is checked against what is committed by then.
+        // Left out unless somebody asked for it: an explicit offset is checked against what is committed by then.
         ...(readOffset !== undefined && { readOffset: BigInt(readOffset) }),
-        ...(commitOffset !== undefined && { commitOffset: BigInt(commitOffset) }),
       };
       return { clientMessage: { case: "startPartitionSessionResponse", value } };
     }

@@ -128,6 +128,38 @@ test("P16: commits survive reconnects: what is not acknowledged is sent again on
   reader.destroy();
 });
 
+test("P16: what the start hook commits settles nothing before the server says so, and survives reconnects", async () => {
+  const { open, server, settle, pass, outcome } = world();
+  let commitOffset: bigint | undefined;
+  const reader = await open({ onPartitionStart: () => (commitOffset === undefined ? {} : { commitOffset }) });
+  server.start(1, 0);
+  await settle();
+  server.data(1, [0, 1, 2, 3]);
+  await settle();
+  const commit = outcome((await reader.receive()).commit());
+  await settle();
+  commitOffset = 6n;
+  server.cut();
+  await pass(1_000);
+  server.start(2, 0);
+  await settle();
+  expect(commit.state, "the answer to the start is all that was said").toBe("pending");
+  expect(reader.uncommitted).toMatchObject([{ start: 0n, end: 6n }]);
+  expect(server.startAnswers[1]?.readOffset, "nothing below it is delivered").toBe(6n);
+  commitOffset = undefined;
+  server.cut();
+  await pass(1_000);
+  server.start(3, 0, { committed: 2 });
+  await settle();
+  expect(server.commits).toEqual(["1:[0, 4)", "2:[0, 6)", "3:[2, 6)"]);
+  expect(commit.state).toBe("pending");
+  server.acknowledge(3, 6);
+  await settle();
+  expect(commit.state).toBe("resolved");
+  expect(reader.uncommitted).toEqual([]);
+  reader.destroy();
+});
+
 test("a batch from an old stream commits on the new one, and before its partition is back", async () => {
   const { open, server, settle, pass, outcome } = world();
   const reader = await open();

@@ -190,6 +190,17 @@ test("committing from outside, with the session's id and without, moves the read
   expect(await until(18n)).toBe(18n);
 });
 
+test("what the start hook commits is committed, and what it skips does not come", async () => {
+  const { client } = await live();
+  await orders(client);
+  await write(client, "orders", 10);
+  const reader = await open(client, { onPartitionStart: () => ({ commitOffset: 4n }) });
+  const batch = await reader.receive();
+  expect(batch.offset(0)).toBe(4n);
+  await reader.close();
+  expect(await committed(client)).toBe(4n);
+});
+
 test("X5: a transaction commits what was read in it; rolled back, it is read again (P23)", async () => {
   const { client } = await live();
   await orders(client);
