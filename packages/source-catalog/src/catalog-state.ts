@@ -2,29 +2,9 @@ import { type SqliteTransaction, sqliteState, type StateStore } from "@tidemark/
 import Database from "better-sqlite3";
 import { drizzle } from "drizzle-orm/better-sqlite3";
 import { CatalogError } from "./catalog-error.ts";
+import { formatVersion, schema } from "./catalog-schema.ts";
 import { digest as digestOf } from "./feeds.ts";
 import type { Listing } from "./listing.ts";
-
-const schema = `
-  CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS feeds (
-    feed TEXT PRIMARY KEY, config TEXT NOT NULL, probe TEXT, etag TEXT, success_ms INTEGER NOT NULL
-  ) STRICT, WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS entries (
-    feed TEXT NOT NULL, id TEXT NOT NULL, version TEXT NOT NULL, listing TEXT NOT NULL, since_ms INTEGER NOT NULL,
-    -- What is shown: the listing as of the last hydration, and what that got. NULL: never hydrated.
-    shown TEXT, detail TEXT, detail_version TEXT, status TEXT, digest TEXT,
-    PRIMARY KEY (feed, id)
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS entries_to_hydrate ON entries (feed) WHERE detail_version IS NOT version;
-  CREATE TABLE IF NOT EXISTS published (
-    tenant TEXT NOT NULL, feed TEXT NOT NULL, id TEXT NOT NULL, key TEXT NOT NULL,
-    digest TEXT, value TEXT, error TEXT, raw TEXT, seq INTEGER NOT NULL,
-    PRIMARY KEY (tenant, feed, id)
-  ) STRICT, WITHOUT ROWID;
-  CREATE UNIQUE INDEX IF NOT EXISTS published_by_seq ON published (seq);
-`;
-const formatVersion = 1;
 
 /** Details that are written in one transaction: one for each would take longer than all the rest of a detail call. */
 const detailsAtOnce = 64;
@@ -48,6 +28,12 @@ export interface FeedRow {
   readonly probe: string | undefined;
   readonly etag: string | undefined;
   readonly successMs: number;
+}
+
+/** What there is of an entry beside its list. */
+export interface AskedFor {
+  readonly hasDetails: boolean;
+  readonly hasStatuses: boolean;
 }
 
 export interface PublishedRow {
@@ -144,11 +130,13 @@ export class CatalogState {
     return { config, probe: probe ?? undefined, etag: etag ?? undefined, successMs };
   }
 
-  /** A list came, or is known to be what it was. `listing` undefined: not modified. */
-  saveFeed(name: string, row: FeedRow, listing: Listing | undefined, hasDetails: boolean): void {
+  /** A list came. What is known of its entries holds for as long as the same is asked for. */
+  saveFeed(name: string, row: FeedRow, listing: Listing, asked: AskedFor): void {
     this.writeDetails();
     this.#transaction(() => {
-      if (listing !== undefined) this.#saveListing(name, listing, row.successMs, hasDetails);
+      const isAnew = this.feed(name)?.config !== row.config;
+      if (isAnew) this.#askAnew(name, asked);
+      this.#saveListing(name, listing, row.successMs, asked, isAnew);
       this.touch(name);
       this.#sql(
         `INSERT INTO feeds (feed, config, probe, etag, success_ms) VALUES (?, ?, ?, ?, ?)
@@ -286,6 +274,14 @@ export class CatalogState {
     this.#transaction(() => this.#upsert(tenant, "", id, `/${tenant}/${id}`, null, value, null, null));
   }
 
+  /** Whether a tenant is shown any entry. */
+  isShownAny(tenant: string): boolean {
+    const found = this.#sql(
+      `SELECT 1 FROM published WHERE tenant = ? AND feed <> '' AND (value IS NOT NULL OR error IS NOT NULL) LIMIT 1`,
+    ).get(tenant);
+    return found !== undefined;
+  }
+
   /** Tenants that are no longer configured: all of theirs is deleted. */
   keepTenants(tenants: readonly string[]): void {
     const rows = this.#sql(
@@ -325,33 +321,40 @@ export class CatalogState {
     }));
   }
 
-  #saveListing(feed: string, { entries }: Listing, nowMs: number, hasDetails: boolean): void {
-    const known = new Map(
-      (
-        this.#sql("SELECT id, version, listing FROM entries WHERE feed = ?").all(feed) as {
-          id: string;
-          version: string;
-          listing: string;
-        }[]
-      ).map((row) => [row.id, row]),
-    );
+  /** Other details or none, and failures of other calls: all of it is for another configuration. */
+  #askAnew(feed: string, { hasStatuses }: AskedFor): void {
+    if (!hasStatuses) this.#sql("UPDATE entries SET status = NULL WHERE feed = ?").run(feed);
+    this.#sql(
+      `DELETE FROM tidemark_cycle_attempts WHERE cycle = 'catalogs' AND phase = 'hydrate'
+         AND item IN (SELECT feed || '/' || id FROM entries WHERE feed = ?)`,
+    ).run(feed);
+  }
+
+  #saveListing(feed: string, { entries }: Listing, nowMs: number, { hasDetails }: AskedFor, isAnew: boolean): void {
+    const rows = this.#sql("SELECT id, version, listing, status FROM entries WHERE feed = ?").all(feed) as {
+      id: string;
+      version: string;
+      listing: string;
+      status: string | null;
+    }[];
+    const known = new Map(rows.map((row) => [row.id, row]));
     const upsert = this.#sql(
       `INSERT INTO entries (feed, id, version, listing, since_ms) VALUES (?, ?, ?, ?, ?)
        ON CONFLICT (feed, id) DO UPDATE
        SET version = excluded.version, listing = excluded.listing, since_ms = excluded.since_ms`,
     );
     const show = this.#sql(
-      `UPDATE entries SET shown = listing, detail = NULL, detail_version = version, status = NULL, digest = ?
+      `UPDATE entries SET shown = listing, detail = NULL, detail_version = version, digest = ?
        WHERE feed = ? AND id = ?`,
     );
     const touch = this.#sql("UPDATE entries SET detail_version = NULL WHERE feed = ? AND id = ?");
     for (const { id, version, listing } of entries.values()) {
       const before = known.get(id);
       known.delete(id);
-      if (before?.version === version && before.listing === listing) continue;
+      if (!isAnew && before?.version === version && before.listing === listing) continue;
       upsert.run(feed, id, version, listing, nowMs);
-      if (!hasDetails) show.run(digestOf(`${listing}\n\n`), feed, id);
-      // Listed differently under the same version: what is shown has to follow.
+      if (!hasDetails) show.run(digestOf(`${listing}\n\n${before?.status ?? ""}`), feed, id);
+      // Listed differently under the same version, or hydrated from elsewhere: what is shown has to follow.
       else if (before?.version === version) touch.run(feed, id);
     }
     const remove = this.#sql("DELETE FROM entries WHERE feed = ? AND id = ?");

@@ -125,7 +125,8 @@ async function fetchList(parts: PhaseParts, feed: Feed, { signal }: PhaseContext
   const listing = listingOf(parseJson(url, answer.text), catalog, placeOf(url));
   const { config, probe, successMs } = memoAfter(memo, view);
   const row = { config: config ?? "", probe, etag: answer.etag, successMs };
-  state.saveFeed(feed.name, row, listing, catalog.detailUrl !== undefined);
+  const asked = { hasDetails: catalog.detailUrl !== undefined, hasStatuses: catalog.statusUrl !== undefined };
+  state.saveFeed(feed.name, row, listing, asked);
   parts.onListing(feed, listing);
 }
 
@@ -216,7 +217,9 @@ function publish({ clock, feeds, options, state }: PhaseParts): Phase<unknown> {
       const touched = feeds.filter(({ name }) => state.isTouched([name]));
       for (const tenant of options.tenants) {
         const own = feeds.filter((feed) => feed.tenants.includes(tenant));
-        if (!own.some((feed) => touched.includes(feed))) continue;
+        // Nothing touches what a tenant had from catalogues that are not his any more, when no other is.
+        const isLeftOver = own.length === 0 && state.isShownAny(tenant);
+        if (!isLeftOver && !own.some((feed) => touched.includes(feed))) continue;
         await markDirty(tenant);
         const names = new Map(own.map((feed) => [feed.name, feed.catalog.name]));
         // In pieces, so that nobody waits for a long list.
