@@ -135,6 +135,7 @@ export class RunSession {
     const { tuning } = this.#run.migration;
     const endMs = clock.monotonic() + tuning.maxCountMs;
     let total = 0;
+    let visited = 0;
     const rest = async () => {
       await this.#run.tidyUp();
       await this.#run.sleep(0);
@@ -142,12 +143,15 @@ export class RunSession {
     for await (const range of slicesOf(this.#run.plan, this.#run.bound(), tuning, clock, rest)) {
       if (clock.monotonic() > endMs) {
         const estimate = await database.dialect.estimateRows(database.connection, this.#run.migration.table);
-        if (estimate === undefined) return { total: null, kind: "none" };
-        return { total: Math.max(estimate, total), kind: "estimate" };
+        // The guess is of all rows there are: of which it is about as many as of those that were looked at.
+        const share = this.#run.plan.isOfAllRows ? 1 : total / visited;
+        if (estimate === undefined || !(share > 0)) return { total: null, kind: "none" };
+        return { total: Math.max(Math.round(estimate * share), total), kind: "estimate" };
       }
       // To count a range's keys again is as much work as to find its end.
       const isKnown = this.#run.plan.isOfAllRows && !range.isLast;
       total += isKnown ? range.rows : await this.#run.plan.countIn(range);
+      visited += range.rows;
     }
     return { total, kind: "exact" };
   }

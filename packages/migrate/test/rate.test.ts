@@ -1,5 +1,7 @@
 import { defineMigration, type MigrationStatus, openMigrationReader } from "@tidemark/migrate";
+import { systemClock } from "@tidemark/clock";
 import { createSimulation } from "@tidemark/clock/testing";
+import { sql } from "drizzle-orm";
 import { expect, onTestFinished, test } from "vitest";
 import { counters, createCounters } from "./support/schema.ts";
 import { eager, engineOn, scratch } from "./support/scratch.ts";
@@ -136,4 +138,44 @@ test("M13: after SIGKILL a reader says stalled within two heartbeats, and not be
   // What is counted is what is there.
   const done = db.prepare(`select count(*) from counters where n > 0`).pluck().get();
   expect(status?.rowsDone).toBe(done);
+});
+
+/** The total that a run shows when counting is given up after a few slices of 50 rows; of each thousand a tenth has `n`. */
+async function totalOf(where?: string) {
+  const { file, db } = scratch();
+  createCounters(db, 2000);
+  db.exec("update counters set n = 1 where id % 10 = 0; create index few on counters (id) where n = 1; analyze");
+  const migration = defineMigration({
+    name: "fill",
+    table: counters,
+    key: "id",
+    ...(where !== undefined && { where: sql.raw(where) }),
+    set: { n: 2 },
+    remaining: sql`0`,
+    ...eager,
+    initialRows: 50,
+    maxRows: 50,
+    maxCountMs: 20,
+  });
+  // On it, whatever happens between two looks takes a millisecond.
+  let ms = 0;
+  const seen: Partial<MigrationStatus>[] = [];
+  const engine = await engineOn(file, [migration], {
+    clock: { ...systemClock, monotonic: () => ms++ },
+    probe(point) {
+      if (point !== "counted") return;
+      seen.push(db.prepare("select total, total_kind as totalKind from tidemark_migrations").get() as MigrationStatus);
+    },
+  });
+  await engine.run();
+  return seen[0];
+}
+
+test("an estimate is of the whole table, also where an index knows a part of it", async () => {
+  expect(await totalOf()).toEqual({ total: 2000, totalKind: "estimate" });
+});
+
+test("an estimate is of the rows that a migration is about, and there is none where it has seen none of them", async () => {
+  expect(await totalOf("id % 10 = 0")).toEqual({ total: 200, totalKind: "estimate" });
+  expect(await totalOf("id > 1900")).toEqual({ total: null, totalKind: "none" });
 });

@@ -136,8 +136,9 @@ async function isRowNumber(executor: SqlExecutor, table: Table, column: string):
 async function estimateRows(executor: SqlExecutor, table: Table): Promise<number | undefined> {
   const text = "select 1 from sqlite_schema where name = 'sqlite_stat1'";
   if ((await executor.execute({ sql: text, params: [] })).rows.length === 0) return undefined;
-  const sample = "select stat from sqlite_stat1 where tbl = ? and stat is not null limit 1";
-  const [row] = (await executor.execute({ sql: sample, params: [getTableName(table)] })).rows;
-  const rows = Number(String(row?.[0] ?? "").split(" ")[0]);
-  return Number.isFinite(rows) && rows > 0 ? rows : undefined;
+  const sample = "select stat from sqlite_stat1 where tbl = ? and stat is not null";
+  const { rows } = await executor.execute({ sql: sample, params: [getTableName(table)] });
+  // The first number of an index: it has fewer rows than the table where it is partial.
+  const counts = rows.map(([stat]) => Number(String(stat).split(" ")[0])).filter((count) => count > 0);
+  return counts.length === 0 ? undefined : Math.max(...counts);
 }
