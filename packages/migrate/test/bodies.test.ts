@@ -127,6 +127,33 @@ test("a body of its own works on the rows of its chunk, in the chunk's transacti
   expect(db.prepare("select count(*) from copies").pluck().get()).toBe(10);
 });
 
+test.each(["better-sqlite3", "node:sqlite"] as const)(
+  "rows that a statement returns are rows it changed, with %s",
+  async (driver) => {
+    const { file, db } = scratch();
+    createCounters(db, 20);
+    const migration = defineMigration({
+      name: "returns",
+      table: counters,
+      key: "id",
+      remaining: sql`${counters.n} = 0`,
+      async run({ rows, execute }) {
+        expect(await execute(sql`select 1 from ${counters} where ${rows} limit 1`)).toEqual({
+          rows: [[1n]],
+          changes: 0,
+        });
+        const written = await execute(sql`update ${counters} set n = 1 where ${rows} and id % 2 = 0 returning id`);
+        const { changes } = await execute(sql`update ${counters} set n = 2 where ${rows} and n = 0`);
+        expect(written.changes).toBe(written.rows.length);
+        return written.changes + changes;
+      },
+      ...eager,
+    });
+    const engine = await engineOn(file, [migration], { driver });
+    expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 20, rowsChanged: 20 });
+  },
+);
+
 test.each(["ENOENT", "SQLITE_BUSY", "ERR_INVALID_ARG_TYPE"])(
   "what a body of its own throws with code %s is of the body, and nothing to wait for",
   async (code) => {

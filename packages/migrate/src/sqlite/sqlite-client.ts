@@ -110,6 +110,10 @@ export function bindable(value: unknown): unknown {
   }
 }
 
+/** Of a statement that gives rows: whether those are the rows it has written. */
+const returnsWritten = (sql: string) => /\breturning\b/i.test(sql);
+const answerOf = (rows: SqlValue[][], isWriter: boolean) => ({ rows, changes: isWriter ? rows.length : 0 });
+
 function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {
   const inNumbers = new Prepared((sql) => {
     const statement = database.prepare(sql);
@@ -122,17 +126,17 @@ function betterSqlite3Client(database: BetterSqlite3Like): SqliteClient {
       statement.raw(true);
       statement.safeIntegers(true);
     }
-    return statement;
+    return { statement, isWriter: returnsWritten(sql) };
   });
   return {
     execute(sql, params) {
-      const statement = prepared.get(sql);
+      const { statement, isWriter } = prepared.get(sql);
       const bound = params.map(bindable);
-      if (statement.reader) return { rows: statement.all(...bound) as SqlValue[][], changes: 0 };
+      if (statement.reader) return answerOf(statement.all(...bound) as SqlValue[][], isWriter);
       return { rows: [], changes: Number(statement.run(...bound).changes) };
     },
     executeEach(sql, lists) {
-      const statement = prepared.get(sql);
+      const { statement } = prepared.get(sql);
       return lists.map((params) => Number(statement.run(...params).changes));
     },
     numbers: (sql, params) => inNumbers.get(sql).all(...params.map(bindable)) as unknown[][],
@@ -156,13 +160,13 @@ function nodeSqliteClient(database: NodeSqliteLike): SqliteClient {
       statement.setReadBigInts(true);
       statement.setReturnArrays(true);
     }
-    return { statement, isReader };
+    return { statement, isReader, isWriter: returnsWritten(sql) };
   });
   return {
     execute(sql, params) {
-      const { statement, isReader } = prepared.get(sql);
+      const { statement, isReader, isWriter } = prepared.get(sql);
       const bound = params.map(bindable) as never[];
-      if (isReader) return { rows: statement.all(...bound) as SqlValue[][], changes: 0 };
+      if (isReader) return answerOf(statement.all(...bound) as SqlValue[][], isWriter);
       return { rows: [], changes: Number(statement.run(...bound).changes) };
     },
     executeEach(sql, lists) {
