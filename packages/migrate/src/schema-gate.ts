@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
 import { type Clock, systemClock } from "@tidemark/clock";
 import { sql } from "drizzle-orm";
+import { messageOf } from "./body-rows.ts";
 import { bookTables } from "./bookkeeping.ts";
 import { columnsIn } from "./catalog.ts";
 import type { SqlExecutor } from "./connection.ts";
@@ -45,14 +46,20 @@ const idleTimeoutMs = 24 * 3_600_000;
  * are done. The lock is the database's, or the system's for SQLite, so a process that dies gives it back.
  *
  * @throws {MigrateError} `NOT_DONE`, `NOT_FOUND` for a data migration nobody has registered, `SQL_FAILED` (retryable) when
- * another process migrates for longer than `waitMs`; and whatever `migrate` throws.
+ * another process migrates for longer than `waitMs`, or when the lock's connection fails; and whatever `migrate` throws.
  */
 export async function migrateSchema<T>(options: SchemaGateOptions, migrate: () => T | Promise<T>): Promise<T> {
   const { database: given, requireDone = [], clock = systemClock } = options;
   const database = await openFor(given, clock);
+  let thrown: { readonly error: unknown } | undefined;
   const work = async (executor?: SqlExecutor) => {
     await requireAll(database, clock, requireDone, options, executor);
-    return migrate();
+    try {
+      return await migrate();
+    } catch (error) {
+      thrown = { error };
+      throw error;
+    }
   };
   try {
     if (given.dialect === "sqlite") return await withFileLock(given, options, clock, work);
@@ -64,6 +71,13 @@ export async function migrateSchema<T>(options: SchemaGateOptions, migrate: () =
         if (given.dialect === "mysql") await database.execute(sql`select release_lock(${mysqlLock})`, executor);
       }
     });
+  } catch (error) {
+    // Whatever became of the lock behind it.
+    if (thrown !== undefined) throw thrown.error;
+    if (MigrateError.is(error) || (options.signal?.aborted === true && error === options.signal.reason)) throw error;
+    const retryable = database.dialect.classify(error) === "retry";
+    const message = `the lock of the schema cannot be had or kept: ${messageOf(error)}`;
+    throw new MigrateError("SQL_FAILED", message, { cause: error, retryable });
   } finally {
     await database.beside?.connection.close();
     await database.connection.close();

@@ -86,3 +86,31 @@ for (const [name, register] of [
     await first;
   });
 }
+
+for (const [name, register] of [
+  ["pg", serviceTest("postgres")],
+  ["mariadb", serviceTest("mariadb")],
+] as const) {
+  register(`${name}: what the migration threw is told, also where the lock's connection is gone by then`, async () => {
+    const stage = await stageOn(name);
+    const { database, query } = stage;
+    const cut = async () => {
+      // All that this database has but the one that asks.
+      const rows = await query(
+        name === "pg"
+          ? "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+          : "select id from information_schema.processlist where db = database() and id <> connection_id()",
+      );
+      for (const [id] of rows as number[][])
+        await query(name === "pg" ? `select pg_terminate_backend(${id})` : `kill ${id}`);
+      expect(rows).toHaveLength(1);
+    };
+    const failing = migrateSchema({ database }, async () => {
+      await cut();
+      throw new Error("of the caller");
+    });
+    await expect(failing).rejects.toThrow("of the caller");
+    await expect(migrateSchema({ database }, cut)).rejects.toMatchObject({ code: "SQL_FAILED", retryable: true });
+    expect(await migrateSchema({ database }, () => 5)).toBe(5);
+  });
+}
