@@ -18,8 +18,12 @@ function statementOf({ dialect }: Database, table: string, schema: string | unde
     case "sqlite":
       return sql`select name from pragma_table_info(${table})`;
     case "postgresql":
-      return sql`select column_name::text from information_schema.columns
-        where table_name = ${table} and table_schema = ${schema ?? sql`current_schema()`}`;
+      // Where no schema is named the table is looked for along the search path, as in every other statement.
+      return schema === undefined
+        ? sql`select attname::text from pg_attribute
+            where attrelid = to_regclass(quote_ident(${table})) and attnum > 0 and not attisdropped`
+        : sql`select column_name::text from information_schema.columns
+            where table_name = ${table} and table_schema = ${schema}`;
     case "mysql":
       return sql`select column_name from information_schema.columns
         where table_schema = database() and table_name = ${table}`;

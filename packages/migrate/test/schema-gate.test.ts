@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { migrateSchema } from "@tidemark/migrate";
 import { serviceTest } from "@tidemark/tooling/services";
+import pg from "pg";
 import { expect, onTestFinished, test } from "vitest";
 import type { Address } from "./support/address.ts";
 import { startProcess } from "./support/processes.ts";
@@ -114,3 +115,18 @@ for (const [name, register] of [
     expect(await migrateSchema({ database }, () => 5)).toBe(5);
   });
 }
+
+serviceTest("postgres")("pg: the books are found along the search path, where the engine finds them", async () => {
+  const stage = await stageOn("pg");
+  const { folder, name: database } = stage.address as Extract<Address, { readonly dialect: "postgresql" }>;
+  for (const statement of createStatements("postgresql", 20)) await stage.query(statement);
+  await (await stage.engine(definitionsFor("postgresql").slice(0, 1))).run();
+  await stage.query("create schema drizzle");
+  await stage.query("create table drizzle.__drizzle_migrations (id integer)");
+  // Of an application that has its own schema since.
+  await stage.query("create schema app");
+  const client = new pg.Pool({ host: folder, user: "postgres", database, options: "-c search_path=app,public" });
+  onTestFinished(() => client.end());
+  const gated = migrateSchema({ database: { dialect: "postgresql", client }, requireDone: ["bump"] }, () => 5);
+  expect(await gated).toBe(5);
+});
