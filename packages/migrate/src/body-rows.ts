@@ -279,5 +279,8 @@ function isSameValue(left: SqlValue | undefined, right: SqlValue | undefined): b
 }
 
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof Error)) return String(error);
+  // Of a host with several addresses: an error for each of them, and no word of its own.
+  const [first] = error instanceof AggregateError && error.message === "" ? (error.errors as unknown[]) : [];
+  return first === undefined ? error.message : messageOf(first);
 }

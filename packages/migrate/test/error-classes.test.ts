@@ -1,6 +1,10 @@
 // What an error of each database asks for. A class that is wrong either gives up too early or tries for ever.
 
+import { type LookupFunction, Socket } from "node:net";
+import { openMigrationReader } from "@tidemark/migrate";
 import { classifyMysqlError, classifyPostgresError, classifySqliteError } from "@tidemark/migrate/internal";
+import { freePorts } from "@tidemark/tooling/ports";
+import pg from "pg";
 import { expect, test } from "vitest";
 
 const withCode = (code: string, more: object = {}) => Object.assign(new Error("told"), { code, ...more });
@@ -96,4 +100,25 @@ test("what no database said is nobody's to classify", () => {
     expect(classifyMysqlError(error)).toBe("fatal");
     expect(classifySqliteError(error)).toBe("fatal");
   }
+});
+
+test("a server that is at none of its addresses is told with what one of them said", async () => {
+  const [port] = (await freePorts(1)) as [number];
+  const addresses = ["127.0.0.1", "127.0.0.2"].map((address) => ({ address, family: 4 }));
+  // As `localhost` is on most machines, with an address of each kind.
+  class Twice extends Socket {
+    override connect(...[at, host]: unknown[]): this {
+      const lookup: LookupFunction = (_name, _options, found) => found(null, addresses);
+      return super.connect({ port: Number(at), host: String(host), autoSelectFamily: true, lookup });
+    }
+  }
+  const client = new pg.Pool({ host: "both.test", port, user: "u", stream: () => new Twice() });
+  const reader = await openMigrationReader({ database: { dialect: "postgresql", client } });
+  await expect(reader.list()).rejects.toMatchObject({
+    code: "SQL_FAILED",
+    retryable: true,
+    message: expect.stringMatching(/cannot be read: connect ECONNREFUSED 127\.0\.0\.1/),
+  });
+  await reader.close();
+  await client.end();
 });

@@ -15,6 +15,10 @@ const secrets: readonly (readonly [RegExp, string])[] = [
  * address, bearer tokens, `password=…`), at most 500 characters.
  */
 export function errorText(error: unknown): string {
+  // Of a host with several addresses: an error for each of them, and no word of its own.
+  if (error instanceof AggregateError && error.message === "" && error.errors.length > 0) {
+    return errorText(error.errors[0]);
+  }
   let text = error instanceof Error ? error.message || error.name : String(error);
   for (const [pattern, replacement] of secrets) text = text.replace(pattern, replacement);
   text = text.replace(/\s+/g, " ").trim();

@@ -21,4 +21,6 @@ test("keeps the text short", () => {
 test("an error without a message shows its name, anything else as text", () => {
   expect(errorText(new TypeError())).toBe("TypeError");
   expect(errorText(7)).toBe("7");
+  expect(errorText(new AggregateError([]))).toBe("AggregateError");
+  expect(errorText(new AggregateError([new Error("refused at ::1"), new Error("refused")]))).toBe("refused at ::1");
 });
