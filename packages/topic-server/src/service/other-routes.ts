@@ -135,33 +135,38 @@ function failure(error: unknown) {
 
 function queryRoutes(router: ConnectRouter, service: Service): void {
   const { access, transactions } = service;
+  const { sessions } = transactions;
   const { method } = QueryService;
   router.rpc(method.createSession, (_request, { requestHeader }) => {
     try {
       access.identify(requestHeader);
-      return { ...success, sessionId: transactions.openSession(), nodeId: 1n };
+      return { ...success, sessionId: sessions.open(), nodeId: 1n };
     } catch (error) {
       return failure(error);
     }
   });
   router.rpc(method.deleteSession, ({ sessionId }) => {
-    transactions.closeSession(sessionId);
+    sessions.close(sessionId);
     return success;
   });
   router.rpc(method.attachSession, async function* ({ sessionId }, { signal }) {
-    if (!transactions.hasSession(sessionId)) {
+    if (!sessions.attach(sessionId)) {
       yield failure(new Refusal(StatusCode.BAD_SESSION, "The session is unknown or over"));
       return;
     }
-    yield success;
-    // The session lives as long as its client listens, and the server.
+    // The session lives as long as its client listens, also to the first word, and the server.
     const over = Promise.withResolvers<unknown>();
     const forget = service.addSession(over.resolve);
-    if (signal.aborted) over.resolve(undefined);
-    else signal.addEventListener("abort", () => over.resolve(undefined), { once: true });
+    const leave = () => {
+      forget();
+      sessions.close(sessionId);
+      over.resolve(undefined);
+    };
+    if (signal.aborted) leave();
+    else signal.addEventListener("abort", leave, { once: true });
+    yield success;
     const error = await over.promise;
-    forget();
-    transactions.closeSession(sessionId);
+    leave();
     if (error !== undefined) yield failure(error);
   });
   router.rpc(method.beginTransaction, ({ sessionId, txSettings }) => {

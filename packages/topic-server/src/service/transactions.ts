@@ -11,6 +11,7 @@ import { duplicates, type Partition, PendingWrite, type Producer, type WriteList
 import type { Topic } from "../storage/topic.ts";
 import type { TopicStore } from "../storage/topic-store.ts";
 import type { Range } from "./partition-session-state.ts";
+import { QuerySessions } from "./query-sessions.ts";
 import { Refusal } from "./refusal.ts";
 
 export interface TxWriteRequest {
@@ -54,7 +55,7 @@ const text = new TextDecoder();
 export class Transactions {
   readonly #store: TopicStore;
   readonly #rng: Rng;
-  readonly #sessions = new Map<string, Set<string>>();
+  readonly sessions: QuerySessions;
   readonly #transactions = new Map<string, Transaction>();
   /** Decided, and not in the logs for want of room. */
   #unapplied: TxWriteRow[] = [];
@@ -65,6 +66,10 @@ export class Transactions {
   constructor(store: TopicStore, rng: Rng) {
     this.#store = store;
     this.#rng = rng;
+    this.sessions = new QuerySessions(store.clock, rng, (ended) => {
+      for (const id of ended) this.#transactions.delete(id);
+    });
+    store.addChore(() => this.sessions.endIdle());
     store.addChore(() => this.#applyRest());
   }
 
@@ -78,24 +83,9 @@ export class Transactions {
     await this.#applyRest();
   }
 
-  openSession(): string {
-    const id = `ydb://session/3?node_id=1&id=${this.#rng.uuid()}`;
-    this.#sessions.set(id, new Set());
-    return id;
-  }
-
-  hasSession(id: string): boolean {
-    return this.#sessions.has(id);
-  }
-
-  closeSession(id: string): void {
-    for (const tx of this.#sessions.get(id) ?? []) this.#transactions.delete(tx);
-    this.#sessions.delete(id);
-  }
-
   /** @throws {Refusal} `BAD_SESSION` */
   begin(session: string): string {
-    const open = this.#sessions.get(session);
+    const open = this.sessions.use(session);
     if (open === undefined) throw new Refusal(StatusCode.BAD_SESSION, "The session is unknown or over");
     const id = this.#rng.uuid();
     open.add(id);
@@ -221,12 +211,13 @@ export class Transactions {
     if (tx === undefined || tx.session !== session) {
       throw new Refusal(StatusCode.NOT_FOUND, "The transaction is unknown or over");
     }
+    this.sessions.use(session);
     return tx;
   }
 
   #end(tx: Transaction): void {
     this.#transactions.delete(tx.id);
-    this.#sessions.get(tx.session)?.delete(tx.id);
+    this.sessions.use(tx.session)?.delete(tx.id);
   }
 
   async #applyRest(): Promise<void> {
