@@ -138,10 +138,7 @@ test.each(["better-sqlite3", "node:sqlite"] as const)(
       key: "id",
       remaining: sql`${counters.n} = 0`,
       async run({ rows, execute }) {
-        expect(await execute(sql`select 1 from ${counters} where ${rows} limit 1`)).toEqual({
-          rows: [[1n]],
-          changes: 0,
-        });
+        expect((await execute(sql`select 1 from ${counters} where ${rows}`)).changes).toBe(0);
         const written = await execute(sql`update ${counters} set n = 1 where ${rows} and id % 2 = 0 returning id`);
         const { changes } = await execute(sql`update ${counters} set n = 2 where ${rows} and n = 0`);
         expect(written.changes).toBe(written.rows.length);
