@@ -38,10 +38,34 @@ export async function get(clock: Clock, request: HttpRequest): Promise<HttpAnswe
   }
 }
 
-/** @throws {CatalogError} `INVALID` */
+/** More digits than JavaScript's numbers may hold, */
+const long = /\d[\d.]{15}/;
+/** where a number may stand; hardly ever found in text, as in the digest of an image. */
+const longNumber = /(?:["\s]:|[,[\s-]|^)\d[\d.]{15}/;
+
+const keepDigits = (_: string, value: unknown, { source = "" }: { readonly source?: string }): unknown =>
+  typeof value === "number" && long.test(source) && String(value) !== source ? RawJson.rawJSON(source) : value;
+
+// ES2026; every Node that runs this has it.
+const RawJson = JSON as unknown as {
+  rawJSON(text: string): { readonly rawJSON: string };
+  isRawJSON(value: unknown): value is { readonly rawJSON: string };
+};
+
+/** The digits of a number that was too long for JavaScript's; undefined for everything else. */
+export function longNumberOf(value: unknown): string | undefined {
+  return RawJson.isRawJSON(value) ? value.rawJSON : undefined;
+}
+
+/**
+ * Long numbers stay as they came: `JSON.stringify` writes all their digits again.
+ *
+ * @throws {CatalogError} `INVALID`
+ */
 export function parseJson(url: string, text: string): unknown {
   try {
-    return JSON.parse(text);
+    // Calling back for every value is slow, and hardly any document needs it.
+    return longNumber.test(text) ? JSON.parse(text, keepDigits as Parameters<typeof JSON.parse>[1]) : JSON.parse(text);
   } catch (error) {
     // The parser's own message quotes the text.
     const shown = `${placeOf(url)}: expected JSON, got ${text.length} characters that are not, or not all of it`;

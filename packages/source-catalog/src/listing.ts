@@ -1,5 +1,6 @@
 import { CatalogError } from "./catalog-error.ts";
 import { digest } from "./feeds.ts";
+import { longNumberOf } from "./http.ts";
 import type { CatalogDefinition } from "./options.ts";
 
 interface ListedEntry {
@@ -75,5 +76,7 @@ function arrayIn(document: unknown, names: readonly string[], place: string): un
 
 function textOf(value: unknown): string | undefined {
   if (typeof value === "string" && value !== "") return value;
+  const long = longNumberOf(value);
+  if (long !== undefined) return /^-?\d+$/.test(long) ? long : undefined;
   return typeof value === "number" && Number.isSafeInteger(value) ? String(value) : undefined;
 }
