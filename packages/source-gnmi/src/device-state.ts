@@ -52,9 +52,9 @@ const maxDepth = 128;
  *
  * - N1 Within a notification deletions come first, then updates; of two values for one path the last one wins.
  * - N2 A deletion takes everything below its path with it, and everything that its wildcards stand for. Only leaves that
- *   are known can be deleted, and each of them is.
+ *   are known can be deleted, and each of them is; so is what was set aside, of which the history may have an older value.
  * - N3 An atomic notification is the whole state of its prefix: what it does not have is deleted.
- * - N4 A value that a leaf has already is no change.
+ * - N4 A value that a leaf has already is no change, unless something came in between that could not be read.
  * - N5 Until `sync` nothing is handed on; then everything is, as it is at that moment.
  * - N6 What cannot be read is set aside for its own leaf, and the rest of its notification is taken.
  * - N7 The order of a leaf's values is that in which they came. gNMI's timestamps need not grow, so they decide nothing.
@@ -193,7 +193,9 @@ export class DeviceState {
   endRound(write: (frame: LeafFrame) => void): void {
     const gone: TreeNode[] = [];
     for (const root of this.#tree.roots()) {
-      for (const node of nodesBelow(root)) if (node.leaf !== undefined && node.round !== this.#round) gone.push(node);
+      for (const node of nodesBelow(root)) {
+        if ((node.leaf !== undefined || node.isUnread) && node.round !== this.#round) gone.push(node);
+      }
     }
     for (const node of gone) this.#remove(node, undefined, write);
   }
@@ -246,7 +248,7 @@ export class DeviceState {
   #stageDelete(path: GnmiPath): void {
     for (const match of this.#tree.matching(path)) {
       for (const node of nodesBelow(match)) {
-        if (node.leaf !== undefined || node.stagedBy === this.#serial) this.#stage(node, undefined);
+        if (node.leaf !== undefined || node.isUnread || node.stagedBy === this.#serial) this.#stage(node, undefined);
       }
     }
   }
@@ -311,13 +313,15 @@ export class DeviceState {
     }
     if ("error" in staged) {
       this.counts.unreadable++;
+      node.isUnread = true;
       this.#setAside(node, staged, write);
       return;
     }
     this.#unread.delete(node);
     this.counts.updates++;
-    const { leaf } = node;
-    if (leaf !== undefined && leaf.text === staged.text && leaf.type === staged.type) {
+    const { leaf, isUnread } = node;
+    node.isUnread = false;
+    if (!isUnread && leaf !== undefined && leaf.text === staged.text && leaf.type === staged.type) {
       this.counts.unchanged++;
       return;
     }
@@ -340,12 +344,15 @@ export class DeviceState {
   }
 
   #remove(node: TreeNode, sourceTimeMs: number | undefined, write: (frame: LeafFrame) => void): void {
-    const { leaf } = node;
+    const { leaf, isUnread } = node;
+    node.isUnread = false;
     if (leaf !== undefined) {
       this.#leaves--;
       if (isEmpty(leaf.text)) this.#emptyLeaves--;
       node.leaf = undefined;
       this.#tree.grow(-leaf.text.length);
+    }
+    if (leaf !== undefined || isUnread) {
       this.counts.deletes++;
       if (this.#isSynced) write(this.#frames.gone(node, sourceTimeMs));
     }

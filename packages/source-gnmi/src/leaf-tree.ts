@@ -20,6 +20,8 @@ export class TreeNode {
   /** The notification that has something to say about it, what, and whether it can be read. */
   stagedBy = 0;
   staged: Leaf | Unreadable | undefined;
+  /** What came last for it could not be read: nobody was told of what it is, and the history has what it was or nothing. */
+  isUnread = false;
   /** It is no longer in the tree. */
   isPruned = false;
   /** The round of a poll that saw it last. */
@@ -114,7 +116,7 @@ export class LeafTree {
   prune(node: TreeNode): void {
     for (let at = node; at.leaf === undefined && at.staged === undefined && (at.children?.size ?? 0) === 0; ) {
       const { parent } = at;
-      if (parent === undefined) return;
+      if (parent === undefined || at.isUnread) return;
       parent.children?.delete(formatElem(at.elem));
       at.isPruned = true;
       this.grow(-(nodeBytes + 2 * at.text.length));

@@ -176,6 +176,36 @@ test("N6: what cannot be read is set aside alone, before the sync and after it",
   expect(device.take({ update: [["/b", 2]] })).toEqual(["/b=2"]);
 });
 
+test("N6: a leaf that was set aside can be deleted, and its former value be set again", () => {
+  const broken = writeValue("x", "json");
+  broken.value = { case: "jsonVal", value: Buffer.from("{") };
+  const early = new Device();
+  early.take({ update: [["/a", broken]] }, { update: [["/b", 1]] }, { update: [["/b", broken]] }, { delete: ["/a"] });
+  expect(early.sync()).toEqual([expect.stringMatching(/^\/b!/)]);
+  // Nobody was told of the value that came before the sync.
+  expect(early.take({ update: [["/b", 1]] })).toEqual(["/b=1"]);
+
+  // The history may have a value from an earlier connection, which the snapshot left alone.
+  const device = new Device();
+  device.take({ update: [["/l/a", broken]] });
+  device.sync();
+  expect(device.take({ delete: ["/l"] })).toEqual(["/l/a gone"]);
+  expect(device.take({ delete: ["/l"] })).toEqual([]);
+  expect(device.take({ update: [["/l/a", broken]] })).toHaveLength(1);
+  expect(device.take({ atomic: true, prefix: "/l", update: [["/b", 1]] })).toEqual(["/l/a gone", "/l/b=1"]);
+  expect(device.leaves).toEqual(["/l/b=1"]);
+});
+
+test("N6: a leaf that was set aside and is not in the next round is gone", () => {
+  const broken = writeValue("x", "json");
+  broken.value = { case: "jsonVal", value: Buffer.from("{") };
+  const device = live({ update: [["/a", broken]] });
+  device.state.beginRound();
+  const frames: string[] = [];
+  device.state.endRound((frame) => frames.push(shown(frame)));
+  expect(frames).toEqual(["/a gone"]);
+});
+
 test("N7: what came last is what is, whatever its timestamp, and is counted", () => {
   const device = live({ timestamp: 10n, update: [["/a", 1]] });
   expect(device.take({ timestamp: 9n, update: [["/a", 2, 3]] })).toEqual(["/a=2"]);
