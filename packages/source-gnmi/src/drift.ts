@@ -68,7 +68,7 @@ export function differencesFrom(
     const want = wanted.get(path);
     wanted.delete(path);
     if (want === undefined) {
-      if (options.isWhole === true && isBelow(path, below))
+      if (options.isWhole === true && isBelow(path, base))
         differences.push({ path, desired: undefined, running: text });
     } else if (!isSame(want, text)) differences.push({ path, desired: want, running: text });
   }
@@ -76,8 +76,11 @@ export function differencesFrom(
   return differences;
 }
 
-function isBelow(path: string, above: string): boolean {
-  return above === "/" || path === above || path.startsWith(`${above}/`) || path.startsWith(`${above}[`);
+/** Other origins and targets have trees of their own. */
+function isBelow(path: string, base: GnmiPath): boolean {
+  const above = formatPath(base);
+  if (base.elems.length > 0) return path === above || path.startsWith(`${above}/`) || path.startsWith(`${above}[`);
+  return path.startsWith(above) && formatPath({ ...parsePath(path), elems: [] }) === above;
 }
 
 /** RFC 7951 writes numbers of 64 bits as text, other encodings as numbers: both mean the same. */

@@ -19,6 +19,20 @@ test("compares leaf by leaf, and calls a number the same in either of its forms"
   expect(differencesFrom({ x: 2 }, { path: "/a" }, leaves)).toEqual([{ path: "/a/x", desired: "2", running: "1" }]);
 });
 
+test("a whole tree says nothing of other origins and targets", () => {
+  const leaves = known({
+    "/a": "1",
+    "openconfig:/a": "1",
+    "openconfig:/b": "1",
+    "//router2/a": "1",
+    "//router2/b": "1",
+  });
+  expect(differencesFrom({ a: 1 }, { isWhole: true }, leaves)).toEqual([]);
+  expect(differencesFrom({ a: 1 }, { path: "openconfig:/", isWhole: true }, leaves)).toEqual([
+    { path: "openconfig:/b", desired: undefined, running: "1" },
+  ]);
+});
+
 test("drift is said, and nothing else happens", async () => {
   const device = await testDevice();
   device.set("/", { config: { mtu: 1500, name: "r1" } });
