@@ -314,9 +314,7 @@ export class MigrationEngine implements Migrations {
         if (stop.aborted) return;
         // Alone in front of a database that does not answer: whoever waits for a result should know, the background
         // goes on trying.
-        const told = this.#toldError(error);
-        if (!isForever && !told.retryable) throw told;
-        this.#hub.emit({ type: "error", error: told });
+        this.#orLater(error, isForever);
         next = "others";
       }
       if (next === "worked") continue;
@@ -325,12 +323,20 @@ export class MigrationEngine implements Migrations {
     }
   }
 
+  /** Tells what is asked again later, and throws what is not. */
+  #orLater(error: unknown, isForever = false): undefined {
+    const told = this.#toldError(error);
+    if (!isForever && !told.retryable) throw told;
+    this.#hub.emit({ type: "error", error: told });
+  }
+
   async #waitUntilIdle(stop: AbortSignal): Promise<void> {
     const { clock, definitions } = this.#ports;
     for (;;) {
       stop.throwIfAborted();
-      const rows = await this.#ledger.list();
+      const rows = await this.#ledger.list().catch((error: unknown) => this.#orLater(error));
       const isIdle = definitions.every(({ name }) => {
+        if (rows === undefined) return false;
         const row = rows.find((each) => each.name === name);
         if (row === undefined || this.#waitsFor(name, rows).length > 0) return true;
         return row.state !== "registered" && !isActive(row.state);

@@ -1,8 +1,9 @@
+import { seededRng, systemClock } from "@tidemark/clock";
 import { createSimulation } from "@tidemark/clock/testing";
 import { defineMigration, type MigrationEvent } from "@tidemark/migrate";
-import type { MigrationEngine } from "@tidemark/migrate/internal";
+import { MigrationEngine, openSqlite, resolveEngine } from "@tidemark/migrate/internal";
 import { sql } from "drizzle-orm";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { counters, createCounters, createNotes, notes } from "./support/schema.ts";
 import { eager, engineOn, scratch } from "./support/scratch.ts";
 
@@ -357,4 +358,52 @@ test.each([
   await end(engine, stop);
   await ran;
   expect(await engine.get("bump")).toMatchObject({ rowsDone: 0, throttleReason: undefined });
+});
+
+/** A background that has nothing to do, on a database that fails as often as is asked of it. */
+async function idleOn(failure: () => Error | undefined) {
+  const { file, db } = scratch();
+  createCounters(db, 5);
+  const database = await openSqlite({ dialect: "sqlite", file });
+  const connection = new Proxy(database.connection, {
+    get(target, property) {
+      const value: unknown = Reflect.get(target, property, target);
+      if (property !== "execute") return typeof value === "function" ? (value.bind(target) as unknown) : value;
+      return (query: Parameters<typeof target.execute>[0]) => {
+        const error = failure();
+        return error === undefined ? target.execute(query) : Promise.reject(error);
+      };
+    },
+  });
+  const engine = await MigrationEngine.open({
+    database: new Proxy(database, {
+      get: (target, property) => (property === "connection" ? connection : (Reflect.get(target, property) as unknown)),
+    }),
+    definitions: [bump()],
+    options: resolveEngine({ pollMs: 60_000 }),
+    clock: systemClock,
+    rng: seededRng(1),
+    owner: "test",
+    signals: [],
+    isShared: false,
+  });
+  onTestFinished(() => engine.close());
+  await engine.cancel("bump");
+  engine.start();
+  // It looks once and finds nothing.
+  await new Promise((resolve) => setImmediate(resolve));
+  return engine;
+}
+
+test("whoever waits for the background waits out a database that is busy, and is told of one that fails", async () => {
+  let failures = 0;
+  let error: Error = Object.assign(new Error("database is locked"), { code: "SQLITE_BUSY" });
+  const engine = await idleOn(() => (failures-- > 0 ? error : undefined));
+  const events = engine.events();
+  failures = 2;
+  expect(await engine.run()).toMatchObject([{ name: "bump", state: "cancelled" }]);
+  expect((await events.next()).value).toMatchObject({ type: "error", error: { code: "SQL_FAILED", retryable: true } });
+  error = Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR" });
+  failures = 1;
+  await expect(engine.run()).rejects.toMatchObject({ name: "MigrateError", code: "SQL_FAILED", cause: error });
 });
