@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { getTableColumns, getTableName, type SQL, sql } from "drizzle-orm";
 import { PgDialect } from "drizzle-orm/pg-core";
 import { columnOf, type Migration } from "./definition.ts";
@@ -61,7 +62,7 @@ export function dualWrite(migration: Migration, dialect: Dialect["name"], option
   if (loop !== undefined)
     throw invalid(name, `"${loop.name}" is computed from itself, which a trigger would do again and again`);
   const trigger = {
-    id: `tidemark_${name.replaceAll(/[^\w]/g, "_")}`.slice(0, 55),
+    id: idOf(name),
     table: getTableName(migration.table),
     schema: (migration.table as unknown as Record<symbol, string | undefined>)[Symbol.for("drizzle:Schema")],
     all: Object.values(columns).map((column) => column.name),
@@ -78,6 +79,13 @@ export function dualWrite(migration: Migration, dialect: Dialect["name"], option
     case "mysql":
       return onMysql(trigger);
   }
+}
+
+/** The names of servers have 63 characters and more, and two of the triggers two more. One that is cut has to stay its own. */
+function idOf(name: string): string {
+  const id = `tidemark_${name.replaceAll(/[^\w]/g, "_")}`;
+  if (id.length <= 55) return id;
+  return `${id.slice(0, 46)}_${createHash("sha256").update(name).digest("hex").slice(0, 8)}`;
 }
 
 interface Trigger {

@@ -119,13 +119,11 @@ for (const [name, register] of [
     onTestFinished(async () => void (await stage.query(`drop schema ${schema}${isMysql ? "" : " cascade"}`)));
     const table = (isMysql
       ? my.mysqlSchema(schema).table("people", { id: my.int("id").primaryKey(), a: my.int("a"), b: my.int("b") })
-      : pg
-          .pgSchema(schema)
-          .table("people", {
-            id: pg.integer("id").primaryKey(),
-            a: pg.integer("a"),
-            b: pg.integer("b"),
-          })) as unknown as lite.SQLiteTableWithColumns<never> & Readonly<Record<"id" | "a" | "b", lite.SQLiteColumn>>;
+      : pg.pgSchema(schema).table("people", {
+          id: pg.integer("id").primaryKey(),
+          a: pg.integer("a"),
+          b: pg.integer("b"),
+        })) as unknown as lite.SQLiteTableWithColumns<never> & Readonly<Record<"id" | "a" | "b", lite.SQLiteColumn>>;
     await stage.query(`create table ${schema}.people (id integer primary key, a integer, b integer)`);
     // Another one of the same name, where unqualified names lead to.
     await stage.query("create table people (id integer primary key, a integer, b integer)");
@@ -196,6 +194,19 @@ for (const [name, register] of [
     ]);
   });
 }
+
+test("migrations whose names begin alike have triggers of their own", async () => {
+  const stage = await prepared("sqlite");
+  const begin = "2026-11-27-give-people-their-full-names-in-the-new";
+  const made = ["first", "second"].map((end) => {
+    return dualWrite({ ...definition("sqlite"), name: `${begin}-${end}` }, "sqlite");
+  });
+  for (const { up } of made) for (const statement of up) await stage.query(statement);
+  const count = "select count(*) from sqlite_schema where type = 'trigger'";
+  expect(await stage.query(count)).toEqual([[4]]);
+  for (const statement of made[1]?.down ?? []) await stage.query(statement);
+  expect(await stage.query(count)).toEqual([[2]]);
+});
 
 test("what cannot be a trigger is refused, and a mapper can be given one", () => {
   const table = people.sqlite;
