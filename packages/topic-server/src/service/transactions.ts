@@ -134,11 +134,13 @@ export class Transactions {
     const tx = this.#find(session, id);
     this.#end(tx);
     const offsets = this.#offsetsOf(tx);
-    const writes: TxWrite[] = tx.writes.map(({ topic, partition, producer, meta, columns, firstSeqNo }) => {
+    const writes: TxWrite[] = tx.writes.map(({ topic, partition, producer: writer, meta, columns, firstSeqNo }) => {
       if (topic.isDropped) throw new Refusal(StatusCode.ABORTED, `The topic ${topic.path} was dropped`);
       if (!partition.definition.isActive) {
         throw new Refusal(StatusCode.ABORTED, `Partition ${partition.id} of ${topic.path} was split`);
       }
+      // Not as its session knew it: that may have ended, and it been forgotten.
+      const producer = writer && partition.producer(writer.name);
       // The log would take it for a duplicate, and the transaction would be committed without it. So does YDB ("MinSeqNo
       // violation" of TPartition in core/persqueue).
       if (producer !== undefined && firstSeqNo <= producer.lastSeqNo) {

@@ -225,6 +225,8 @@ export class WriteSession implements CallReceiver, WriteListener {
     const partition = this.#choose(topic, producerId, partitioning);
     const producer = producerId === "" ? undefined : partition.producer(producerId);
     if (producer !== undefined) {
+      producer.sessions++;
+      this.#releases.push(() => producer.sessions--);
       const replaced = () =>
         this.#refuse(new Refusal(StatusCode.SESSION_EXPIRED, `Another session writes as ${producerId} now`));
       this.#releases.push(this.#service.claimProducer(topic, producerId, replaced));

@@ -19,6 +19,8 @@ export class Producer {
   lastWrittenAtMs: number;
   /** Changed since the last checkpoint. */
   isDirty = false;
+  /** Sessions that write as it. */
+  sessions = 0;
 
   constructor(name: string, bytes: Uint8Array, lastSeqNo: Int64, lastWrittenAtMs: number) {
     this.name = name;
@@ -191,6 +193,13 @@ export class Partition {
       })),
     );
     for (const producer of changed) producer.isDirty = false;
+  }
+
+  /** Lets go of who wrote nothing since then, and is not about to. */
+  forgetProducers(beforeMs: number): void {
+    for (const [name, { lastWrittenAtMs, lastSeqNo, storedSeqNo, sessions }] of this.#producers) {
+      if (lastWrittenAtMs < beforeMs && lastSeqNo === storedSeqNo && sessions === 0) this.#producers.delete(name);
+    }
   }
 
   /** The partition is a child that readers get once their parents are read. */

@@ -13,8 +13,10 @@ import { checkStoreOptions, type StoreOptions, topicStoreDefaults } from "./stor
 import { TailBudget } from "./tail-cache.ts";
 import { Topic } from "./topic.ts";
 
-/** Producers that were silent for longer are forgotten, as YDB does. */
+/** Producers that were silent for longer are forgotten, as YDB does (`SourceIdLifetimeSeconds`, there of the topic). */
 const producerLifeMs = 14 * 24 * 3_600_000;
+/** Between looks at all of them. */
+const forgetIntervalMs = 3_600_000;
 
 /** Topics, without a network. */
 export class TopicStore implements AsyncDisposable {
@@ -33,6 +35,8 @@ export class TopicStore implements AsyncDisposable {
   #changes: Promise<unknown> = Promise.resolve();
   #timer: Timer | undefined;
   #closing: Promise<void> | undefined;
+  /** By `monotonic()`. */
+  #forgottenAtMs = Number.NEGATIVE_INFINITY;
   readonly #chores = new Set<() => Promise<void> | void>();
 
   private constructor(options: StoreOptions) {
@@ -181,10 +185,13 @@ export class TopicStore implements AsyncDisposable {
         errors.push(error);
       }
     };
+    const isForgetting = this.clock.monotonic() - this.#forgottenAtMs >= forgetIntervalMs;
+    if (isForgetting) this.#forgottenAtMs = this.clock.monotonic();
     for (const topic of this.topics()) {
       for (const partition of topic.partitions) {
         if (topic.isDropped) break;
         await attempt(() => this.#retain(topic, partition));
+        if (isForgetting) await attempt(() => this.#forgetProducers(topic, partition));
       }
     }
     for (const chore of this.#chores) await attempt(chore);
@@ -294,7 +301,12 @@ export class TopicStore implements AsyncDisposable {
   #checkpoint(topicId: number, partition: Partition): void {
     const { endOffset } = partition.log;
     partition.checkpoint((changed) => this.catalog.checkpoint(topicId, partition.id, endOffset, changed));
-    this.catalog.forgetProducers(topicId, partition.id, this.clock.now() - producerLifeMs);
+  }
+
+  #forgetProducers(topic: Topic, partition: Partition): void {
+    const beforeMs = this.clock.now() - producerLifeMs;
+    this.catalog.forgetProducers(topic.id, partition.id, beforeMs);
+    partition.forgetProducers(beforeMs);
   }
 
   async #retain(topic: Topic, partition: Partition): Promise<void> {
