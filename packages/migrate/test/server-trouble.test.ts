@@ -1,11 +1,12 @@
 // What a server does to a chunk that is in somebody's way, or far too slow.
 
-import { defineMigration, type MigrationChunk, type MigrationEvent } from "@tidemark/migrate";
+import { defineMigration, type MigrationChunk, type MigrationEvent, openMigrations } from "@tidemark/migrate";
 import type { MigrationEngine } from "@tidemark/migrate/internal";
 import { serviceTest } from "@tidemark/tooling/services";
 import { sql } from "drizzle-orm";
-import { expect } from "vitest";
-import { linkTo } from "./support/address.ts";
+import pg from "pg";
+import { expect, onTestFinished } from "vitest";
+import { type Address, linkTo } from "./support/address.ts";
 import { eager } from "./support/scratch.ts";
 import { createStatements, tablesOf } from "./support/shared-tables.ts";
 import { type Stage, stageOn } from "./support/stage.ts";
@@ -215,3 +216,33 @@ for (const [name, register] of [
     await expectOnce(stage);
   });
 }
+
+serviceTest("postgres")("pg: a chunk that the pool gave up waiting for is done once", async () => {
+  const stage = await stageOn("pg");
+  for (const statement of createStatements("postgresql", 30)) await stage.query(statement);
+  await stage.query("create sequence calls");
+  await stage.query(`create function slowly() returns integer language plpgsql as
+    $$ begin if nextval('calls') = 1 then perform pg_sleep(2); end if; return 1; end $$`);
+  const { folder, name: database } = stage.address as Extract<Address, { readonly dialect: "postgresql" }>;
+  const client = new pg.Pool({ host: folder, user: "postgres", database, max: 3, query_timeout: 1000 });
+  onTestFinished(() => client.end());
+  const table = tablesOf("postgresql").counters;
+  const migration = defineMigration({
+    name: "slow",
+    table,
+    key: "id",
+    set: { n: sql`${table.n} + slowly()` },
+    remaining: sql`${table.n} = 0`,
+    ...eager,
+    initialRows: 10,
+    maxRows: 10,
+  } as never);
+  await using migrations = await openMigrations({
+    database: { dialect: "postgresql", client },
+    definitions: [migration],
+  });
+  const [status] = await migrations.run();
+  expect(status?.error).toBeUndefined();
+  expect(status).toMatchObject({ state: "done", rowsDone: 30 });
+  await expectOnce(stage);
+});

@@ -304,9 +304,10 @@ function toldAway(error: unknown): never {
 function isDriverAway(error: unknown): boolean {
   const { code, message } = error as { readonly code?: unknown; readonly message?: unknown };
   if (typeof code === "string") return code.startsWith("CONNECT");
-  // `pg` has no codes for these.
+  // `pg` has no codes for these. The last one is of its `query_timeout`: the statement goes on, and keeps the connection.
   return (
-    typeof message === "string" && /terminated|not queryable|timeout exceeded when trying to connect/.test(message)
+    typeof message === "string" &&
+    /terminated|not queryable|timeout exceeded when trying to connect|^Query read timeout$/.test(message)
   );
 }
 
