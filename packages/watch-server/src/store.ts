@@ -295,6 +295,9 @@ class EmbeddedStore implements Store, WatcherHost {
 
   attach(watcher: Watcher): void {
     this.#checkOpen();
+    // Nobody would wake it: those that were there were stopped when the thread died.
+    const died = this.#writer.ended ?? this.#reader.ended;
+    if (died !== undefined) throw died;
     this.active.add(watcher);
   }
 

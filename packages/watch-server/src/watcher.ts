@@ -24,7 +24,7 @@ export interface WatcherHost {
   readonly tail: Tail;
   readonly head: number;
   readonly floor: number;
-  /** @throws StoreError `CLOSED` */
+  /** @throws StoreError `CLOSED`, `STORE_FAILED` */
   attach(watcher: Watcher): void;
   detach(watcher: Watcher): void;
   pin(revision: number): Pin;

@@ -1,6 +1,7 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { Worker } from "node:worker_threads";
 import { systemClock } from "@tidemark/clock";
 import Database from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
@@ -379,6 +380,23 @@ test("close waits for a thread that hangs no longer than it was told, and nobody
   await store.close();
   expect(await Promise.all(writes)).toEqual(["CLOSED", "CLOSED", "CLOSED"]);
   expect(await codeOf(openStore({ file }))).toBe("STORE_LOCKED");
+});
+
+test("once a thread died, a watch that begins ends as those that were there did", async () => {
+  const threads: Worker[] = [];
+  const onWorker = (worker: Worker) => threads.push(worker);
+  process.on("worker", onWorker);
+  onTestFinished(() => void process.off("worker", onWorker));
+  const store = await testStore();
+  const watch = store.watch();
+  await watch.next();
+  const ended = drain(watch).catch((error: unknown) => error);
+  // The writer's.
+  await threads[0]?.terminate();
+  expect(await ended).toMatchObject({ code: "STORE_FAILED", retryable: false });
+  await expect(store.watch().next()).rejects.toBe(await ended);
+  await expect(store.watch({ resumeMarker: (await store.status()).marker }).next()).rejects.toBe(await ended);
+  expect(store.watchers).toBe(0);
 });
 
 test("whoever reads is done before the writer closes, which leaves everything in one file", async () => {
