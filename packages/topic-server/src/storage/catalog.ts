@@ -127,7 +127,7 @@ export class Catalog {
       if (folder !== undefined) this.#wal = openSync(join(folder, "catalog.db-wal"), "r+");
       this.starts = this.#sql("SELECT value FROM counters WHERE name = 'starts'").pluck().get() as number;
     } catch (error) {
-      this.#db.close();
+      this.close();
       const code = (error as { code?: string }).code ?? "";
       if (!code.startsWith("SQLITE_BUSY")) throw sqliteError(error);
       throw new TopicServerError("LOCKED", `${folder} is in use by another process. Stop it, or take another folder`, {

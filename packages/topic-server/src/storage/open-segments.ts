@@ -29,6 +29,8 @@ export async function openSegments(segments: SegmentList, options: PartitionLogO
     if (base !== end && !(segments.length === 0 && base <= startOffset)) {
       throw new TopicServerError("CORRUPT", `${folder} has no segment for offset ${end}: the next one is at ${base}`);
     }
+    // At once: where it turns out to be damaged, its file has to be closed, too.
+    segments.push(segment);
     const meta = metas.get(base);
     if (meta !== undefined) {
       segment.restore(meta);
@@ -44,7 +46,6 @@ export async function openSegments(segments: SegmentList, options: PartitionLogO
       if (isLast) isOpen = true;
       else options.onSealed(segment.meta());
     }
-    segments.push(segment);
     end = segment.endOffset;
     if (meta !== undefined && end > checkpointOffset) {
       await segments.replay(segment, checkpointOffset, options.onRecovered);

@@ -27,10 +27,15 @@ export class PartitionLog {
   /** @throws {TopicServerError} `CORRUPT` for damage that no crash explains. */
   static async open(options: PartitionLogOptions): Promise<PartitionLog> {
     const log = new PartitionLog(options);
-    const isLastOpen = await openSegments(log.#segments, options);
-    const end = Math.max(log.#segments.last?.endOffset ?? 0, options.startOffset);
-    await log.#writer.start(end, isLastOpen);
-    return log;
+    try {
+      const isLastOpen = await openSegments(log.#segments, options);
+      const end = Math.max(log.#segments.last?.endOffset ?? 0, options.startOffset);
+      await log.#writer.start(end, isLastOpen);
+      return log;
+    } catch (error) {
+      await log.#segments.close();
+      throw error;
+    }
   }
 
   /** First offset there is. */

@@ -66,6 +66,7 @@ export class TopicStore implements AsyncDisposable {
       for (const row of store.catalog.topics()) store.#topics.set(row.definition.path, await store.#open(row));
       await store.catalog.sync();
     } catch (error) {
+      for (const topic of store.topics()) await closeLogs(topic);
       store.catalog.close();
       throw error;
     }
@@ -133,7 +134,7 @@ export class TopicStore implements AsyncDisposable {
       topic.isDropped = true;
       this.#topics.delete(topic.path);
       topic.tell("onDropped");
-      for (const partition of topic.partitions) await partition.log.close();
+      await closeLogs(topic);
       // Else a crash could bring back the topic, without its files.
       await this.catalog.sync();
       await this.#files.remove(String(topic.id));
@@ -252,7 +253,12 @@ export class TopicStore implements AsyncDisposable {
     for (const { consumer, partition, offset } of this.catalog.offsets(row.id)) {
       topic.setCommittedOffset(consumer, partition, offset);
     }
-    for (const partition of this.catalog.partitions(row.id)) await this.#openPartition(topic, partition);
+    try {
+      for (const partition of this.catalog.partitions(row.id)) await this.#openPartition(topic, partition);
+    } catch (error) {
+      await closeLogs(topic);
+      throw error;
+    }
     return topic;
   }
 
@@ -318,4 +324,8 @@ export class TopicStore implements AsyncDisposable {
     const longestMs = Math.max(retentionMs, ...consumers.map((consumer) => consumer.availabilityPeriodMs));
     await partition.log.retain(longestMs, 0, important);
   }
+}
+
+async function closeLogs({ partitions }: Topic): Promise<void> {
+  for (const { log } of partitions) await log.close();
 }
