@@ -1,9 +1,16 @@
 // What a server does to a chunk that is in somebody's way, or far too slow.
 
-import { defineMigration, type MigrationChunk, type MigrationEvent, openMigrations } from "@tidemark/migrate";
+import {
+  defineMigration,
+  type MigrationChunk,
+  type MigrationEvent,
+  openMigrationReader,
+  openMigrations,
+} from "@tidemark/migrate";
 import type { MigrationEngine } from "@tidemark/migrate/internal";
 import { serviceTest } from "@tidemark/tooling/services";
 import { sql } from "drizzle-orm";
+import { createPool } from "mysql2/promise";
 import pg from "pg";
 import { expect, onTestFinished } from "vitest";
 import { type Address, linkTo } from "./support/address.ts";
@@ -246,3 +253,19 @@ serviceTest("postgres")("pg: a chunk that the pool gave up waiting for is done o
   expect(status).toMatchObject({ state: "done", rowsDone: 30 });
   await expectOnce(stage);
 });
+
+for (const options of [{ waitForConnections: false }, { queueLimit: 1 }]) {
+  serviceTest("mariadb")(`mariadb: a pool with ${JSON.stringify(options)} that is busy is asked again`, async () => {
+    const { socket, name } = (await stageOn("mariadb")).address as Extract<Address, { readonly dialect: "mysql" }>;
+    const client = createPool({ socketPath: socket, user: "root", database: name, connectionLimit: 1, ...options });
+    onTestFinished(() => client.end());
+    const held = await client.getConnection();
+    const waiting = "queueLimit" in options ? client.query("select 1") : undefined;
+    const reader = await openMigrationReader({ database: { dialect: "mysql", client } });
+    await expect(reader.list()).rejects.toMatchObject({ code: "SQL_FAILED", retryable: true });
+    held.release();
+    await waiting;
+    expect(await reader.list()).toEqual([]);
+    await reader.close();
+  });
+}

@@ -171,6 +171,10 @@ function toldAway(error: unknown): never {
   const { code, fatal } = error as { readonly code?: unknown; readonly fatal?: unknown };
   const isGone = fatal === true || code === "PROTOCOL_CONNECTION_LOST" || code === "POOL_CLOSED";
   const message = error instanceof Error ? error.message : String(error);
+  // Of a pool that lets nobody, or only so many, wait for a connection; it has no codes for that.
+  if (/^(No connections available|Queue limit reached)/.test(message)) {
+    throw new DatabaseAway(`the pool has no connection to spare: ${message}`, { cause: error });
+  }
   if (isAway(error) || (!isGone && !/closed state|Pool is closed/.test(message))) throw error;
   throw new DatabaseAway(`the connection is gone: ${message}`, { cause: error });
 }
