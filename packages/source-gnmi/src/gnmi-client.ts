@@ -129,12 +129,14 @@ export class GnmiClient implements AsyncDisposable {
     const call = this.#link.subscribe(subscribeRequest({ ...rest, encoding, mode, target }));
     const poll = create(SubscribeRequestSchema, { request: { case: "poll", value: {} } });
     if (mode === "once") call.end();
+    // From here on, and not from the first read on: there may be none.
+    const onAbort = () => call.cancel(signal?.reason);
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
     return {
       poll: () => call.send(poll),
       async *[Symbol.asyncIterator]() {
         signal?.throwIfAborted();
-        const onAbort = () => call.cancel(signal?.reason);
-        signal?.addEventListener("abort", onAbort, { once: true });
         try {
           for await (const batch of call.responses) {
             for (const { response, extension } of batch.map((frame) => decodeResponse(frame, endpoint.name))) {

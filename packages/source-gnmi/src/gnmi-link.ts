@@ -79,12 +79,18 @@ export class GnmiLink {
   ): Promise<T> {
     const { clock, requestTimeoutMs, endpoint } = this.#options;
     using limit = deadline(clock, requestTimeoutMs, signal);
+    let headers: Headers | undefined;
     try {
-      return await send(this.#client, { signal: limit.signal, headers: await this.#metadata() });
+      headers = await unlessAborted(this.#metadata(), limit.signal);
+      return await send(this.#client, { signal: limit.signal, headers });
     } catch (error) {
       signal?.throwIfAborted();
       if (limit.signal.aborted) {
-        const what = `${endpoint.name} did not answer within ${requestTimeoutMs / 1000} s: is the device overloaded?`;
+        const seconds = requestTimeoutMs / 1000;
+        const what =
+          headers === undefined
+            ? `the token for ${endpoint.name} did not come within ${seconds} s: does what makes it answer?`
+            : `${endpoint.name} did not answer within ${seconds} s: is the device overloaded?`;
         throw new GnmiError("SILENT", what, { cause: error });
       }
       throw toGnmiError(error, endpoint, this.#secrets);
@@ -133,6 +139,19 @@ export function decodeResponse(frame: Uint8Array, name: string): SubscribeRespon
     return fromBinary(SubscribeResponseSchema, frame);
   } catch (error) {
     throw new GnmiError("PROTOCOL", `${name} sent ${frame.length} bytes that are no message of gNMI`, { cause: error });
+  }
+}
+
+/** What a caller's function promises may never come. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
 }
 

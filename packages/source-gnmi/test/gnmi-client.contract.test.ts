@@ -199,3 +199,33 @@ test("a tree that was read goes back as leaves", () => {
   flatten(tree, {}, (elems, value) => leaves.push({ key: formatPath({ origin: "", target: "", elems }), value }));
   expect(buildTree(leaves)).toEqual(tree);
 });
+
+test("a token that never comes does not hold up a call for longer than its deadline and its signal", async () => {
+  const device = await testDevice();
+  const token = () => new Promise<string>(() => {});
+  await using it = clientOf(device.address, { token, allowPlaintextSecrets: true, requestTimeoutMs: 50 });
+  expect(await codeOf(it.capabilities())).toBe("SILENT");
+  await using patient = clientOf(device.address, { token, allowPlaintextSecrets: true });
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const asked = patient.capabilities({ signal: controller.signal });
+  controller.abort(reason);
+  await expect(asked).rejects.toBe(reason);
+});
+
+test("a subscription whose signal aborts before anybody reads it is ended at the device, too", async () => {
+  const device = await testDevice();
+  device.set("/a", 1);
+  await using it = clientOf(device.address);
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const stream = it.subscribe({ subscriptions: [{ path: "/" }], signal: controller.signal });
+  await expect.poll(() => device.stats().subscriptions).toBe(1);
+  controller.abort(reason);
+  await expect.poll(() => device.stats().subscriptions).toBe(0);
+  await expect(stream[Symbol.asyncIterator]().next()).rejects.toBe(reason);
+  const late = it.subscribe({ subscriptions: [{ path: "/" }], signal: controller.signal });
+  await expect(late[Symbol.asyncIterator]().next()).rejects.toBe(reason);
+  await it.capabilities();
+  expect(device.stats().subscriptions).toBe(0);
+});
