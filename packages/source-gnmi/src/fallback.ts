@@ -37,6 +37,11 @@ export class Fallback {
     return `Asking for ${instead} instead of ${refused}.`;
   }
 
+  /** Asks for everything again. */
+  startOver(): void {
+    this.#mode = "on_change";
+  }
+
   subscriptions(): readonly GnmiSubscription[] {
     const mode = this.#mode;
     if (mode === "on_change") return this.#subscriptions;

@@ -252,6 +252,8 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
     if (this.#step(delayMs === undefined ? "ended" : "disconnected")) this.#sink.write({ type: "discard" });
     const explained = this.#explained(error);
     const canAskForLess = this.#canAskForLess(explained);
+    // It refuses everything that can be asked for, so it is not the mode that it refuses.
+    if (!canAskForLess && !this.#state.isSynced && explained.code === "REFUSED") this.#fallback.startOver();
     this.#past = this.counts();
     this.#state = new DeviceState(this.#options);
     if (delayMs === undefined) return;

@@ -41,7 +41,8 @@ export interface GnmiSourceOptions extends GnmiConnectionOptions, FlattenOptions
   readonly qos?: number;
   /**
    * Where a device refuses `on_change`, it is asked for `target_defined`, and where it refuses that, for `sample` with this
-   * interval, in milliseconds, above 0. False: no, it stays refused.
+   * interval, in milliseconds, above 0. Where it refuses all of them, it is asked for `on_change` again. False: no, it stays
+   * refused.
    * @default 10_000
    */
   readonly fallbackSampleIntervalMs?: number | false;
