@@ -10,7 +10,7 @@ import {
 } from "./gen/gnmi/gnmi_pb.ts";
 import type { FrameBatch } from "./batch-inbox.ts";
 import { capabilitiesOf } from "./gnmi-client.ts";
-import { GnmiError } from "./gnmi-error.ts";
+import { isAnswer } from "./failure.ts";
 import type { DeviceLink, SubscribeCall } from "./gnmi-link.ts";
 import type { GnmiSourceMode } from "./options.ts";
 
@@ -71,8 +71,8 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, FrameB
     try {
       await capabilitiesOf(link, signal);
     } catch (error) {
-      // That it does not have the call is an answer, too.
-      if (!GnmiError.is(error) || error.code !== "REFUSED") throw error;
+      // That it does not have the call, or not for us, is an answer, too.
+      if (!isAnswer(error)) throw error;
     }
     onAlive();
   }

@@ -14,6 +14,19 @@ export function toGnmiError(error: unknown, endpoint: Endpoint, secrets: readonl
   return new GnmiError(code, shown, shown === detail ? { cause: error } : {});
 }
 
+/** What a device says in a message of its own; gNMI has that no more, and some devices still do. */
+export function refusalOf(
+  { code, message }: { readonly code: number; readonly message: string },
+  name: string,
+): GnmiError {
+  return new GnmiError("REFUSED", `${name} sent the error ${code}: ${message}`);
+}
+
+/** Whether a device has answered a question with no: it does not know the call, or not for us. */
+export function isAnswer(error: unknown): boolean {
+  return GnmiError.is(error) && (error.code === "REFUSED" || error.code === "PERMISSION_DENIED");
+}
+
 function explain(error: unknown, endpoint: Endpoint): Explanation {
   const { name } = endpoint;
   if (StreamError.is(error)) {

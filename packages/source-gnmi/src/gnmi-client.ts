@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type GnmiConnectionOptions, resolveConnection, type ResolvedConnection } from "./connection-options.ts";
 import type { Json } from "./exact-json.ts";
+import { refusalOf } from "./failure.ts";
 import {
   GetRequest_DataType,
   GetRequestSchema,
@@ -143,6 +144,7 @@ export class GnmiClient implements AsyncDisposable {
               if (response.case === "update")
                 yield { type: "notification", notification: readNotification(response.value) };
               else if (response.case === "syncResponse") yield { type: "sync" };
+              else if (response.case === "error") throw refusalOf(response.value, endpoint.name);
               for (const { ext } of extension) {
                 if (ext.case !== "configSubscription" || ext.value.action.case !== "syncDone") continue;
                 const { serverCommitId, commitConfirmId } = ext.value.action.value;

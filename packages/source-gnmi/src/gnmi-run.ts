@@ -17,7 +17,7 @@ import {
 import type { FrameBatch } from "./batch-inbox.ts";
 import { type LeafCounts, DeviceState, type LeafFrame } from "./device-state.ts";
 import { DeviceTransport } from "./device-transport.ts";
-import { toGnmiError } from "./failure.ts";
+import { isAnswer, refusalOf, toGnmiError } from "./failure.ts";
 import { Fallback } from "./fallback.ts";
 import type { SubscribeRequest, SubscribeResponse } from "./gen/gnmi/gnmi_pb.ts";
 import { type GnmiCapabilities, capabilitiesOf } from "./gnmi-client.ts";
@@ -288,10 +288,8 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
         this.#state.endRound(this.#write);
         this.#state.beginRound();
         break;
-      case "error": {
-        const { code, message } = response.response.value;
-        throw new GnmiError("REFUSED", `${this.#options.endpoint.name} sent the error ${code}: ${message}`);
-      }
+      case "error":
+        throw refusalOf(response.response.value, this.#options.endpoint.name);
       case undefined:
         break;
       default:
@@ -394,8 +392,8 @@ export class GnmiRun implements StreamProtocol<SubscribeRequest, FrameBatch, Ses
     try {
       known = await capabilitiesOf(this.#link as DeviceLink, signal);
     } catch (error) {
-      // Not every device has that call, and no question of ours is worth failing for.
-      if (!(GnmiError.is(error) && error.code === "REFUSED")) throw error;
+      // Not every device has that call or lets everybody use it, and no question of ours is worth failing for.
+      if (!isAnswer(error)) throw error;
     }
     this.#heard();
     if (encoding !== "auto") return encoding;

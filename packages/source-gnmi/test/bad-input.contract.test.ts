@@ -254,3 +254,47 @@ test.each([
   expect(waiting(probe)[0]).toMatch(/does not accept who we are \(.*\*\*\* is wrong\)/);
   expect(JSON.stringify(probe.statuses)).not.toContain("hunter2");
 });
+
+test("a device that forbids the question for its capabilities, or does not know it, is followed all the same", async () => {
+  for (const code of [Code.PermissionDenied, Code.Unimplemented]) {
+    const device = await new HostileDevice((call) => {
+      call.send(textUpdate("/a", "1"));
+      call.send(synced);
+    }).listen();
+    device.capabilities = () => {
+      throw new ConnectError("not for you", code);
+    };
+    const probe = follow(sourceOf(device, { pingIntervalMs: 20, encoding: "json" }));
+    await probe.until("the snapshot", () => probe.snapshots === 1);
+    await expect.poll(() => device.questions).toBeGreaterThan(3);
+    expect(waiting(probe)).toEqual([]);
+    expect(device.calls).toBe(1);
+  }
+});
+
+test("a device that refuses everything for a while is asked for on_change again", async () => {
+  const device = await new HostileDevice((call, count) => {
+    if (count <= 3) return call.end(new ConnectError("the path is not there yet", Code.NotFound));
+    call.send(textUpdate("/a", "1"));
+    call.send(synced);
+    return undefined;
+  }).listen();
+  const source = sourceOf(device);
+  const probe = follow(source);
+  await probe.until("the snapshot", () => probe.snapshots === 1);
+  expect(source.stats().onChangeMode).toBe("on_change");
+});
+
+test("an error that a device sends as a message ends the subscription of a client, too", async () => {
+  const device = await new HostileDevice((call) => {
+    call.send(response({ response: { case: "error", value: { code: 3, message: "no such thing" } } }));
+  }).listen();
+  await using client = new GnmiClient({ address: device.address });
+  const [first] = [
+    client
+      .subscribe({ subscriptions: [{ path: "/" }] })
+      [Symbol.asyncIterator]()
+      .next(),
+  ];
+  await expect(first).rejects.toMatchObject({ code: "REFUSED", detail: expect.stringContaining("no such thing") });
+});

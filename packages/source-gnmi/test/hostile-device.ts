@@ -9,6 +9,9 @@ import { toWirePath } from "../src/wire-path.ts";
 export class HostileDevice {
   address = "";
   calls = 0;
+  /** How often it was asked for its capabilities. */
+  questions = 0;
+  capabilities = () => create(CapabilityResponseSchema, { gNMIVersion: "0.10.0", supportedEncodings: [2] });
   /** Bytes of messages that were handed to HTTP/2. */
   sentBytes = 0;
   /** Resolves when a flood has no room for the first time. */
@@ -30,9 +33,10 @@ export class HostileDevice {
         },
       },
       routes: (router) => {
-        router.rpc(gNMI.method.capabilities, () =>
-          create(CapabilityResponseSchema, { gNMIVersion: "0.10.0", supportedEncodings: [2] }),
-        );
+        router.rpc(gNMI.method.capabilities, () => {
+          this.questions++;
+          return this.capabilities();
+        });
       },
       closeTimeoutMs: 100,
     });
