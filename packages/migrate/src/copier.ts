@@ -104,6 +104,7 @@ export class Copier {
       ({ state, runNo }) => state === "held" && runNo < this.#run.row.runNo,
     );
     for (const { key } of held) {
+      await this.#run.waitForSignals();
       try {
         await retryQuarantined(this.#chunks, this.#body, decodeKey(key));
       } catch (error) {

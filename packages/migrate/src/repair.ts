@@ -24,6 +24,7 @@ export function repairOf(run: RunHandle): Repair | undefined {
     const wrong: string[] = [];
     for (let from = 0; from < encoded.length; from += rowsAtOnce) {
       const keys = encoded.slice(from, from + rowsAtOnce).map(decodeKey);
+      await run.waitForSignals();
       let startMs = clock.monotonic();
       const left = await plan.database.transaction("write", async (executor) => {
         startMs = clock.monotonic();

@@ -105,6 +105,30 @@ test("a row that is skipped while others are verified keeps nothing from being d
   expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 1, rowsQuarantined: 1, total: 2 });
 });
 
+test("rows that were set aside are not tried again while a signal objects", async () => {
+  const { file, db } = scratch();
+  createNotes(db, ["a", "bad 1"]);
+  let utilisation = 0;
+  const signals = [{ name: "load", read: async () => ({ utilisation, reason: "too much of it" }) }];
+  const engine = await engineOn(file, [lengths()], { signals, heartbeatMs: 20 });
+  await engine.run();
+  db.exec("update notes set body = 'good' where body = 'bad 1'");
+  // Copied to the end, and not.
+  for (const isExhausted of [1, 0]) {
+    db.prepare("update tidemark_migrations set is_exhausted = ?").run(isExhausted);
+    utilisation = 9;
+    await engine.retry("lengths");
+    const ran = engine.run();
+    await expect.poll(() => engine.get("lengths")).toMatchObject({ throttleReason: expect.stringMatching(/^load/) });
+    expect(await engine.quarantined("lengths")).toMatchObject([{ attempts: 1 }]);
+    await engine.cancel("lengths");
+    utilisation = 0;
+    await ran;
+  }
+  await engine.retry("lengths");
+  expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 2, rowsQuarantined: 0 });
+});
+
 test("a retry from the start that comes behind another one takes nothing from the quarantine", async () => {
   const { file, db } = scratch();
   createNotes(db, ["a", "bad 1", "ccc"]);

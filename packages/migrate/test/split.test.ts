@@ -100,3 +100,26 @@ test("a definition that gives another value each time is not put right for ever"
   ]);
   expect((await engine.run())[0]).toMatchObject({ state: "failed", error: { code: "VERIFY_FAILED" } });
 });
+
+test("what was overtaken is not put right while a signal objects", async () => {
+  const { file, db } = scratch();
+  createParents(db, 100, (id) => [id]);
+  let utilisation = 0;
+  const engine = await engineOn(file, [lastSeen({ initialRows: 100, minGapMs: 20, maxGapMs: 20 })], {
+    signals: [{ name: "load", read: async () => ({ utilisation, reason: "too much of it" }) }],
+    probe(point) {
+      if (point !== "exhausted") return;
+      db.exec("update parents set last_seen = -1");
+      utilisation = 9;
+    },
+  });
+  const ran = engine.run();
+  await expect.poll(() => engine.get("last-seen")).toMatchObject({ throttleReason: "load: too much of it" });
+  const left = db.prepare(wrong).pluck().get();
+  expect(left).toBeGreaterThan(0);
+  await engine.get("last-seen");
+  expect(db.prepare(wrong).pluck().get()).toBe(left);
+  utilisation = 0;
+  expect((await ran)[0]).toMatchObject({ state: "done", throttleReason: undefined });
+  expect(db.prepare(wrong).pluck().get()).toBe(0);
+});
