@@ -399,6 +399,26 @@ test("once a thread died, a watch that begins ends as those that were there did"
   expect(store.watchers).toBe(0);
 });
 
+test("a writer that cannot read back where its file is refuses writes until it can", async () => {
+  const file = storeFile();
+  const store = await testStore({ file });
+  await store.put("a", "1");
+  const tool = new Database(file);
+  onTestFinished(() => void tool.close());
+  tool.exec(`
+    CREATE TRIGGER refuse BEFORE INSERT ON changes WHEN new.key = x'63' BEGIN SELECT RAISE(ABORT, 'no c here'); END;
+    ALTER TABLE incarnations RENAME TO moved`);
+  // One group: what it did before it failed is remembered until the file is read.
+  const group = await Promise.allSettled([store.put("b", "22"), store.put("c", "333")]);
+  for (const write of group) {
+    expect(write).toMatchObject({ reason: { code: "STORE_FAILED", message: expect.stringContaining("no c here") } });
+  }
+  await expect(store.put("d", "1")).rejects.toThrow("[STORE_FAILED] the database refused: no such table");
+  tool.exec("ALTER TABLE moved RENAME TO incarnations");
+  expect(await store.put("d", "1")).toEqual({ revision: 2n });
+  expect(await store.size()).toEqual({ keys: 2, bytes: 4 });
+});
+
 test("whoever reads is done before the writer closes, which leaves everything in one file", async () => {
   const file = storeFile();
   // Nothing is cut short, however slow the machine is.

@@ -53,6 +53,8 @@ export class StoreWriter {
   /** What the group under way adds to the sums. */
   #addedKeys = 0;
   #addedBytes = 0;
+  /** A transaction failed, and the file could not be read since: what is remembered may not be so. */
+  #isStale = false;
 
   constructor(database: Database.Database, incarnation: string) {
     this.#database = database;
@@ -83,6 +85,7 @@ export class StoreWriter {
 
   /** Applies a group of commands in order, each at a revision of its own, all of them durable or none. */
   write(group: PackedRows, nowMs: number): { readonly outcomes: PackedRows; readonly committedAtMs: number } {
+    if (this.#isStale) this.#recover();
     const committedAtMs = Math.max(nowMs, this.#committedAtMs);
     const outcomes = new RowWriter();
     this.#database.exec("BEGIN IMMEDIATE");
@@ -92,8 +95,12 @@ export class StoreWriter {
       this.#addToSums();
       this.#database.exec("COMMIT");
     } catch (error) {
-      if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
-      this.#load();
+      this.#isStale = true;
+      try {
+        this.#recover();
+      } catch {
+        // The next write tries again, and says what is wrong.
+      }
       throw error;
     }
     this.#committedAtMs = committedAtMs;
@@ -209,7 +216,14 @@ export class StoreWriter {
     this.#statements.setMeta.run(value, name);
   }
 
-  /** Reads back where the file is, at first and after a failed transaction. */
+  /** After a failed transaction. Nothing may be written before it worked. */
+  #recover(): void {
+    if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
+    this.#load();
+    this.#isStale = false;
+  }
+
+  /** Reads back where the file is. */
   #load(): void {
     const last = this.#statements.lastTransaction.get() as {
       revision: number;
