@@ -413,14 +413,14 @@ export class MigrationEngine implements Migrations {
     return true;
   }
 
-  /** A run that has not shown a new beat for a whole lease, by this process's own clock. */
-  #watch({ name, fence, beat, state }: RunRow, nowMs: number): Sighting | undefined {
+  /** A run that has not shown a new beat for a whole lease, by this process's own clock; its worker may have a longer one. */
+  #watch({ name, fence, beat, state, heartbeatMs }: RunRow, nowMs: number): Sighting | undefined {
     const seen = this.#sightings.get(name);
     if (!isActive(state) || seen === undefined || seen.fence !== fence || seen.beat !== beat) {
       this.#sightings.set(name, { fence, beat, sinceMs: nowMs });
       return undefined;
     }
-    return nowMs - seen.sinceMs >= this.#worker.leaseMs ? { fence, beat } : undefined;
+    return nowMs - seen.sinceMs >= Math.max(this.#worker.leaseMs, 3 * heartbeatMs) ? { fence, beat } : undefined;
   }
 
   #waitsFor(name: string, rows: readonly RunRow[]): string[] {

@@ -91,6 +91,24 @@ test("M17: a dead worker's run is taken over within its lease and a second", asy
   expect(simulation.clock.monotonic() - startMs).toBeLessThanOrEqual(16_100);
 });
 
+test("a live worker that beats more rarely than others keeps its run", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 30);
+  const simulation = createSimulation({ seed: 6 });
+  const engine = await engineOn(file, [bump()], { clock: simulation.clock, pollMs: 1000 });
+  const { ledger } = await booksOf(file, simulation);
+  const rare = { owner: "rare", leaseMs: 180_000, heartbeatMs: 60_000 };
+  const claimed = await ledger.claim("bump", "h", rare);
+  if (claimed === undefined) throw new Error("not claimed");
+  for (const atMs of [60_000, 120_000]) {
+    simulation.clock.setTimer(atMs, () => void ledger.update(claimed.lease, rare, {}));
+  }
+  const startMs = simulation.clock.monotonic();
+  expect((await simulation.run(() => engine.run()))[0]).toMatchObject({ state: "done", rowsDone: 30 });
+  // It is dead from its second beat on.
+  expect(simulation.clock.monotonic() - startMs).toBeGreaterThanOrEqual(300_000);
+});
+
 test("a wall clock that jumps back an hour does not keep a dead worker's run for an hour", async () => {
   const { file, db } = scratch();
   createCounters(db, 30);
