@@ -1,6 +1,6 @@
 import { type FileHandle, mkdir, open, readdir, rm } from "node:fs/promises";
 import { close, constants, fdatasync, fstatSync, ftruncate, openSync, read, writev } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { TopicServerError } from "../topic-server-error.ts";
 
 /** One file of a log. Positions are bytes from its start. */
@@ -167,6 +167,33 @@ function skip(pieces: readonly Uint8Array[], bytes: number): Uint8Array[] {
   return rest;
 }
 
+/** Makes a folder with those that it is in. Nothing that is made here is lost at a power failure when it resolves. */
+export async function makeFolder(folder: string): Promise<void> {
+  const path = resolve(folder);
+  const first = await mkdir(path, { recursive: true });
+  if (first === undefined) return;
+  try {
+    await syncUp(dirname(path), dirname(first));
+  } catch (error) {
+    throw diskError(error, `sync the folders of ${folder}`);
+  }
+}
+
+/** Creations and removals in a folder, and in all that it is in up to `top`, are on the disk when it resolves. */
+async function syncUp(folder: string, top: string): Promise<void> {
+  // Windows has no way to sync a folder, and no need.
+  if (process.platform === "win32") return;
+  for (let path = folder; path.length >= top.length; path = dirname(path)) {
+    const handle: FileHandle = await open(path, "r");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    if (path === dirname(path)) return;
+  }
+}
+
 /** Files below a folder of the disk. */
 export function diskFiles(root: string): LogFiles {
   const at = (path: string) => join(root, ...path.split("/"));
@@ -197,19 +224,8 @@ export function diskFiles(root: string): LogFiles {
     async syncFolder(folder) {
       try {
         await mkdir(at(folder), { recursive: true });
-        // Windows has no way to sync a folder, and no need.
-        if (process.platform === "win32") return;
-        let path = at(folder);
-        for (;;) {
-          const handle: FileHandle = await open(path, "r");
-          try {
-            await handle.sync();
-          } finally {
-            await handle.close();
-          }
-          if (path === root) return;
-          path = join(path, "..");
-        }
+        // With the one that the root is in.
+        await syncUp(at(folder), dirname(root));
       } catch (error) {
         throw diskError(error, `sync the folder ${folder}`);
       }

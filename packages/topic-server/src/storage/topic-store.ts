@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { TopicServerError } from "../topic-server-error.ts";
 import { Catalog, type PartitionRow, type TopicRow } from "./catalog.ts";
 import { evenPartitions, type PartitionDefinition, splitPartition, type TopicDefinition } from "./definition.ts";
-import { diskFiles, type LogFiles } from "./log-files.ts";
+import { diskFiles, type LogFiles, makeFolder } from "./log-files.ts";
 import { memoryFiles } from "./memory-files.ts";
 import { CatalogCommits } from "./catalog-commits.ts";
 import { Partition, Producer, recover } from "./partition.ts";
@@ -61,8 +61,11 @@ export class TopicStore implements AsyncDisposable {
 
   /** @throws {TopicServerError} `LOCKED`, `CORRUPT`, `OPTIONS_INVALID`, `DISK_FAILED` */
   static async open(options: StoreOptions = {}): Promise<TopicStore> {
+    if (options.dataDir !== undefined) await makeFolder(options.dataDir);
     const store = new TopicStore(options);
     try {
+      // Also for the files of the catalogue, which are beside it.
+      await store.#files.syncFolder("");
       for (const row of store.catalog.topics()) store.#topics.set(row.definition.path, await store.#open(row));
       await store.catalog.sync();
     } catch (error) {
