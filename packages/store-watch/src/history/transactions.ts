@@ -17,6 +17,8 @@ export class Transactions {
   readonly #commit: Database.Statement;
   readonly #dataVersion: Database.Statement<[], number>;
   #seenVersion: number;
+  /** A transaction failed, and the database could not be read since: what is remembered may not be so. */
+  #isStale = false;
 
   constructor(
     db: Database.Database,
@@ -39,12 +41,14 @@ export class Transactions {
   }
 
   /**
-   * Runs `work` in a transaction. When it fails, nothing of it is in the database, and memory is as the database says.
+   * Runs `work` in a transaction. When it fails, nothing of it is in the database, and memory is as the database says
+   * before anything else is written.
    *
    * @throws {StoreWatchError} `COMMIT_FAILED` for what SQLite says about itself; errors about the data as they are.
    */
   run<T>(stream: StreamState | undefined, work: () => T): T {
     try {
+      if (this.#isStale) this.#recover();
       this.#begin.run();
     } catch (error) {
       throw commitFailed(error);
@@ -56,15 +60,26 @@ export class Transactions {
       this.#commit.run();
       return result;
     } catch (error) {
-      if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
-      this.reload();
       if (stream !== undefined) Object.assign(stream, before);
+      this.#isStale = true;
+      try {
+        this.#recover();
+      } catch {
+        // The next transaction tries again, and says what is wrong.
+      }
       throw error;
     }
   }
 
+  /** After a failed transaction. Nothing may be written before it worked. */
+  #recover(): void {
+    if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
+    this.#reload();
+    this.#isStale = false;
+  }
+
   /** Takes everything that is remembered from the database again. */
-  reload(): void {
+  #reload(): void {
     this.#store.reset();
     runNow(this.#commits.load());
     for (const stream of this.#all.values()) {
@@ -78,6 +93,6 @@ export class Transactions {
     const version = this.#dataVersion.get() as number;
     if (version === this.#seenVersion) return;
     this.#seenVersion = version;
-    this.reload();
+    this.#reload();
   }
 }
