@@ -327,6 +327,22 @@ test("a second opener is refused although it knows the file by another name", as
   expect(await other.put("a", "1")).toEqual({ revision: 1n });
 });
 
+test("a file that another program has locked is busy, which passes, and not a file of the wrong kind", async () => {
+  const file = storeFile();
+  await (await openStore({ file })).close();
+  const other = new Database(file);
+  onTestFinished(() => void other.close());
+  // As a tool does that copies or repairs a file.
+  other.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT");
+  await expect(openStore({ file })).rejects.toMatchObject({
+    code: "STORE_LOCKED",
+    retryable: true,
+    message: `[STORE_LOCKED] ${file} is in use by another program, a SQLite tool perhaps. Try again once that is done`,
+  });
+  other.close();
+  await testStore({ file });
+});
+
 test("refuses files that are not its own with the reason", async () => {
   const file = storeFile();
   await expect(openStore({ file: join(dirname(file), "no/such/folder/s.db") })).rejects.toMatchObject({

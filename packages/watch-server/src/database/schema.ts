@@ -52,7 +52,7 @@ export interface NewStore {
  * Opens the file for writing and creates what is missing.
  *
  * @throws StoreError `FILE_UNUSABLE` for a folder that is missing or not writable and for a file of somebody else,
- * `SCHEMA_NEWER` for a file of a later release.
+ * `SCHEMA_NEWER` for a file of a later release, `STORE_LOCKED` while another program has locked it for longer than 5 s.
  */
 export function openForWriting(file: string, created: NewStore): Database.Database {
   let database: Database.Database | undefined;
@@ -94,7 +94,7 @@ export function lockStore(file: string): () => void {
     lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (error) {
     lock?.close();
-    if (codeOf(error)?.startsWith("SQLITE_BUSY")) {
+    if (isBusy(error)) {
       throw new StoreError(
         "STORE_LOCKED",
         `${file} is open already, here or in another process. Close that one, or use its address instead of its file`,
@@ -166,8 +166,19 @@ function codeOf(error: unknown): string | undefined {
   return error instanceof Database.SqliteError ? error.code : undefined;
 }
 
+function isBusy(error: unknown): boolean {
+  return codeOf(error)?.startsWith("SQLITE_BUSY") === true;
+}
+
 function asOpenError(error: unknown, file: string): StoreError {
   if (StoreError.is(error)) return error;
+  if (isBusy(error)) {
+    return new StoreError(
+      "STORE_LOCKED",
+      `${file} is in use by another program, a SQLite tool perhaps. Try again once that is done`,
+      { cause: error, retryable: true },
+    );
+  }
   const hint =
     codeOf(error) === "SQLITE_NOTADB"
       ? "it is no SQLite database"
