@@ -131,7 +131,7 @@ export class EtcdLink implements Peer {
         this.#hasAnswered = true;
         return answer;
       } catch (error) {
-        if (token === undefined || tokens === undefined || !isStaleToken(error)) throw error;
+        if (token === undefined || tokens === undefined || !isStaleToken(error, token)) throw error;
         tokens.invalidate(token);
         const fresh = await this.#token(limit.signal);
         return await send({ signal: limit.signal, headers: tokenHeader(fresh) });
@@ -146,11 +146,9 @@ export class EtcdLink implements Peer {
     }
   }
 
+  /** Undefined without credentials, empty where etcd asked for none. */
   async #token(signal: AbortSignal): Promise<string | undefined> {
-    const { tokens } = this.#options;
-    if (tokens === undefined) return undefined;
-    const token = await tokens.token(({ user, password }) => this.#authenticate(user, password, signal));
-    return token === "" ? undefined : token;
+    return this.#options.tokens?.token(({ user, password }) => this.#authenticate(user, password, signal));
   }
 
   async #authenticate(name: string, password: string, signal: AbortSignal): Promise<string> {
@@ -187,11 +185,13 @@ export class EtcdLink implements Peer {
   }
 }
 
-function isStaleToken(error: unknown): boolean {
+function isStaleToken(error: unknown, token: string): boolean {
   if (!(error instanceof ConnectError)) return false;
+  // Authentication was switched on since.
+  if (token === "" && error.rawMessage.includes("user name is empty")) return true;
   return error.code === Code.Unauthenticated || error.rawMessage.includes("revision of auth store is old");
 }
 
 function tokenHeader(token: string | undefined): Record<string, string> {
-  return token === undefined ? {} : { token };
+  return token === undefined || token === "" ? {} : { token };
 }

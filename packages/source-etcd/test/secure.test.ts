@@ -84,6 +84,20 @@ etcdTest("credentials do no harm where authentication is switched off", async ()
   await isLive(follow(quickSource({ endpoints: [etcd.endpoint], prefix: "", credentials })));
 });
 
+etcdTest("credentials are used where authentication is switched on only later", async () => {
+  await using etcd = await startEtcd();
+  const proxy = await tcpProxy({ target: etcd.endpoint });
+  onTestFinished(() => proxy.close());
+  const { user, password } = reader;
+  const source = quickSource({ endpoints: [proxy.endpoint], prefix: "mine/", credentials: { user, password } });
+  const probe = follow(source);
+  await isLive(probe);
+  await etcd.enableAuth("root-secret", [reader]);
+  proxy.cut();
+  await reached(probe, await etcd.newClient().put("mine/a", "1"));
+  expect(probe.gaps).toEqual([]);
+});
+
 etcdTest("speaks TLS, with a certificate of its own where etcd asks for one", async () => {
   const server = await authority.issue("server", "IP:127.0.0.1");
   const ours = await authority.issue("client", "DNS:client");
