@@ -53,9 +53,11 @@ export function parseEndpoint(text: string, hasTls: boolean): Endpoint {
 }
 
 function invalid(text: string, what: string): EtcdError {
+  // What cannot be read may hold a password.
+  const shown = text.includes("@") ? "one that was given" : JSON.stringify(text);
   return new EtcdError(
     "OPTIONS_INVALID",
-    `endpoints must look like http://host:2379, https://host:2379 or host:2379; ${JSON.stringify(text)} ${what}`,
+    `endpoints must look like http://host:2379, https://host:2379 or host:2379; ${shown} ${what}`,
   );
 }
 

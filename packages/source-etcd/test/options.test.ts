@@ -39,6 +39,7 @@ const refused: readonly (readonly [what: string, options: Partial<EtcdSourceOpti
   ["has the scheme ftp://", { endpoints: ["ftp://h"] }],
   ["has more than a host and a port", { endpoints: ["http://h/path"] }],
   ["is not an address", { endpoints: ["http://:x"] }],
+  ["is not an address", { endpoints: ["http://me:hunter2@h:99999"] }],
   ["is plain, but there are TLS options", { endpoints: ["http://h"], tls: {} }],
   ["tls.cert and tls.key belong together", { endpoints: ["https://h"], tls: { cert: "x" } }],
   ["credentials.user must not be empty", { credentials: { user: "", password: "x" } }],
