@@ -62,10 +62,11 @@ export class EtcdLink implements Peer {
       baseUrl: endpoint.origin,
       ...(endpoint.isTls && tls !== undefined && { tls: channelTls(tls) }),
       reopens: false,
-      streamWindowBytes: windowBytes,
-      connectionWindowBytes: Math.min(windowBytes * 2, 2 ** 31 - 1),
+      streamWindowBytes: Math.floor(windowBytes),
+      connectionWindowBytes: Math.min(Math.floor(windowBytes) * 2, 2 ** 31 - 1),
       maxSessionMemory,
-      readMaxBytes: maxMessageBytes,
+      // What a message of gRPC may say of its length.
+      readMaxBytes: Math.min(Math.floor(maxMessageBytes), 2 ** 32 - 1),
       // Whoever calls has a deadline of its own, and says more.
       connectTimeoutMs: Math.min(Math.ceil(requestTimeoutMs) + 1, Number.MAX_SAFE_INTEGER),
       splitterOf: (method) =>

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { parseEndpoint } from "../src/endpoint.ts";
+import { EtcdLink } from "../src/etcd-link.ts";
 import { type EtcdError, type EtcdSourceOptions, etcdSource } from "../src/index.ts";
 import { keyText, prefixRange } from "../src/key-range.ts";
+import { resolveOptions } from "../src/options.ts";
 
 const bytes = (...each: number[]) => Uint8Array.from(each);
 
@@ -76,4 +78,15 @@ test("the description is for people and holds no secret", () => {
   const source = etcdSource({ endpoints: ["a:1", "b"], prefix: "/config/", credentials });
   expect(source.description).toBe("http://a:1,http://b:2379 /config/");
   expect(JSON.stringify(source)).not.toContain("hunter2");
+});
+
+test("sizes need not be whole, and a message may have any", () => {
+  const { endpoints, ...resolved } = resolveOptions({
+    endpoints: ["h:1"],
+    prefix: "",
+    windowBytes: 100_000.5,
+    maxMessageBytes: Number.POSITIVE_INFINITY,
+    requestTimeoutMs: Number.POSITIVE_INFINITY,
+  });
+  new EtcdLink({ ...resolved, endpoint: endpoints[0] }).close(undefined);
 });

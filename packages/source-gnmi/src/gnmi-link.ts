@@ -59,10 +59,10 @@ export class GnmiLink {
       ...(options.tls !== undefined && { tls: channelTls(options.tls) }),
       clock: options.clock,
       reopens,
-      connectTimeoutMs: options.connectTimeoutMs,
-      readMaxBytes: options.maxMessageBytes,
-      streamWindowBytes: options.windowBytes,
-      connectionWindowBytes: 2 * options.windowBytes,
+      connectTimeoutMs: Math.min(Math.ceil(options.connectTimeoutMs), Number.MAX_SAFE_INTEGER),
+      readMaxBytes: Math.floor(options.maxMessageBytes),
+      streamWindowBytes: Math.floor(options.windowBytes),
+      connectionWindowBytes: Math.min(2 * Math.floor(options.windowBytes), 2 ** 31 - 1),
     });
     this.#client = createClient(gNMI, this.#channel.transport);
   }

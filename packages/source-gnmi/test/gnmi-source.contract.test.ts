@@ -388,3 +388,15 @@ test("says where nothing listens, and what is no gNMI", async () => {
   server.closeAllConnections();
   server.close();
 });
+
+test.each([
+  { connectTimeoutMs: Number.POSITIVE_INFINITY },
+  { connectTimeoutMs: 9_999.5 },
+  { windowBytes: 1 << 30 },
+  { windowBytes: 100_000.5, maxMessageBytes: 100_000.5 },
+])("follows with any option that is taken: %s", async (options) => {
+  const device = await testDevice();
+  device.set("/a", 1);
+  const probe = follow(quickSource(device, options));
+  await probe.until("the snapshot", () => probe.snapshots === 1);
+});
