@@ -19,7 +19,7 @@ import { type DryRun, rehearse, type RehearsalContext, type Sample, sample } fro
 import type { RunChanges } from "./run-changes.ts";
 import type { RunPoint } from "./run-handle.ts";
 import type { RunRow } from "./run-row.ts";
-import { isActive } from "./run-state.ts";
+import { isActive, type RunState } from "./run-state.ts";
 import { bodyRunner, RunSession } from "./run-session.ts";
 import { type OwnSignal, SignalBoard } from "./signals.ts";
 import { requireLimit, type SignalLimits } from "./signals/signal-request.ts";
@@ -366,7 +366,7 @@ export class MigrationEngine implements Migrations {
       }
       this.#busy.set(row.name, table);
       try {
-        if (await this.#workOn(definition, dead, stop)) return "worked";
+        if (await this.#workOn(definition, row.state, dead, stop)) return "worked";
       } finally {
         this.#busy.delete(row.name);
       }
@@ -375,17 +375,27 @@ export class MigrationEngine implements Migrations {
     return hasOthers ? "others" : "nothing";
   }
 
-  async #workOn(definition: Migration, dead: Sighting | undefined, stop: AbortSignal): Promise<boolean> {
+  /** `from`: the state it was found in, which is not `registered` where a dead worker left it. */
+  async #workOn(
+    definition: Migration,
+    from: RunState,
+    dead: Sighting | undefined,
+    stop: AbortSignal,
+  ): Promise<boolean> {
+    const { name } = definition;
     const { database, clock, rng, signals, isShared, probe } = this.#ports;
-    const hash = this.#hashes.get(definition.name) ?? "";
-    const claimed = await this.#ledger.claim(definition.name, hash, this.#worker, dead).catch((error: unknown) => {
-      if (MigrateError.is(error) && error.code === "DEFINITION_DRIFTED") return "drifted" as const;
+    const hash = this.#hashes.get(name) ?? "";
+    const claimed = await this.#ledger.claim(name, hash, this.#worker, dead).catch((error: unknown) => {
+      if (MigrateError.is(error) && error.code === "DEFINITION_DRIFTED") return error;
       throw error;
     });
     if (claimed === undefined) return false;
-    if (claimed === "drifted") return true;
+    if (MigrateError.is(claimed)) {
+      this.#hub.emit({ type: "state", name, from, to: "failed", reason: claimed.message });
+      return true;
+    }
     const { row, lease } = claimed;
-    this.#hub.emit({ type: "state", name: row.name, from: "registered", to: row.state });
+    this.#hub.emit({ type: "state", name, from, to: row.state });
     let session: RunSession | undefined;
     const run = { table: definition.table, rowsChanged: () => session?.rowsChanged ?? row.rowsChanged };
     const board = new SignalBoard(signals, run, clock, () => {

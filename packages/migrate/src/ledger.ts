@@ -156,7 +156,8 @@ export class Ledger {
       if (!isClaimable(row, await this.nowMs(executor), dead)) return undefined;
       if (row.definitionHash !== definitionHash && (row.isBounded || row.cursor !== undefined)) {
         const drifted = driftError(row);
-        await this.#apply(row, { type: "fail" }, failure(drifted, this.now), executor, { code: drifted.code });
+        const changes = { ...failure(drifted, this.now), owner: null };
+        await this.#apply(row, { type: "fail" }, changes, executor, { code: drifted.code });
         return drifted;
       }
       const event = { type: "claim", phase: phaseOf(row) } as const;

@@ -233,11 +233,21 @@ test("a definition that changed after its run had begun stops it visibly, until 
   await first.run({ signal: stop.signal }).catch(() => {});
   await first.close();
   const engine = await engineOn(file, [bump({ set: { n: sql`${counters.n} + 100` } })]);
+  const events = engine.events();
   expect(await engine.get("bump")).toMatchObject({ isDrifted: true });
   expect((await engine.run())[0]).toMatchObject({
     state: "failed",
     rowsDone: 10,
+    owner: undefined,
     error: { code: "DEFINITION_DRIFTED" },
+  });
+  const reason = expect.stringMatching(/changed after its run had begun/) as string;
+  expect((await events.next()).value).toEqual({
+    type: "state",
+    name: "bump",
+    from: "registered",
+    to: "failed",
+    reason,
   });
   await engine.retry("bump", { from: "cursor" });
   expect((await engine.run())[0]).toMatchObject({ state: "done", rowsDone: 30, isDrifted: false });

@@ -86,9 +86,11 @@ test("M17: a dead worker's run is taken over within its lease and a second", asy
   const { ledger } = await booksOf(file, simulation);
   await ledger.claim("bump", "h", worker("dead"));
   const startMs = simulation.clock.monotonic();
+  const events = engine.events();
   const [status] = await simulation.run(() => engine.run());
   expect(status).toMatchObject({ state: "done", rowsDone: 30 });
   expect(simulation.clock.monotonic() - startMs).toBeLessThanOrEqual(16_100);
+  expect((await events.next()).value).toMatchObject({ type: "state", from: "counting", to: "counting" });
 });
 
 test("a live worker that beats more rarely than others keeps its run", async () => {
