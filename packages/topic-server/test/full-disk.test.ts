@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { StatusCode } from "@tidemark/topic/internal";
 import { expect, onTestFinished, test } from "vitest";
@@ -114,4 +115,15 @@ test("a disk that is full answers OVERLOADED, loses nothing acknowledged, and ta
   expect(partitionOffsets?.start).toBeGreaterThan(0n);
   expect(partitionOffsets?.end).toBe(BigInt(second + 1));
   await expectRead(reader, "readResponse");
+});
+
+test("a catalogue that cannot be written for another reason than want of room does not say that the disk is full", async ({
+  skip,
+}) => {
+  skip(process.platform === "win32", "limits of a process are set by a shell");
+  const script = fileURLToPath(new URL("limited-writer.ts", import.meta.url));
+  const flags = ["--conditions=@tidemark/source", "--disable-warning=ExperimentalWarning"];
+  const limited = 'ulimit -f 256; exec "$@"';
+  const { stdout } = await run("sh", ["-c", limited, "sh", process.execPath, ...flags, script, temporaryFolder()]);
+  expect(stdout).toMatch(/^\[DISK_FAILED\] .*SQLITE_IOERR_WRITE$/m);
 });

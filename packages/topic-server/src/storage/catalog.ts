@@ -392,7 +392,8 @@ export class Catalog {
 function sqliteError(error: unknown): unknown {
   const code = (error as { code?: string }).code;
   if (typeof code !== "string" || !code.startsWith("SQLITE")) return error;
-  if (code === "SQLITE_FULL" || code === "SQLITE_IOERR_WRITE" || code === "SQLITE_IOERR_SHMSIZE") {
+  // What SQLite makes of ENOSPC (`unixWrite` in os_unix.c). It has one code for all other errors of a write.
+  if (code === "SQLITE_FULL") {
     const message = `No room on the disk for the catalogue (${code}). Make room, or shorten retention`;
     return new TopicServerError("DISK_FULL", message, { cause: error, retryable: true });
   }
