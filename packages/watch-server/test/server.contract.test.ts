@@ -325,6 +325,20 @@ test("leaving the loop of a remote watch ends it at the store", async () => {
   await expect.poll(() => store.watchers).toBe(0);
 });
 
+test("leaving a remote watch ends a next() that is waiting, and the watch at the store", async () => {
+  const { client, store } = await served();
+  const watch = client.watch({ progressIntervalMs: 3_600_000 });
+  await watchUntilIdle(watch);
+  const waiting = watch.next();
+  expect(await watch.return?.()).toEqual({ done: true, value: undefined });
+  expect(await waiting).toEqual({ done: true, value: undefined });
+  expect(await watch.next()).toEqual({ done: true, value: undefined });
+  await expect.poll(() => store.watchers).toBe(0);
+  const unread = client.watch();
+  expect(await unread.return?.()).toEqual({ done: true, value: undefined });
+  expect(await unread.next()).toEqual({ done: true, value: undefined });
+});
+
 test("close ends watches with UNAVAILABLE, lets writes finish, and frees the port", async () => {
   const store = await testStore();
   // Nobody else gets it once it is free.

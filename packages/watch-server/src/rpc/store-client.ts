@@ -61,6 +61,9 @@ export function createStoreClient(options: StoreClientOptions): StoreClient {
   return new RemoteStore(toOrigin(options.address), callTimeoutMs, maxRequestBytes);
 }
 
+/** Why a call ended whose caller called `return()`. */
+const left = new Error("the watch was left");
+
 class RemoteStore implements StoreClient {
   readonly address: string;
   readonly #timeoutMs: number;
@@ -132,12 +135,27 @@ class RemoteStore implements StoreClient {
     return { storeId, incarnation, revision, marker, floor, oldestMarker };
   }
 
-  async *watch(options: WatchOptions = {}): AsyncGenerator<WatchEvent, void> {
+  watch(options: WatchOptions = {}): AsyncIterableIterator<WatchEvent> {
+    const ended = new AbortController();
+    const events = this.#watch(options, ended);
+    return {
+      next: () => events.next(),
+      return() {
+        // A generator alone would first wait for whatever a next() waits for.
+        ended.abort(left);
+        return events.return();
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  /** `ended` ends the call to the store. */
+  async *#watch(options: WatchOptions, ended: AbortController): AsyncGenerator<WatchEvent, void> {
     this.#checkOpen();
     const { range, resumeMarker = "", progressIntervalMs = 0, signal } = options;
     const request = { range: toRangeInit(range), resumeMarker, progressIntervalMs };
-    // Ends the call when the caller breaks out of the loop.
-    const ended = new AbortController();
     const onAbort = () => ended.abort(signal?.reason);
     signal?.throwIfAborted();
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -148,6 +166,7 @@ class RemoteStore implements StoreClient {
       }
       throw new StoreError("UNAVAILABLE", `the store at ${this.address} ended the watch`, { retryable: true });
     } catch (error) {
+      if (ended.signal.reason === left) return;
       throw this.#asStoreError(error, signal);
     } finally {
       signal?.removeEventListener("abort", onAbort);
