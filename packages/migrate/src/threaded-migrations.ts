@@ -220,7 +220,13 @@ export class ThreadedMigrations implements Migrations {
       },
     });
     if (this.#pending.size === 1) this.#worker.ref();
-    this.#post(message(id));
+    try {
+      this.#post(message(id));
+    } catch (error) {
+      // Nobody would ever answer, and the process would be kept alive for it.
+      const told = `it cannot be sent to the engine's thread: ${messageOf(error)}`;
+      this.#forget(id)?.reject(new MigrateError("OPTIONS_INVALID", told, { cause: error }));
+    }
     return promise;
   }
 

@@ -133,6 +133,14 @@ test("what the thread cannot open or load is refused here with its code", async 
   await expect(opened(fit.file, { definitions: none })).rejects.toMatchObject({ code: "DEFINITIONS_INVALID" });
 });
 
+test("what cannot be sent to the thread is refused like anything else", async () => {
+  const { file } = prepared();
+  const migrations = await opened(file);
+  const tuned = migrations.tune("bump", { nice: (() => 1) as never });
+  await expect(tuned).rejects.toMatchObject({ name: "MigrateError", code: "OPTIONS_INVALID" });
+  expect(await migrations.get("bump")).toMatchObject({ state: "registered" });
+});
+
 test("after close every call is refused, and closing again is nothing", async () => {
   const { file } = prepared();
   const migrations = await opened(file);
