@@ -133,3 +133,12 @@ test("what a start finds after the process was killed is on the disk from then o
   expect((await openLog(files, clock)).endOffset).toBe(1);
   expect((await openLog(files.crash(losing()), clock)).endOffset).toBe(1);
 });
+
+test("with sync: { intervalMs } a log that is closed leaves no timer behind, also where something waited to be written", async () => {
+  const simulation = createSimulation({ seed: 1 });
+  const log = await openLog(new CrashingFiles(), simulation.clock);
+  log.append(head, new Uint8Array(100), { onStored() {}, onLost() {} });
+  expect(await log.close()).toBe(true);
+  await simulation.settle();
+  expect(simulation.pending()).toEqual([]);
+});

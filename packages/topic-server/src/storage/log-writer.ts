@@ -137,8 +137,9 @@ export class LogWriter {
 
   /** Writes what waits, and syncs. @returns whether all that readers saw is on the disk. */
   async close(): Promise<boolean> {
-    this.#syncTimer?.cancel();
     await this.flush();
+    // What was flushed just now has armed it, too.
+    this.#syncTimer?.cancel();
     const isClean = !this.#isDirty;
     try {
       if (this.#active !== undefined) await this.#sync(this.#active.file);
