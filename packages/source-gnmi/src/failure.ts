@@ -8,10 +8,16 @@ type Explanation = readonly [code: GnmiErrorCode, detail: string];
 /** What an error means to a person, given where it happened. Where it repeats one of `secrets`, that is left out. */
 export function toGnmiError(error: unknown, endpoint: Endpoint, secrets: readonly string[] = []): GnmiError {
   if (GnmiError.is(error)) return error;
-  const [code, detail] = explain(error, endpoint);
-  const shown = secrets.reduce((text, secret) => text.replaceAll(secret, "***"), detail);
+  let isMasked = false;
+  const mask = (text: string): string => {
+    const shown = secrets.reduce((rest, secret) => rest.replaceAll(secret, "***"), text);
+    isMasked ||= shown !== text;
+    return shown;
+  };
+  const [code, detail] = explain(error, endpoint, mask);
+  const shown = mask(detail);
   // The cause has the device's own words, which may be ours.
-  return new GnmiError(code, shown, shown === detail ? { cause: error } : {});
+  return new GnmiError(code, shown, isMasked ? {} : { cause: error });
 }
 
 /** What a device says in a message of its own; gNMI has that no more, and some devices still do. */
@@ -27,7 +33,7 @@ export function isAnswer(error: unknown): boolean {
   return GnmiError.is(error) && (error.code === "REFUSED" || error.code === "PERMISSION_DENIED");
 }
 
-function explain(error: unknown, endpoint: Endpoint): Explanation {
+function explain(error: unknown, endpoint: Endpoint, mask: (text: string) => string): Explanation {
   const { name } = endpoint;
   if (StreamError.is(error)) {
     const stream = explainStream(error, name);
@@ -39,7 +45,7 @@ function explain(error: unknown, endpoint: Endpoint): Explanation {
     if (found !== undefined) return found;
   }
   const status = chain.find((cause): cause is ConnectError => cause instanceof ConnectError);
-  if (status !== undefined) return explainStatus(status, endpoint);
+  if (status !== undefined) return explainStatus(status.code, mask(status.rawMessage), endpoint);
   return ["UNREACHABLE", `${name}: ${error instanceof Error ? error.message : String(error)}`];
 }
 
@@ -133,8 +139,8 @@ function explainTls(code: string, message: string, name: string): Explanation | 
   return /^ERR_(SSL|TLS|OSSL|CRYPTO)_/.test(code) ? tls(`TLS failed (${message})`) : undefined;
 }
 
-function explainStatus({ code, rawMessage }: ConnectError, { name, isTls }: Endpoint): Explanation {
-  const text = rawMessage.length > 500 ? `${rawMessage.slice(0, 500)}…` : rawMessage;
+function explainStatus(code: Code, said: string, { name, isTls }: Endpoint): Explanation {
+  const text = said.length > 500 ? `${said.slice(0, 500)}…` : said;
   switch (code) {
     case Code.Unauthenticated:
       return ["UNAUTHENTICATED", `${name} does not accept who we are (${text}): are user, password or token right?`];
