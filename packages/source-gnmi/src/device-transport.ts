@@ -11,6 +11,7 @@ import {
 import type { FrameBatch } from "./batch-inbox.ts";
 import { capabilitiesOf } from "./gnmi-client.ts";
 import { isAnswer } from "./failure.ts";
+import { GnmiError } from "./gnmi-error.ts";
 import type { DeviceLink, SubscribeCall } from "./gnmi-link.ts";
 import type { GnmiSourceMode } from "./options.ts";
 
@@ -124,7 +125,14 @@ export class DeviceTransport implements StreamTransport<SubscribeRequest, FrameB
   async *#once(request: SubscribeRequest): AsyncGenerator<FrameBatch, void> {
     const responses = this.#subscribe(request);
     this.#call?.end();
-    yield* responses;
+    let isWhole = false;
+    for await (const batch of responses) {
+      isWhole ||= batch.some(isSync);
+      yield batch;
+    }
+    if (isWhole) return;
+    const { name } = this.#options.link.endpoint;
+    throw new GnmiError("PROTOCOL", `${name} ended a round without saying that it had sent everything`);
   }
 
   async *#get(request: SubscribeRequest): AsyncGenerator<FrameBatch, void> {

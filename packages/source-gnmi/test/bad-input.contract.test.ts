@@ -298,3 +298,17 @@ test("an error that a device sends as a message ends the subscription of a clien
   ];
   await expect(first).rejects.toMatchObject({ code: "REFUSED", detail: expect.stringContaining("no such thing") });
 });
+
+test.each(["once", "poll"] as const)(
+  "a %s that ends before everything was sent is no snapshot, and said",
+  async (mode) => {
+    const device = await new HostileDevice((call) => {
+      call.send(textUpdate("/a", "1"));
+      call.end();
+    }).listen();
+    const probe = follow(sourceOf(device, { mode, intervalMs: 1 }));
+    await expect.poll(() => waiting(probe).length).toBeGreaterThan(0);
+    expect(waiting(probe)[0]).toContain(device.address);
+    expect(probe.snapshots).toBe(0);
+  },
+);
