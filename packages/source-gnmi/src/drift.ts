@@ -122,14 +122,15 @@ export class DriftWatch {
 
   async #compare(): Promise<void> {
     const { desired, signal } = this.#options;
-    const found = this.#options.current();
-    if (found === undefined) return;
+    if (this.#options.current() === undefined) return;
     let differences: readonly GnmiDifference[] = [];
     let error: Error | undefined;
     let isCorrected = false;
     try {
       const tree = await desired.read(signal);
-      // Taken after the tree was read: as new as can be.
+      // Taken after the tree was read: as new as can be, and over the connection that there is now.
+      const found = this.#options.current();
+      if (found === undefined) return;
       differences = differencesFrom(tree, { ...this.#options.flatten, ...desired }, found.state.leaves());
       if (desired.correct === true && differences.length > 0) {
         await this.#correct(differences, found.link, found.encoding);

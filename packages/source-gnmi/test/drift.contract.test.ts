@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { differencesFrom } from "../src/drift.ts";
 import type { GnmiDrift, Json } from "../src/index.ts";
-import { changesOf, follow, quickSource, testDevice } from "./support.ts";
+import { changesOf, follow, quickSource, returningDevice, testDevice } from "./support.ts";
 
 const known = (leaves: Readonly<Record<string, string>>) =>
   Object.entries(leaves).map(([path, text]) => [path, { text }] as const);
@@ -91,4 +91,29 @@ test("a desired tree that cannot be read, or that never comes, holds up nothing"
   expect(drifts[0]?.error?.message).toBe("no such file");
   for (let value = 1; value <= 20; value++) device.set("/a", value);
   await probe.until("all changes", () => changesOf(probe).length === 20);
+});
+
+test("a tree that took long to read is compared with the device as it is then", async () => {
+  const device = await returningDevice();
+  device.set("/a", 1);
+  const reading = Promise.withResolvers<void>();
+  const tree = Promise.withResolvers<Json>();
+  const drifts: GnmiDrift[] = [];
+  let reads = 0;
+  const desired = {
+    intervalMs: 1,
+    read() {
+      reads++;
+      reading.resolve();
+      return tree.promise;
+    },
+    onDrift: (drift: GnmiDrift) => void drifts.push(drift),
+  };
+  const probe = follow(quickSource(device, { desired }));
+  await reading.promise;
+  await device.restart(() => device.set("/a", 2));
+  await probe.until("the next snapshot", () => probe.snapshots === 2);
+  tree.resolve({ a: 2 });
+  await expect.poll(() => reads).toBeGreaterThan(3);
+  expect(drifts).toEqual([]);
 });
