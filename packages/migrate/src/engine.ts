@@ -196,8 +196,8 @@ export class MigrationEngine implements Migrations {
   sample(name: string, { forMs = 1000 }: { readonly forMs?: number } = {}): Promise<Sample> {
     return this.#asked(async () => {
       requireAbove("forMs", forMs, 0);
-      const { context, migration, after } = await this.#rehearsal(name);
-      return sample(context, migration, after, forMs);
+      const { context, migration, after, finished } = await this.#rehearsal(name);
+      return sample(context, migration, after, finished, forMs);
     });
   }
 
@@ -208,7 +208,8 @@ export class MigrationEngine implements Migrations {
     const row = await this.#ledger.read(name);
     const context: RehearsalContext = { database, clock, signal: this.#stop.signal, bodyOf: bodyRunner };
     const migration = { ...definition, tuning: tunedBy(definition.tuning, row.tuning) };
-    return { context, migration, after: row.cursor === undefined ? undefined : decodeKey(row.cursor) };
+    if (row.cursor === undefined) return { context, migration, after: undefined, finished: 0 };
+    return { context, migration, after: decodeKey(row.cursor), finished: row.rowsDone + row.rowsQuarantined };
   }
 
   async write<T>(work: () => T | Promise<T>): Promise<T> {

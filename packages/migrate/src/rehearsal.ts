@@ -83,11 +83,12 @@ export async function rehearse(
   return rehearseRange(context, plan, await plan.nextRange(after, bound, rows));
 }
 
-/** Tries chunks from `after` on until `forMs` have passed. @throws as {@link rehearse} */
+/** Tries chunks from `after` on, where `finished` rows lie behind, until `forMs` have passed. @throws as {@link rehearse} */
 export async function sample(
   context: RehearsalContext,
   migration: Migration,
   after: Key | undefined,
+  finished: number,
   forMs: number,
 ): Promise<Sample> {
   const { database, clock, signal } = context;
@@ -118,9 +119,13 @@ export async function sample(
   }
   // Chunks are counted off along the key, so the estimate of all rows is of rows that are visited.
   const all = isAll ? undefined : await database.dialect.estimateRows(database.connection, migration.table);
-  const total = isAll ? rows : all === undefined ? undefined : Math.round((all * rows) / visited);
-  const copyMs = isAll ? usedMs : all === undefined ? undefined : (all * usedMs) / visited;
-  return { chunks, rows, changed, rowsPerChunk: servo.rows, total, copyMs };
+  const known = { chunks, rows, changed, rowsPerChunk: servo.rows };
+  if (isAll) return { ...known, total: rows, copyMs: usedMs };
+  if (all === undefined) return { ...known, total: undefined, copyMs: undefined };
+  const matching = (all * rows) / visited;
+  const left = Math.max(matching - finished, rows);
+  const share = matching === 0 ? 1 : left / matching;
+  return { ...known, total: Math.round(left), copyMs: ((all * usedMs) / visited) * share };
 }
 
 async function rehearseRange(context: RehearsalContext, plan: Plan, range: KeyRange): Promise<DryRun> {

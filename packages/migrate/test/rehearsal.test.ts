@@ -1,5 +1,6 @@
 // A chunk that is done and rolled back, and what a few of them say about all.
 
+import { systemClock } from "@tidemark/clock";
 import { createSimulation } from "@tidemark/clock/testing";
 import { defineMigration } from "@tidemark/migrate";
 import { serviceTest } from "@tidemark/tooling/services";
@@ -119,4 +120,39 @@ test("a sample predicts how long all rows take, in the time of its clock", async
   const all = engine.sample("bump", { forMs: 1e9 });
   await simulation.advance(10_000);
   expect(await all).toMatchObject({ rows: 1000, total: 1000 });
+});
+
+test("a sample of a run that is half done says how long the other half takes", async () => {
+  const { file, db } = scratch();
+  createCounters(db, 1000);
+  db.exec("analyze");
+  const bump = defineMigration({
+    name: "bump",
+    table: counters,
+    key: "id",
+    where: sql`${counters.id} % 2 = 0`,
+    set: { n: sql`${counters.n} + 1` },
+    remaining: sql`${counters.id} % 2 = 0 and ${counters.n} = 0`,
+    ...eager,
+    initialRows: 50,
+    minRows: 50,
+    maxRows: 50,
+  });
+  let chunks = 0;
+  const stop = new AbortController();
+  // On it, whatever happens between two looks takes a millisecond.
+  let ms = 0;
+  const engine = await engineOn(file, [bump], {
+    clock: { ...systemClock, monotonic: () => ms++ },
+    probe(point) {
+      if (point === "after-commit" && ++chunks === 10) stop.abort();
+    },
+  });
+  const before = await engine.sample("bump", { forMs: 40 });
+  expect(before).toMatchObject({ total: 500 });
+  await engine.run({ signal: stop.signal }).catch(() => undefined);
+  expect(await engine.get("bump")).toMatchObject({ rowsDone: 250 });
+  const after = await engine.sample("bump", { forMs: 40 });
+  expect(after).toMatchObject({ total: 250, chunks: before.chunks, rows: before.rows });
+  expect(after.copyMs).toBeCloseTo((before.copyMs ?? 0) / 2, 0);
 });
