@@ -131,11 +131,14 @@ export class Watcher implements AsyncIterableIterator<WatchEvent> {
         if (waitMs <= 0) yield this.#progress();
         else if (this.#position >= this.#host.head) await this.#sleep(waitMs);
       }
-      if (this.#failure !== undefined) throw this.#failure;
+    } catch (error) {
+      // What comes of a read that was under way does not hide why the watch ended before.
+      if (!this.#isDone) throw error;
     } finally {
       this.#isDone = true;
       this.#letGo();
     }
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #letGo(): void {

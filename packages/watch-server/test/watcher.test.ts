@@ -2,7 +2,7 @@ import { createSimulation, type Simulation } from "@tidemark/clock/testing";
 import Database from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
 import { RowWriter } from "../src/database/packed-rows.ts";
-import type { ListAnswer, LogAnswer } from "../src/database/store-reader.ts";
+import type { BelowFloor, ListAnswer, LogAnswer } from "../src/database/store-reader.ts";
 import type { WatchEvent } from "../src/index.ts";
 import { Tail } from "../src/tail.ts";
 import { Timeline } from "../src/timeline.ts";
@@ -55,7 +55,7 @@ class Host implements WatcherHost {
     return { revision: this.head, rows: new RowWriter().finish(), count: 0, scannedTo: undefined };
   }
 
-  async readLog(): Promise<LogAnswer> {
+  async readLog(): Promise<LogAnswer | BelowFloor> {
     throw new Error("the tail has everything");
   }
 }
@@ -148,6 +148,28 @@ test("an aborted signal ends a watch with its reason, before and while it waits"
   controller.abort(reason);
   await expect(simulation.run(() => waiting)).rejects.toBe(reason);
   expect(simulation.pending()).toEqual([]);
+});
+
+test("what comes of a read that was under way does not hide why a watch ended before", async () => {
+  const simulation = createSimulation({ seed: 7 });
+  const reason = new Error("enough");
+  const underWay = async (end: (watcher: Watcher, controller: AbortController) => void) => {
+    const host = new Host(simulation);
+    const { promise: answer, resolve } = Promise.withResolvers<BelowFloor>();
+    host.readLog = () => answer;
+    host.head = 3;
+    const controller = new AbortController();
+    const watcher = new Watcher(host, { resumeMarker: "a1.i", signal: controller.signal });
+    await simulation.run(() => watcher.next());
+    const waiting = watcher.next();
+    await simulation.settle();
+    end(watcher, controller);
+    resolve({ floor: 2 });
+    return simulation.run(() => waiting);
+  };
+  await expect(underWay((_, controller) => controller.abort(reason))).rejects.toBe(reason);
+  expect(await underWay((watcher) => void watcher.return())).toEqual({ done: true, value: undefined });
+  await expect(underWay(() => {})).rejects.toMatchObject({ code: "TOO_OLD" });
 });
 
 test("a watch that was ended holds nothing back, also where nobody reads it any more", async () => {
