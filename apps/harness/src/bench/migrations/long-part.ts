@@ -25,7 +25,7 @@ export async function benchLong(options: MigrationsBenchOptions): Promise<Report
     everyMs,
     definitions: definitions("long-definition"),
   });
-  options.say(`sqlite-long, six times beside ${writers} writers: ${duration(gentle.tookMs)}`);
+  options.say(`sqlite-long, ten times beside ${writers} writers: ${duration(gentle.tookMs)}`);
   const longestWaitMs = Math.max(...waits.map(({ maxMs }) => maxMs));
   const lineOf = (name: string, run: typeof eager, wait?: number) => ({
     name,
@@ -44,7 +44,7 @@ export async function benchLong(options: MigrationsBenchOptions): Promise<Report
     {
       title: `SQLite, ${rows} rows, for long`,
       notes: [
-        `Once each. Gentle: six migrations one behind the other, as definitions that say nothing, beside ${writers} processes that write every ${everyMs} ms.`,
+        `Once each. Gentle: ten migrations one behind the other, as definitions that say nothing, beside ${writers} processes that write every ${everyMs} ms.`,
         "Growth: of the resident memory, from a tenth of the rows of the first to all of them of the last.",
       ],
       columns: ["until done", "chunks", "longest lock", "loop max", "wait max", "RSS", "growth"],
