@@ -104,9 +104,9 @@ class ConditionalWriter implements EtcdSink {
     } catch (error) {
       signal.throwIfAborted();
       if (!EtcdError.is(error)) throw error;
+      if (error.retryable || isNoConnection(error)) this.#drop(link, error);
       if (!error.retryable) throw this.#refusal(error, writes);
       // It may have been made, may still be, or was never sent.
-      this.#drop(error);
       const revision = await this.#findOut(writes, signal);
       if (revision === undefined) throw error;
       return appliedAt(revision, writes);
@@ -125,14 +125,15 @@ class ConditionalWriter implements EtcdSink {
       return sortableInteger(header.revision);
     } catch (error) {
       signal.throwIfAborted();
-      if (EtcdError.is(error) && error.retryable) this.#drop(error);
+      if (EtcdError.is(error) && (error.retryable || isNoConnection(error))) this.#drop(link, error);
       throw error;
     }
   }
 
   close(): void {
     this.#isClosed = true;
-    this.#drop(new EtcdError("UNREACHABLE", "the sink was closed"));
+    this.#link?.close(new EtcdError("UNREACHABLE", "the sink was closed"));
+    this.#link = undefined;
   }
 
   [Symbol.dispose](): void {
@@ -209,7 +210,7 @@ class ConditionalWriter implements EtcdSink {
       return revision;
     } catch (error) {
       signal.throwIfAborted();
-      this.#drop(error);
+      this.#drop(link, error);
       return undefined;
     }
   }
@@ -229,9 +230,10 @@ class ConditionalWriter implements EtcdSink {
     return this.#link;
   }
 
-  #drop(reason: unknown): void {
-    this.#link?.close(reason);
-    this.#link = undefined;
+  /** Another call may have opened the next one already. */
+  #drop(link: EtcdLink, reason: unknown): void {
+    link.close(reason);
+    if (this.#link === link) this.#link = undefined;
   }
 
   /** The same in words for writing. */
@@ -249,6 +251,11 @@ class ConditionalWriter implements EtcdSink {
     }
     return error;
   }
+}
+
+/** The connection never came to be, and a link opens only one. */
+function isNoConnection({ code }: EtcdError): boolean {
+  return code === "NOT_ETCD" || code === "TLS_FAILED";
 }
 
 /** All changes of a transaction have its revision, deletions, too. */

@@ -1,3 +1,5 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { systemClock } from "@tidemark/clock";
 import { sortableInteger } from "@tidemark/store-watch/contract";
 import { serviceTest } from "@tidemark/tooling/services";
@@ -248,4 +250,35 @@ test("after close it writes nothing", async () => {
   const sink = etcdSink({ endpoints: ["127.0.0.1:1"], prefix: "" });
   sink.close();
   await expect(sink.apply([put("a", "1")], never)).rejects.toThrow(/closed/);
+});
+
+etcdTest("a connection that came to nothing is not kept: the next call takes the next endpoint", async () => {
+  const web = createServer((_, response) => response.end("hello"));
+  await new Promise<void>((resolve) => web.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    web.closeAllConnections();
+    web.close();
+  });
+  const { port } = web.address() as AddressInfo;
+  const endpoints = [`http://127.0.0.1:${port}`, shared.etcd.endpoint];
+  const writer = open({ prefix: "next/", endpoints });
+  await expect(writer.apply([put("next/a", "1")], never)).rejects.toMatchObject({ code: "NOT_ETCD" });
+  expect(await writer.apply([put("next/a", "1")], never)).toMatchObject({ isApplied: true });
+  const asker = open({ prefix: "next/", endpoints });
+  await expect(asker.position(never)).rejects.toMatchObject({ code: "NOT_ETCD" });
+  expect(await asker.position(never)).toBe(sortableInteger(await shared.etcd.client.revision()));
+});
+
+etcdTest("a write whose connection broke does not break the connection of the next one", async () => {
+  const proxy = await tcpProxy({ target: shared.etcd.endpoint });
+  onTestFinished(() => proxy.close());
+  const sink = open({ prefix: "both/", endpoints: [proxy.endpoint] });
+  for (let round = 0; round < 20; round++) {
+    proxy.loseAnswers();
+    const keys = ["a", "b", "c"].map((key) => `both/${round}${key}`);
+    const made = keys.map((key) => sink.apply([put(key, "1")], never));
+    await expect.poll(async () => (await shared.etcd.client.list(`both/${round}`)).kvs.length).toBe(3);
+    proxy.heal();
+    expect(await Promise.all(made)).toEqual(keys.map(() => expect.objectContaining({ isApplied: true })));
+  }
 });
