@@ -12,15 +12,13 @@ import {
   expectFailure,
   message,
   openRead,
-  openTestServer,
   openWrite,
-  rawClient,
   readMessages,
   temporaryFolder,
   write,
 } from "./support.ts";
+import { beginTransaction, openWithTopic, path } from "./support/set-up.ts";
 
-const path = "/local/t";
 const failure = () => new TopicServerError("DISK_FAILED", "Could not sync");
 
 /** From now on a catalogue's disk takes as long as it is told to. */
@@ -55,17 +53,12 @@ const definition = { ...topicDefaults, path };
 
 /** A transaction with one message, about to be committed. */
 async function startTransaction() {
-  const server = await openTestServer({ dataDir: temporaryFolder(), maintenanceIntervalMs: 3_600_000 });
-  const store = server.store as TopicStore;
-  const client = rawClient(server);
-  await client.createTopic(path);
-  const { sessionId } = await client.query.createSession({});
-  const id = (await client.query.beginTransaction({ sessionId })).txMeta?.id ?? "";
+  const { store, client } = await openWithTopic({ dataDir: temporaryFolder() });
+  const { tx, commit } = await beginTransaction(client);
   const { stream } = await openWrite(client, path, "p");
   await write(stream, [message(1)]);
-  await write(stream, [message(2)], { id, session: sessionId });
+  await write(stream, [message(2)], tx);
   const { stream: other } = await openWrite(client, path, "other");
-  const commit = () => client.query.commitTransaction({ sessionId, txId: id });
   const end = () => store.topic(path)?.partitions[0]?.log.endOffset;
   return { client, store, stream, other, commit, end };
 }
@@ -80,7 +73,7 @@ test("X5: nothing of a transaction is written before its decision is on the disk
   await client.describe(path);
   expect(end()).toBe(1);
   sync.resolve();
-  expect((await committed).status).toBe(StatusCode.SUCCESS);
+  expect(await committed).toBe(StatusCode.SUCCESS);
   expect(await written).toEqual([2]);
   const { stream: reader } = await openRead(client, path);
   await acceptPartition(reader);
@@ -95,7 +88,7 @@ test("X5: a disk that fails leaves a transaction undetermined, and it appears as
   other.send({ clientMessage: { case: "writeRequest", value: { codec: 1, messages: [message(1)] } } });
   await client.describe(path);
   sync.reject(failure());
-  expect((await committed).status).toBe(StatusCode.UNDETERMINED);
+  expect(await committed).toBe(StatusCode.UNDETERMINED);
   expect(end()).toBe(1);
   syncs.release();
   await store.maintain();
@@ -162,10 +155,8 @@ test("a partition whose split cannot be written down stays open for writing", as
 });
 
 test("while a partition is split its keys are nobody else's: its producers are refused, and find its children", async () => {
-  const server = await openTestServer({ dataDir: temporaryFolder() });
-  const store = server.store as TopicStore;
-  const client = rawClient(server);
-  await client.createTopic(path, { partitioningSettings: { minActivePartitions: 2n } });
+  const settings = { partitioningSettings: { minActivePartitions: 2n } };
+  const { store, client } = await openWithTopic({ dataDir: temporaryFolder() }, settings);
   const { stream, init } = await openWrite(client, path, "p");
   await write(stream, [message(1)]);
   const topic = store.topic(path);

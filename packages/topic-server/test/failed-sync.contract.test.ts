@@ -1,13 +1,11 @@
 // A disk that could not sync may have let go of what it had, and says of the next sync that it is well. So after a failed
 // one nothing that needs it is acknowledged.
 
-import { type Clock, systemClock } from "@tidemark/clock";
+import { systemClock } from "@tidemark/clock";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { expect, onTestFinished, test } from "vitest";
 import { TopicServerError } from "../src/index.ts";
-import { memoryFiles, type TopicStore } from "../src/internal.ts";
-import type { LogFile, LogFiles } from "../src/storage/log-files.ts";
 import {
   acceptPartition,
   commit,
@@ -22,8 +20,8 @@ import {
   temporaryFolder,
   write,
 } from "./support.ts";
+import { memoryFilesWith, openWithTopic, path, systemClockWith } from "./support/set-up.ts";
 
-const path = "/local/t";
 /** From now on the kernel says once that a catalogue's log cannot be synced. @returns how often it still has to. */
 function failOnce(): () => number {
   const { fdatasync } = fs;
@@ -48,9 +46,7 @@ test("after a failed sync of the catalogue nothing in it is acknowledged, until 
 }) => {
   skip(process.platform !== "linux", "which file a descriptor is of is looked up in /proc");
   const dataDir = temporaryFolder();
-  const server = await openTestServer({ dataDir });
-  const client = rawClient(server);
-  await client.createTopic(path);
+  const { server, client } = await openWithTopic({ dataDir });
   const { stream } = await openWrite(client, path);
   await write(stream, [message(1), message(2), message(3)]);
   const read = async (count: number, from = client) => {
@@ -73,43 +69,23 @@ test("after a failed sync of the catalogue nothing in it is acknowledged, until 
 });
 
 test("after a failed sync of a log that is synced now and then, it takes no more, and is not called clean", async () => {
-  const memory = memoryFiles();
   let isFailing = false;
-  const files: LogFiles = {
-    ...memory,
-    async open(name, isNew) {
-      const file = await memory.open(name, isNew);
-      const failed: LogFile = {
-        size: () => file.size(),
-        write: (pieces, position) => file.write(pieces, position),
-        writeThrough: (pieces, position) => file.writeThrough(pieces, position),
-        read: (target, position) => file.read(target, position),
-        truncate: (size) => file.truncate(size),
-        close: () => file.close(),
-        async sync() {
-          if (!isFailing) return;
-          isFailing = false;
-          throw new TopicServerError("DISK_FAILED", "Could not sync");
-        },
-      };
-      return failed;
+  const files = memoryFilesWith(() => ({
+    async sync() {
+      if (!isFailing) return;
+      isFailing = false;
+      throw new TopicServerError("DISK_FAILED", "Could not sync");
     },
-  };
+  }));
   const intervalMs = 12_345;
   let due = () => {};
-  const clock: Clock = {
-    now: () => systemClock.now(),
-    monotonic: () => systemClock.monotonic(),
+  const clock = systemClockWith({
     setTimer(delayMs, callback) {
       if (delayMs === intervalMs) due = callback;
       return systemClock.setTimer(delayMs, callback);
     },
-    setImmediate: (callback) => systemClock.setImmediate(callback),
-    sleep: (ms, options) => systemClock.sleep(ms, options),
-  };
-  const server = await openTestServer({ files, clock, sync: { intervalMs } });
-  const client = rawClient(server);
-  await client.createTopic(path);
+  });
+  const { store, client } = await openWithTopic({ files, clock, sync: { intervalMs } });
   const { stream } = await openWrite(client, path);
   expect(await write(stream, [message(1)])).toEqual([0]);
   isFailing = true;
@@ -122,5 +98,5 @@ test("after a failed sync of a log that is synced now and then, it takes no more
   const { stream: reader } = await openRead(client, path);
   await acceptPartition(reader);
   expect(await readMessages(reader, 1)).toHaveLength(1);
-  expect(await (server.store as TopicStore).topic(path)?.partitions[0]?.log.close()).toBe(false);
+  expect(await store.topic(path)?.partitions[0]?.log.close()).toBe(false);
 });

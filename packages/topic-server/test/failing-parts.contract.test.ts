@@ -2,12 +2,12 @@
 
 import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { type Clock, systemClock } from "@tidemark/clock";
+import { systemClock } from "@tidemark/clock";
 import { StatusCode } from "@tidemark/topic/internal";
 import { expect, test, vi } from "vitest";
 import { TopicServerError } from "../src/index.ts";
 import { memoryFiles, type TopicStore } from "../src/internal.ts";
-import type { LogFile, LogFiles } from "../src/storage/log-files.ts";
+import type { LogFiles } from "../src/storage/log-files.ts";
 import {
   acceptPartition,
   expectFailure,
@@ -20,8 +20,8 @@ import {
   temporaryFolder,
   write,
 } from "./support.ts";
+import { beginTransaction, memoryFilesWith, openWithTopic, path, systemClockWith } from "./support/set-up.ts";
 
-const path = "/local/t";
 const full = () => new TopicServerError("DISK_FULL", "no room", { retryable: true });
 const never = 3_600_000;
 
@@ -59,12 +59,10 @@ test("a partition that cannot be maintained keeps no other one, and no chore, fr
 
 test("a server whose catalogue takes no more lets go of its data all the same, and loses nothing by it", async () => {
   const dataDir = temporaryFolder();
-  const server = await openTestServer({ dataDir, maintenanceIntervalMs: never });
-  const client = rawClient(server);
-  await client.createTopic(path);
+  const { server, store, client } = await openWithTopic({ dataDir });
   const { stream } = await openWrite(client, path);
   await write(stream, [message(1)]);
-  vi.spyOn((server.store as TopicStore).catalog, "checkpoint").mockImplementation(() => {
+  vi.spyOn(store.catalog, "checkpoint").mockImplementation(() => {
     throw full();
   });
   await server.close();
@@ -74,42 +72,20 @@ test("a server whose catalogue takes no more lets go of its data all the same, a
 });
 
 test("a segment that cannot be closed for writing is no matter of those who write", async () => {
-  const memory = memoryFiles();
   const holding = Promise.withResolvers<void>();
   let cut: PromiseWithResolvers<void> | undefined;
-  const files: LogFiles = {
-    ...memory,
-    async open(name, isNew) {
-      const file = await memory.open(name, isNew);
-      const held: LogFile = {
-        size: () => file.size(),
-        write: (pieces, position) => file.write(pieces, position),
-        writeThrough: (pieces, position) => file.writeThrough(pieces, position),
-        read: (target, position) => file.read(target, position),
-        sync: () => file.sync(),
-        close: () => file.close(),
-        async truncate(size) {
-          if (cut === undefined) return file.truncate(size);
-          holding.resolve();
-          await cut.promise;
-          return undefined;
-        },
-      };
-      return held;
+  const files = memoryFilesWith((file) => ({
+    async truncate(size) {
+      if (cut === undefined) return file.truncate(size);
+      holding.resolve();
+      await cut.promise;
+      return undefined;
     },
-  };
+  }));
   let aheadMs = 0;
-  const clock: Clock = {
-    now: () => systemClock.now() + aheadMs,
-    monotonic: () => systemClock.monotonic(),
-    setTimer: (delayMs, callback) => systemClock.setTimer(delayMs, callback),
-    setImmediate: (callback) => systemClock.setImmediate(callback),
-    sleep: (ms, options) => systemClock.sleep(ms, options),
-  };
-  const server = await openTestServer({ files, clock, maintenanceIntervalMs: never });
-  const store = server.store as TopicStore;
-  const client = rawClient(server);
-  await client.createTopic(path, { consumers: [], retentionPeriod: { seconds: 1n } });
+  const clock = systemClockWith({ now: () => systemClock.now() + aheadMs });
+  const settings = { consumers: [], retentionPeriod: { seconds: 1n } };
+  const { store, client } = await openWithTopic({ files, clock }, settings);
   const { stream } = await openWrite(client, path);
   expect(await write(stream, [message(1)])).toEqual([0]);
   aheadMs = 1_000_000;
@@ -130,9 +106,7 @@ test.each([0, 4000, 7000])(
   "a segment that somebody cut to %i bytes is damage that its reader is told of",
   async (bytes) => {
     const dataDir = temporaryFolder();
-    const server = await openTestServer({ dataDir, tailCacheBytes: 0, maintenanceIntervalMs: never });
-    const client = rawClient(server);
-    await client.createTopic(path);
+    const { client } = await openWithTopic({ dataDir, tailCacheBytes: 0 });
     const { stream } = await openWrite(client, path);
     for (let seqNo = 1; seqNo <= 2; seqNo++) await write(stream, [message(seqNo, new Uint8Array(5000))]);
     const folder = join(dataDir, "topics", "1", "0");
@@ -144,19 +118,14 @@ test.each([0, 4000, 7000])(
 );
 
 test("X5: a transaction that is in the logs is committed, also where the catalogue cannot forget it yet", async () => {
-  const dataDir = temporaryFolder();
-  const server = await openTestServer({ dataDir, maintenanceIntervalMs: never });
-  const store = server.store as TopicStore;
-  const client = rawClient(server);
-  await client.createTopic(path);
-  const { sessionId } = await client.query.createSession({});
-  const id = (await client.query.beginTransaction({ sessionId })).txMeta?.id ?? "";
+  const { store, client } = await openWithTopic({ dataDir: temporaryFolder() });
+  const { tx, commit } = await beginTransaction(client);
   const { stream } = await openWrite(client, path);
-  await write(stream, [message(1, "once")], { id, session: sessionId });
+  await write(stream, [message(1, "once")], tx);
   const spy = vi.spyOn(store.catalog, "deleteTxWrites").mockImplementation(() => {
     throw full();
   });
-  expect((await client.query.commitTransaction({ sessionId, txId: id })).status).toBe(StatusCode.SUCCESS);
+  expect(await commit()).toBe(StatusCode.SUCCESS);
   expect(store.catalog.txWrites()).toHaveLength(1);
   spy.mockRestore();
   await store.maintain();
@@ -168,32 +137,16 @@ test("X5: a transaction that is in the logs is committed, also where the catalog
 });
 
 test("a writer that said its last word hears that the disk failed with it", async () => {
-  const memory = memoryFiles();
   const arrived = Promise.withResolvers<void>();
   let writing: PromiseWithResolvers<void> | undefined;
-  const files: LogFiles = {
-    ...memory,
-    async open(name, isNew) {
-      const file = await memory.open(name, isNew);
-      const held: LogFile = {
-        size: () => file.size(),
-        write: (pieces, position) => file.write(pieces, position),
-        read: (target, position) => file.read(target, position),
-        truncate: (size) => file.truncate(size),
-        sync: () => file.sync(),
-        close: () => file.close(),
-        async writeThrough(pieces, position) {
-          arrived.resolve();
-          await writing?.promise;
-          await file.writeThrough(pieces, position);
-        },
-      };
-      return held;
+  const files = memoryFilesWith((file) => ({
+    async writeThrough(pieces, position) {
+      arrived.resolve();
+      await writing?.promise;
+      await file.writeThrough(pieces, position);
     },
-  };
-  const server = await openTestServer({ files, maintenanceIntervalMs: never });
-  const client = rawClient(server);
-  await client.createTopic(path);
+  }));
+  const { client } = await openWithTopic({ files });
   const { stream } = await openWrite(client, path);
   writing = Promise.withResolvers();
   stream.send({ clientMessage: { case: "writeRequest", value: { codec: 1, messages: [message(1)] } } }).end();

@@ -15,8 +15,7 @@ import {
   temporaryFolder,
   write,
 } from "./support.ts";
-
-const path = "/local/t";
+import { beginTransaction, path } from "./support/set-up.ts";
 
 test("X15: partitions are shared out evenly: gracefully to who joins, at once from who vanishes", async () => {
   const client = rawClient(await openTestServer());
@@ -108,34 +107,31 @@ test("X5: a transaction across topics appears as a whole with its offsets, or no
   const server = await openTestServer({ dataDir });
   const client = rawClient(server);
   for (const each of ["/local/a", "/local/b"]) await client.createTopic(each);
-  const session = (await client.query.createSession({})).sessionId;
-  const begin = async () => (await client.query.beginTransaction({ sessionId: session })).txMeta?.id ?? "";
   const { stream: a } = await openWrite(client, "/local/a");
   const { stream: b } = await openWrite(client, "/local/b");
   expect(await write(a, [message(1)])).toEqual([0]);
 
-  const dropped = await begin();
-  expect(await write(a, [message(2, "dropped")], { id: dropped, session })).toEqual(["tx"]);
-  await client.query.rollbackTransaction({ sessionId: session, txId: dropped });
+  const { tx: dropped } = await beginTransaction(client);
+  expect(await write(a, [message(2, "dropped")], dropped)).toEqual(["tx"]);
+  await client.query.rollbackTransaction({ sessionId: dropped.session, txId: dropped.id });
 
-  const kept = await begin();
-  expect(await write(a, [message(2)], { id: kept, session })).toEqual(["tx"]);
-  expect(await write(b, [message(1), message(2)], { id: kept, session })).toEqual(["tx", "tx"]);
+  const kept = await beginTransaction(client, dropped.session);
+  expect(await write(a, [message(2)], kept.tx)).toEqual(["tx"]);
+  expect(await write(b, [message(1), message(2)], kept.tx)).toEqual(["tx", "tx"]);
   const partitions = [{ partitionId: 0n, partitionOffsets: [{ start: 0n, end: 1n }] }];
   const topics = [{ path: "/local/a", partitions }];
-  await client.topics.updateOffsetsInTransaction({ tx: { id: kept, session }, topics, consumer: "c" });
+  await client.topics.updateOffsetsInTransaction({ tx: kept.tx, topics, consumer: "c" });
   expect((await client.describe("/local/b")).partitions[0]?.partitionStats?.partitionOffsets?.end).toBe(0n);
-  const { status } = await client.query.commitTransaction({ sessionId: session, txId: kept });
-  expect(status).toBe(StatusCode.SUCCESS);
+  expect(await kept.commit()).toBe(StatusCode.SUCCESS);
 
   const { stream: reader } = await openRead(client, "/local/a");
   expect((await acceptPartition(reader)).committedOffset).toBe(1n);
   expect((await readMessages(reader, 1)).map(({ text }) => text)).toEqual(["m2"]);
   expect((await client.describe("/local/b")).partitions[0]?.partitionStats?.partitionOffsets?.end).toBe(2n);
 
-  const gap = await begin();
-  await client.topics.updateOffsetsInTransaction({ tx: { id: gap, session }, topics, consumer: "c" });
-  expect((await client.query.commitTransaction({ sessionId: session, txId: gap })).status).toBe(StatusCode.ABORTED);
+  const gap = await beginTransaction(client, dropped.session);
+  await client.topics.updateOffsetsInTransaction({ tx: gap.tx, topics, consumer: "c" });
+  expect(await gap.commit()).toBe(StatusCode.ABORTED);
 });
 
 test("X19: a split partition ends for its reader, its writer is told, and its producers go on in a child", async () => {

@@ -1,20 +1,7 @@
-import { systemClock } from "@tidemark/clock";
 import { StatusCode } from "@tidemark/topic/internal";
 import { expect, test } from "vitest";
 import { openTestServer, rawClient } from "./support.ts";
-
-/** The system's clock, set forward by hand. */
-function shiftedClock() {
-  let shiftMs = 0;
-  const clock = {
-    now: () => systemClock.now() + shiftMs,
-    monotonic: () => systemClock.monotonic() + shiftMs,
-    setTimer: systemClock.setTimer.bind(systemClock),
-    setImmediate: systemClock.setImmediate.bind(systemClock),
-    sleep: systemClock.sleep.bind(systemClock),
-  };
-  return { clock, forward: (ms: number) => void (shiftMs += ms) };
-}
+import { shiftedClock } from "./support/set-up.ts";
 
 const minuteMs = 60_000;
 type Query = ReturnType<typeof rawClient>["query"];

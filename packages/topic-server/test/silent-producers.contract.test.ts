@@ -1,26 +1,16 @@
-import { systemClock } from "@tidemark/clock";
 import { expect, test } from "vitest";
 import { message, openTestServer, openWrite, rawClient, temporaryFolder, write } from "./support.ts";
+import { openWithTopic, path, shiftedClock } from "./support/set-up.ts";
 
-const path = "/local/t";
 const dayMs = 24 * 3_600_000;
 
-/** A server with a topic, on the system's clock, set forward by hand. */
+/** A server with a topic, and a clock that is set forward by hand. */
 async function begin(dataDir?: string) {
-  let shiftMs = 0;
-  const clock = {
-    now: () => systemClock.now() + shiftMs,
-    monotonic: () => systemClock.monotonic() + shiftMs,
-    setTimer: systemClock.setTimer.bind(systemClock),
-    setImmediate: systemClock.setImmediate.bind(systemClock),
-    sleep: systemClock.sleep.bind(systemClock),
-  };
-  const server = await openTestServer({ clock, maintenanceIntervalMs: 3_600_000, dataDir });
-  const client = rawClient(server);
-  await client.createTopic(path);
+  const { clock, forward } = shiftedClock();
+  const { server, store, client } = await openWithTopic({ clock, dataDir });
   const pass = async (days: number) => {
-    shiftMs += days * dayMs;
-    await server.store.maintain();
+    forward(days * dayMs);
+    await store.maintain();
   };
   return { server, clock, client, pass };
 }
