@@ -214,27 +214,37 @@ class EmbeddedStore implements Store, WatcherHost {
       throw new StoreError("ARGUMENT_INVALID", `limit must be a whole number in [1, ${maxListLimit}], got ${limit}`);
     }
     const bounds = toSpan(options.range);
-    let revision = options.revision === undefined ? undefined : this.#reachedRevision(options.revision);
-    let span: Span | undefined = pageSpan(bounds, options.after);
+    const span = pageSpan(bounds, options.after);
+    const query = { span, maxKeys: limit, maxBytes: maxListBytes };
+    if (options.revision !== undefined) {
+      return this.#list({ ...query, revision: this.#reachedRevision(options.revision), isPinned: false }, signal);
+    }
+    // Pinned before anything is read: what is there now stays until all of it was read, whatever is compacted meanwhile.
+    const pin = this.pin(this.#head);
+    try {
+      return await this.#list({ ...query, revision: undefined, isPinned: true }, signal);
+    } finally {
+      this.unpin(pin);
+    }
+  }
+
+  async #list(query: ListQuery, signal: AbortSignal | undefined): Promise<ListResult> {
+    const { maxKeys, maxBytes } = query;
+    let { revision } = query;
+    let span: Span | undefined = query.span;
     const kvs: KeyValue[] = [];
     let bytes = 0;
     // A call looks at a bounded number of keys, many of which may be deleted.
     do {
-      const query: ListQuery = {
-        span,
-        revision,
-        maxKeys: limit - kvs.length,
-        maxBytes: maxListBytes - bytes,
-        isPinned: false,
-      };
-      const answer: ListAnswer | BelowFloor = await this.#reader.call("list", query, { signal });
+      const rest: ListQuery = { ...query, span, revision, maxKeys: maxKeys - kvs.length, maxBytes: maxBytes - bytes };
+      const answer: ListAnswer | BelowFloor = await this.#reader.call("list", rest, { signal });
       if ("floor" in answer) throw this.#belowFloor(answer.floor, revision);
       revision = answer.revision;
       this.#newestRead = Math.max(this.#newestRead, revision);
       bytes += answer.rows.bytes.length;
       for (const stored of unpackKeyValues(answer.rows)) kvs.push(toKeyValue(stored));
-      span = answer.scannedTo && { start: successor(answer.scannedTo), end: bounds.end };
-    } while (span !== undefined && kvs.length < limit && bytes < maxListBytes);
+      span = answer.scannedTo && { start: successor(answer.scannedTo), end: query.span.end };
+    } while (span !== undefined && kvs.length < maxKeys && bytes < maxBytes);
     return { kvs, hasMore: span !== undefined, revision: BigInt(revision ?? this.#head) };
   }
 

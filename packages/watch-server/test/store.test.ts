@@ -221,6 +221,32 @@ test("compaction forbids reads below the floor and keeps every state from it on"
   expect((await store.status()).floor).toBe(3n);
 });
 
+test("a list of what is there now is not told that it is too old, however much is compacted meanwhile", async () => {
+  const store = await testStore();
+  const names = Array.from({ length: 40_000 }, (_, n) => `gone/${n}`);
+  for (let at = 0; at < names.length; at += 1000) {
+    const part = names.slice(at, at + 1000);
+    await store.txn({ ops: part.map((key) => ({ type: "put", key, value: "" })) });
+    await store.txn({ ops: part.map((key) => ({ type: "delete", key })) });
+  }
+  await store.put("here", "0");
+  let isListing = true;
+  const compact = async () => {
+    while (isListing) await store.compact((await store.put("here", "1")).revision);
+  };
+  // Looks at a bounded number of keys at a time, so there are compactions between its own reads.
+  const list = async () => {
+    try {
+      return await store.list();
+    } finally {
+      isListing = false;
+    }
+  };
+  const [{ kvs, revision }] = await Promise.all([list(), compact()]);
+  expect(kvs.map(({ key, modRevision }) => [text(key), modRevision <= revision])).toEqual([["here", true]]);
+  expect((await store.status()).floor).toBeGreaterThan(revision);
+});
+
 test("a compaction whose caller went away is known to have happened", async () => {
   const store = await testStore();
   for (const value of ["1", "2", "3"]) await store.put("a", value);
