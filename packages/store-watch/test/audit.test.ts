@@ -139,6 +139,29 @@ test("a change in quarantine explains its key, and no repair is tried for it", (
     expect(watcher.status().gaps).toBe(0);
   }));
 
+test("a change that a person skipped explains its key for as long as the source has it", () =>
+  audited(async ({ stage, audit, tamper, watcher, history }) => {
+    stage.put("bad", "1");
+    await watcher.waitFor("now");
+    tamper(
+      "CREATE TRIGGER refuse BEFORE INSERT ON versions WHEN NEW.value = CAST('poison' AS BLOB) BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    );
+    stage.put("bad", "poison");
+    await watcher.waitFor("now");
+    const [{ id } = { id: 0 }] = await stage.external(() => history.quarantine(stage.name));
+    await stage.external(() => history.skipQuarantined(id, "Nobody needs it."));
+    for (let count = 0; count < 2; count++) {
+      expect(await audit()).toMatchObject({ verdict: "equal", changed: 0, quarantined: 1 });
+    }
+    expect(watcher.status().gaps).toBe(0);
+    // What comes later is not what was skipped.
+    stage.put("bad", "2");
+    await watcher.waitFor("now");
+    tamper(`UPDATE versions SET value = x'00' WHERE pos = ${position("bad")}`);
+    expect(await audit()).toMatchObject({ verdict: "repaired", changed: 1, quarantined: 0 });
+    expect(await stage.replica()).toEqual({ bad: "2" });
+  }));
+
 test("a source that begins anew meanwhile makes an audit inconclusive, not a difference", () =>
   audited(async ({ stage, audit, watcher }) => {
     stage.put("a", "1");

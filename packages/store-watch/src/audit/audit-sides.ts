@@ -11,6 +11,8 @@ export class AuditSide {
   readonly sums = new AuditSums();
   /** Digests of the entries in the buckets that are looked at. */
   readonly collected = new Map<string, string>();
+  /** The same without the attributes, which a record of a quarantined change does not have. */
+  readonly bare = new Map<string, string>();
   /** Keys that the source could not decode. */
   readonly poisoned = new Set<string>();
   readonly #wanted: ReadonlySet<number> | undefined;
@@ -23,14 +25,22 @@ export class AuditSide {
   clear(): void {
     this.sums.clear();
     this.collected.clear();
+    this.bare.clear();
     this.poisoned.clear();
   }
 
   add(entry: AuditEntry): void {
     this.sums.add(entry);
     if (this.#wanted?.has(bucketOf(entry.key)) !== true) return;
-    this.collected.set(textOf(entry.key), digestOf(entry).toString("latin1"));
+    const key = textOf(entry.key);
+    this.collected.set(key, digestOf(entry).toString("latin1"));
+    this.bare.set(key, bareDigestOf(entry));
   }
+}
+
+/** Of everything that a record of a quarantined change has. */
+export function bareDigestOf({ key, value, version }: Omit<AuditEntry, "attributes">): string {
+  return digestOf({ key, value, version, attributes: undefined }).toString("latin1");
 }
 
 export interface SnapshotPosition {

@@ -58,7 +58,7 @@ export interface AuditReport {
   readonly changed: number;
   /** There were too many to look at all: the counts are at least these. */
   readonly isTruncated: boolean;
-  /** Keys that differ because a change of theirs is in quarantine. That is known, and no repair helps. */
+  /** Keys that differ because a change of theirs is in quarantine, or was skipped there. That is known, and no repair helps. */
   readonly quarantined: number;
   /** The first 100 that differed. */
   readonly differences: readonly AuditDifference[];

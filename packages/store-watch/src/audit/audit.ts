@@ -1,6 +1,6 @@
 import { systemClock } from "@tidemark/clock";
 import { StoreWatchError } from "../errors.ts";
-import { AuditSide, readHistory, readSource, type SnapshotPosition, textOf } from "./audit-sides.ts";
+import { AuditSide, bareDigestOf, readHistory, readSource, type SnapshotPosition, textOf } from "./audit-sides.ts";
 import type { AuditDifference, AuditOptions, AuditReport } from "./audit-types.ts";
 
 /** Entries that are compared one by one, on each side and on average: what bounds memory when everything differs. */
@@ -109,8 +109,22 @@ class Audit {
   }
 
   async #explain({ source, replica }: Comparison, found: Found): Promise<void> {
-    const open = await this.#options.history.quarantine(this.#options.watcher.name);
-    const known = new Set([...source.poisoned, ...open.map(({ key }) => textOf(key))]);
+    const { history, watcher, source: of } = this.#options;
+    const records = await history.quarantine(watcher.name, { includeResolved: true });
+    const known = new Set(source.poisoned);
+    for (const { key, value, version, state } of records) {
+      const name = textOf(key);
+      // What a person skipped explains the key for as long as the source has just that: no repair brings it in either.
+      const isSkipped = () => {
+        const entry = {
+          key,
+          value: value ?? new Uint8Array(),
+          version: of.capabilities.versioned ? version : undefined,
+        };
+        return state === "skipped" && source.bare.get(name) === bareDigestOf(entry);
+      };
+      if (state === "open" || isSkipped()) known.add(name);
+    }
     const add = (key: string, kind: AuditDifference["kind"]) => {
       if (known.has(key)) {
         found.quarantined++;
