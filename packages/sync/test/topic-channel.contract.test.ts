@@ -196,6 +196,12 @@ test("a site whose topic is away says so for as long as it is, also where nothin
   timeout: 180_000,
 }, async () => {
   const dataDir = temporaryFolder();
+  // A service without the topic would end the site for good, so it comes with it.
+  const before = await openTopicServer({ dataDir });
+  const maker = createTopicClient(before.connectionString);
+  await maker.createTopic("group", { consumers: ["a"] });
+  maker.close();
+  await before.close();
   // Nobody else gets it while the service is away.
   const [port] = (await freePorts(1)) as [number];
   const client = createTopicClient(`grpc://127.0.0.1:${port}/local`);
@@ -212,7 +218,6 @@ test("a site whose topic is away says so for as long as it is, also where nothin
   expect((await reached("retrying")).problem).toContain(`${port}`);
   const first = await openTopicServer({ dataDir, listen: { port } });
   onTestFinished(() => first.close());
-  await client.createTopic("group", { consumers: ["a"] });
   await reached("running");
   // It was there, and both streams of it go on by themselves until it is again.
   const disconnected = Promise.withResolvers<unknown>();
