@@ -200,7 +200,7 @@ test("a site whose topic is away says so for as long as it is, also where nothin
   const before = await openTopicServer({ dataDir });
   const maker = createTopicClient(before.connectionString);
   await maker.createTopic("group", { consumers: ["a"] });
-  maker.close();
+  await maker.close();
   await before.close();
   // Nobody else gets it while the service is away.
   const [port] = (await freePorts(1)) as [number];
