@@ -11,7 +11,7 @@ import { performSeries, takesSeries } from "./chunk-series.ts";
 import { decodeKey, encodeKey } from "./key-codec.ts";
 import { LeaseLost } from "./ledger.ts";
 import { MigrateError } from "./migrate-error.ts";
-import { gapAfter, lockGapMs, lockTargetMs, retryDelayMs } from "./pace.ts";
+import { gapAfter, gapInTurn, lockGapMs, lockTargetMs, retryDelayMs } from "./pace.ts";
 import type { MigrationTuning } from "./options.ts";
 import type { Ahead } from "./plan.ts";
 import type { RunHandle } from "./run-handle.ts";
@@ -48,6 +48,8 @@ export class Copier {
   #ahead: readonly Ahead[] = [];
   /** What tells where chunks end; undefined: that is looked for. */
   #stride: Stride | undefined;
+  /** Rests that were kept for a longer one, in milliseconds. */
+  #keptMs = 0;
   /** Rows that a search for a poisonous row allows; undefined while there is none. */
   #narrowed: number | undefined;
 
@@ -190,12 +192,19 @@ export class Copier {
   }
 
   #gapAfter({ tookMs, lockMs }: ChunkResult): number {
-    const gapMs = gapAfter(lockMs, this.#tuning);
+    const gapMs = this.#gapFor(lockMs);
     // While a chunk is prepared the locks are free: that is a rest for others already, unless they share the thread.
     const restedMs = tookMs - lockMs;
     return this.#run.context.isShared
       ? Math.max(gapMs - restedMs, this.#tuning.minGapMs)
       : Math.max(gapMs - restedMs, 0);
+  }
+
+  #gapFor(lockMs: number): number {
+    if (!this.#run.context.database.dialect.hasOneWriter) return gapAfter(lockMs, this.#tuning);
+    const [gapMs, keptMs] = gapInTurn(lockMs, this.#tuning, this.#keptMs);
+    this.#keptMs = keptMs;
+    return gapMs;
   }
 
   /** Finds out what an error of a chunk asks for; throws it when nothing can be done. */

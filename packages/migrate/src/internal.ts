@@ -6,7 +6,7 @@ export { MigrationEngine } from "./engine.ts";
 export { resolveEngine } from "./engine-options.ts";
 export { decodeKey, encodeKey } from "./key-codec.ts";
 export { Ledger, LeaseLost } from "./ledger.ts";
-export { gapAfter, paceDefaults, retryDelayMs } from "./pace.ts";
+export { gapAfter, gapInTurn, paceDefaults, retryDelayMs } from "./pace.ts";
 export { Plan } from "./plan.ts";
 export type { RunPoint } from "./run-handle.ts";
 export { isActive, isStalled, nextRunState, type RunEvent } from "./run-state.ts";

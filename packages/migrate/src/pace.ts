@@ -1,7 +1,7 @@
 /** How much of the time is left to others. */
 export interface PaceOptions {
   /**
-   * Rest for each millisecond of work: 1 works half of the time, 0 never rests longer than `minGapMs`.
+   * Rest for each millisecond of work, on average: 1 works half of the time, 0 never rests longer than `minGapMs`.
    * @default 1
    */
   readonly nice?: number;
@@ -25,6 +25,30 @@ export const paceDefaults = { nice: 1, minGapMs: 2, maxGapMs: 1000 } as const sa
 export function gapAfter(spentMs: number, { nice, minGapMs, maxGapMs }: Required<PaceOptions>): number {
   const wanted = Number.isFinite(spentMs) ? Math.max(spentMs, 0) * nice : maxGapMs;
   return Math.min(Math.max(wanted, minGapMs), Math.max(maxGapMs, minGapMs));
+}
+
+/**
+ * SQLite's waiting writers look again every 25 ms until they have waited for 128 ms, and then every 50 and 100 ms: whoever
+ * comes that far may meet a chunk each time. A rest that is longer than 25 ms lets everybody in who has not.
+ */
+const openMs = 26;
+/** The part of a rest that is kept for such a one. */
+const keptShare = 0.4;
+
+/**
+ * The rest after a chunk, and what is kept for a longer one: rests are on average what `gapAfter` says, but now and then
+ * one is long enough for everybody who waits.
+ */
+export function gapInTurn(
+  spentMs: number,
+  options: Required<PaceOptions>,
+  keptMs: number,
+): readonly [gapMs: number, keptMs: number] {
+  const wanted = gapAfter(spentMs, options);
+  if (options.maxGapMs < openMs) return [wanted, 0];
+  if (keptMs + wanted >= openMs) return [Math.max(Math.min(keptMs + wanted, options.maxGapMs), wanted), 0];
+  const gapMs = Math.max(wanted * (1 - keptShare), Math.min(options.minGapMs, wanted));
+  return [gapMs, keptMs + wanted - gapMs];
 }
 
 /** The wait before a chunk is tried again after `failures` in a row: 10 ms, doubled each time, at most 2 s. */
