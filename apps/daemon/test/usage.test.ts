@@ -1,10 +1,11 @@
 import { createServer } from "node:http";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
+import { text } from "node:stream/consumers";
 import { stripVTControlCharacters } from "node:util";
 import { expect, test } from "vitest";
 import { version } from "../src/version.ts";
-import { tidemark, testFolder } from "./support.ts";
+import { spawnCli, testFolder, tidemark } from "./support.ts";
 
 test("--version prints the version and nothing else", async () => {
   expect(await tidemark(["--version"])).toMatchObject({ exitCode: 0, stdout: `${version}\n`, stderr: "" });
@@ -37,6 +38,13 @@ test("--help lists every command, and each explains itself", async () => {
     if (commands[index] !== "quarantine" && commands[index] !== "migrate") expect(help.stdout).toContain("--json");
   }
   expect((await tidemark(["quarantine", "skip", "--help"])).stdout).toContain("--reason <text>");
+});
+
+test("--help ends quietly where whoever reads it has gone", async () => {
+  const child = spawnCli(["migrate", "--help"]);
+  child.stdout.destroy();
+  const [stderr, [exitCode]] = await Promise.all([text(child.stderr), once(child, "close")]);
+  expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
 });
 
 test.for([

@@ -8,6 +8,10 @@ import { reportFailure } from "./terminal.ts";
 export async function runCli(args: readonly string[]): Promise<number> {
   const style = createStyle(process.stderr);
   let exitCode = 0;
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // `tidemark --help | head` is not an error. Commands listen, too, and end with it.
+    if (error.code !== "EPIPE" && process.stdout.listenerCount("error") === 1) throw error;
+  });
   try {
     const program = createProgram((code) => {
       exitCode = code;
