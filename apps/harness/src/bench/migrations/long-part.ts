@@ -1,5 +1,5 @@
-import { fileURLToPath } from "node:url";
 import { duration, mebibytes, type ReportSection } from "../report.ts";
+import { definitionsAt } from "./definitions-at.ts";
 import { atMost } from "./goals.ts";
 import type { MigrationsBenchOptions } from "./options.ts";
 import { besideWriters, openRows } from "./rows-database.ts";
@@ -12,18 +12,14 @@ export async function benchLong(options: MigrationsBenchOptions): Promise<Report
   const rows = options.quick ? 300_000 : 100_000_000;
   using database = openRows("sqlite-long", rows, options);
   const { file } = database;
-  const definitions = (name: string) => {
-    const isSource = import.meta.url.endsWith(".ts");
-    return fileURLToPath(new URL(isSource ? `./${name}.ts` : `./bench/migrations/${name}.js`, import.meta.url));
-  };
   const eager = await database.fresh((runner) =>
-    runner.call("tidemark", { file, definitions: definitions("rows-definition"), isEager: true }),
+    runner.call("tidemark", { file, definitions: definitionsAt("rows-definition"), isEager: true }),
   );
   options.say(`sqlite-long, without rests: ${duration(eager.tookMs)}`);
   const { run: gentle, waits } = await besideWriters(database, {
     writers,
     everyMs,
-    definitions: definitions("long-definition"),
+    definitions: definitionsAt("long-definition"),
   });
   options.say(`sqlite-long, ten times beside ${writers} writers: ${duration(gentle.tookMs)}`);
   const longestWaitMs = Math.max(...waits.map(({ maxMs }) => maxMs));

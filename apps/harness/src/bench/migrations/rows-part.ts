@@ -1,6 +1,6 @@
-import { fileURLToPath } from "node:url";
 import type { MigrationRun } from "../../roles/migrations-run-role.ts";
 import { duration, mebibytes, type ReportGoal, type ReportSection } from "../report.ts";
+import { definitionsAt } from "./definitions-at.ts";
 import { atMost } from "./goals.ts";
 import type { MigrationsBenchOptions } from "./options.ts";
 import { besideWriters, openRows, type RunRole } from "./rows-database.ts";
@@ -14,9 +14,7 @@ export async function benchRows(options: MigrationsBenchOptions): Promise<Report
   using database = openRows("sqlite-rows", rows, options);
   const { file } = database;
   const fresh = (work: (runner: RunRole) => Promise<MigrationRun>) => database.fresh(work);
-  const isSource = import.meta.url.endsWith(".ts");
-  const path = isSource ? "./rows-definition.ts" : "./bench/migrations/rows-definition.js";
-  const definitions = fileURLToPath(new URL(path, import.meta.url));
+  const definitions = definitionsAt("rows-definition");
 
   const single = await fresh((runner) => runner.call("lower", { file }));
   options.say(`sqlite-rows, one UPDATE: ${duration(single.tookMs)}`);

@@ -1,11 +1,11 @@
 import { execFile } from "node:child_process";
 import { statSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { startRole } from "../../role-process.ts";
 import type { MigrationRun, MigrationsRunRole } from "../../roles/migrations-run-role.ts";
 import type { MigrationsPeerRole } from "../../roles/migrations-peer-role.ts";
 import type { ReportSection } from "../report.ts";
+import { definitionsAt } from "./definitions-at.ts";
 import { type MigrationsBenchOptions, type MigrationsBenchPart, shapeOf } from "./options.ts";
 import { nothing, ownNote, type Side, type Sides, summaryOf, tableOf } from "./sides.ts";
 import { sqliteGoals } from "./sqlite-goals.ts";
@@ -104,15 +104,11 @@ async function runContender(
       return runner.call(contender, { file });
     case "set":
     case "aggregate":
-      return runner.call("tidemark", { file, definitions: definitionsOf(contender) });
+      return runner.call("tidemark", {
+        file,
+        definitions: definitionsAt(contender === "set" ? "split-definition" : "aggregate-definition"),
+      });
   }
-}
-
-function definitionsOf(contender: "set" | "aggregate"): string {
-  const isSource = import.meta.url.endsWith(".ts");
-  const name = contender === "set" ? "split-definition" : "aggregate-definition";
-  const path = isSource ? `./${name}.ts` : `./bench/migrations/${name}.js`;
-  return fileURLToPath(new URL(path, import.meta.url));
 }
 
 /** Reads all of it, so that the system has it at hand. */
